@@ -1,0 +1,134 @@
+//! The same minibatch and the same parameters on two devices, stage by stage.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::encoder::forward;
+use super::gradcheck::worst;
+use super::info_nce::LossSettings;
+use super::optimiser::{State, UpdateSettings, update};
+use super::parameters::{Encoder, HostEncoder, Parameters, Widths, host};
+use super::step::{Fault, loss_and_gradients};
+use crate::spec::config::TrainConfig;
+
+/// Rounding unit of the arithmetic.
+const UNIT: f64 = f32::EPSILON as f64;
+
+/// Roundings allowed per unit of `sqrt(n)` in a sum of `n` products: rounding errors of random sign add up like a
+/// random walk, exponentials and roots differ between devices by up to a few units, and the rest is headroom. Measured
+/// differences lie 5 to 50 times below.
+const HEADROOM: f64 = 16.0;
+
+/// Steps of the longest stage.
+pub const STEPS: u64 = 10;
+
+/// How much one step may amplify an earlier difference. A step of gradient descent multiplies a difference by at most
+/// 1 plus the learning rate times the curvature; healthy training stays near 1.
+const GROWTH: f64 = 1.5;
+
+/// A pack on the host: what both devices start from.
+#[derive(Clone, Debug)]
+pub struct Problem<'a> {
+    pub widths: [Widths; 2],
+    /// `[C, B, P]` row-major, image then text.
+    pub x: [Vec<f32>; 2],
+    pub batch: usize,
+    /// One per cell, image then text.
+    pub parameters: [Vec<HostEncoder>; 2],
+    pub train: Vec<&'a TrainConfig>,
+}
+
+/// One comparison.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Comparison {
+    /// `embeddings`, `loss`, `gradients`, `one step`, `10 steps`, or a metric.
+    pub stage: String,
+    /// Which tensor, for instance `img.w1`.
+    pub place: String,
+    /// Worst difference, relative to the larger of the value and the tensor's root mean square.
+    pub worst: f64,
+    pub tolerance: f64,
+    pub passed: bool,
+}
+
+impl Comparison {
+    /// A pass needs a number within the tolerance; not-a-number fails.
+    pub fn new(stage: &str, place: String, worst: f64, tolerance: f64) -> Self {
+        Self { stage: stage.to_string(), place, worst, tolerance, passed: worst <= tolerance }
+    }
+}
+
+/// What one device makes of a problem: stage, then named tensors.
+type Stages = Vec<(&'static str, Vec<(String, Vec<f32>)>)>;
+
+impl Problem<'_> {
+    /// Compares the second device against the first. `fault` breaks a kernel on the second.
+    pub fn compare(&self, first: &Device, second: &Device, fault: Option<Fault>) -> Vec<Comparison> {
+        let expected = self.run(first, None);
+        let actual = self.run(second, fault);
+        let mut out = Vec::new();
+        for ((stage, expected), (_, actual)) in expected.into_iter().zip(actual) {
+            let tolerance = self.tolerance(stage);
+            for ((place, expected), (_, actual)) in expected.into_iter().zip(actual) {
+                let squares: f64 = expected.iter().map(|v| f64::from(*v).powi(2)).sum();
+                let scale = (squares / expected.len().max(1) as f64).sqrt();
+                out.push(Comparison::new(stage, place, worst(&actual, &expected, scale), tolerance));
+            }
+        }
+        out
+    }
+
+    /// Tolerance of a stage, from the lengths of the sums before it and the inverse of the lowest temperature.
+    pub fn tolerance(&self, stage: &str) -> f64 {
+        let longest = |f: fn(&Widths) -> usize| self.widths.iter().map(f).max().unwrap_or(1) as f64;
+        let sums = longest(|w| w.inputs).sqrt() + longest(|w| w.hidden).sqrt() + longest(|w| w.embedding).sqrt();
+        let embeddings = HEADROOM * UNIT * sums;
+        let sharpness = self.train.iter().map(|t| 1.0 + 1.0 / t.temperature).fold(0.0, f64::max);
+        let gradients = embeddings * sharpness + HEADROOM * UNIT * (self.batch as f64).sqrt();
+        match stage {
+            "embeddings" => embeddings,
+            "loss" => embeddings * sharpness,
+            "gradients" => gradients,
+            // A step moves a weight by no more than its own size here, so a gradient's relative error bounds it.
+            "one step" => gradients,
+            _ => gradients * GROWTH.powi(STEPS as i32),
+        }
+    }
+
+    fn run(&self, device: &Device, fault: Option<Fault>) -> Stages {
+        let cells = self.train.len();
+        let encoder = |m: usize| Encoder::from_host(&self.parameters[m], self.widths[m], device);
+        let mut parameters = Parameters { img: encoder(0), txt: encoder(1) };
+        let x = [0, 1].map(|m| {
+            let shape = [cells, self.batch, self.widths[m].inputs];
+            Tensor::<3>::from_data(TensorData::new(self.x[m].clone(), shape), device)
+        });
+        let loss = LossSettings::new(&self.train, device);
+        let rule = UpdateSettings::new(&self.train, device);
+        let mut state = State::new(self.train[0].optimiser, &parameters);
+
+        let z = [(&parameters.img, 0, "z_img"), (&parameters.txt, 1, "z_txt")];
+        let z = z.map(|(e, m, name)| (name.to_string(), host(forward(e, x[m].clone(), fault).unit)));
+        let mut stages: Stages = vec![("embeddings", z.to_vec())];
+        for step in 1..=STEPS {
+            let result = loss_and_gradients(&parameters, x[0].clone(), x[1].clone(), &loss, fault);
+            if step == 1 {
+                let l = &result.loss;
+                let values = [("total", &l.total), ("i2t", &l.i2t), ("t2i", &l.t2i)];
+                stages.push(("loss", values.map(|(n, t)| (n.to_string(), host(t.clone()))).to_vec()));
+                stages.push(("gradients", named(&result.gradients)));
+            }
+            (parameters, state) = update(parameters, result.gradients, state, &rule, step);
+            match step {
+                1 => stages.push(("one step", named(&parameters))),
+                STEPS => stages.push(("10 steps", named(&parameters))),
+                _ => {}
+            }
+        }
+        stages
+    }
+}
+
+fn named(parameters: &Parameters) -> Vec<(String, Vec<f32>)> {
+    let values = parameters.tensors().into_iter().map(|t| host(t.clone()));
+    Parameters::names().into_iter().zip(values).collect()
+}

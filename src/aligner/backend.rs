@@ -1,0 +1,182 @@
+//! Where tensors live: backends, adapters and the class of results they make.
+
+use burn::tensor::{Device, DeviceKind};
+
+/// Version of everything that decides a number: world, initialisation, program, metrics. Results of different
+/// versions are never mixed. Changelog: 1 = first release.
+pub const NUMERICS_VERSION: u32 = 1;
+
+/// A backend as the user names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// A real GPU when there is one, else flex.
+    Auto,
+    /// WGPU on the best adapter, a software one included.
+    Wgpu,
+    /// Burn's maintained CPU backend.
+    Flex,
+    /// Burn's older CPU backend, kept as an independent check.
+    Ndarray,
+}
+
+/// A backend that was chosen.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    pub name: &'static str,
+    pub device: Device,
+    /// The adapter, for WGPU.
+    pub adapter: Option<Adapter>,
+    /// Why this one, in one sentence.
+    pub why: String,
+}
+
+/// A graphics adapter as its driver describes it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Adapter {
+    pub name: String,
+    /// `discrete_gpu`, `integrated_gpu`, `virtual_gpu`, `cpu` or `other`.
+    pub kind: &'static str,
+    pub driver: String,
+    /// Graphics interface, for instance `vulkan`.
+    pub api: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    #[error(
+        "backend wgpu: no graphics adapter was found (looked for Vulkan, Metal and DirectX 12 adapters; {found}). \
+         Install a GPU driver with Vulkan support, or for a software adapter Debian's mesa-vulkan-drivers and \
+         libvulkan1; or use --backend flex"
+    )]
+    NoAdapter { found: String },
+    #[error("backend {name} is not a single backend; name one of wgpu, flex, ndarray")]
+    NotABackend { name: String },
+}
+
+impl Choice {
+    /// Opens the backend.
+    pub fn open(self) -> Result<Backend, BackendError> {
+        match self {
+            Self::Flex => Ok(Backend::cpu("flex", Device::flex(), "as asked".into())),
+            Self::Ndarray => Ok(Backend::ndarray()),
+            Self::Wgpu => Backend::wgpu(adapters()?),
+            Self::Auto => Ok(Backend::auto()),
+        }
+    }
+
+    /// The single backend of that name.
+    pub fn named(name: &str) -> Result<Self, BackendError> {
+        match name {
+            "wgpu" => Ok(Self::Wgpu),
+            "flex" => Ok(Self::Flex),
+            "ndarray" => Ok(Self::Ndarray),
+            other => Err(BackendError::NotABackend { name: other.to_string() }),
+        }
+    }
+}
+
+impl Backend {
+    fn cpu(name: &'static str, device: Device, why: String) -> Self {
+        Self { name, device, adapter: None, why }
+    }
+
+    // Burn deprecates ndarray in favour of flex; it stays as an independent implementation to agree with.
+    #[allow(deprecated)]
+    fn ndarray() -> Self {
+        Self::cpu("ndarray", Device::ndarray(), "as asked".into())
+    }
+
+    fn wgpu(found: Vec<Adapter>) -> Result<Self, BackendError> {
+        let best = found.iter().min_by_key(|a| preference(a)).cloned();
+        let adapter = best.ok_or(BackendError::NoAdapter { found: "none is present".into() })?;
+        let device = Device::wgpu(match adapter.kind {
+            "discrete_gpu" => DeviceKind::DiscreteGpu(0),
+            "integrated_gpu" => DeviceKind::IntegratedGpu(0),
+            "virtual_gpu" => DeviceKind::VirtualGpu(0),
+            "cpu" => DeviceKind::Cpu,
+            _ => DeviceKind::DefaultDevice,
+        });
+        let why = format!("as asked, on {} ({})", adapter.name, adapter.kind);
+        Ok(Self { name: "wgpu", device, adapter: Some(adapter), why })
+    }
+
+    fn auto() -> Self {
+        let found = adapters().unwrap_or_default();
+        let gpus: Vec<Adapter> = found.iter().filter(|a| a.is_gpu()).cloned().collect();
+        if let Ok(mut backend) = Self::wgpu(gpus) {
+            let adapter = backend.adapter.as_ref().map(|a| a.name.clone()).unwrap_or_default();
+            backend.why = format!("auto found the GPU {adapter}");
+            return backend;
+        }
+        let seen = match found.first() {
+            Some(a) => format!("only the software adapter {}", a.name),
+            None => "no graphics adapter".to_string(),
+        };
+        Self::cpu("flex", Device::flex(), format!("auto found {seen}, so it uses the CPU"))
+    }
+
+    /// True when cells train on the host's own cores.
+    pub fn is_cpu(&self) -> bool {
+        self.adapter.is_none()
+    }
+
+    /// The class of results: numerics version, backend, and instruction set or adapter and driver. Results of one
+    /// class are interchangeable; classes are never mixed.
+    pub fn class(&self) -> String {
+        let place = match &self.adapter {
+            None => format!("{} {}", std::env::consts::ARCH, instruction_set()),
+            Some(a) => format!("{} {} {}", a.name, a.api, a.driver),
+        };
+        format!("n{NUMERICS_VERSION} {} {place}", self.name)
+    }
+}
+
+impl Adapter {
+    pub fn is_gpu(&self) -> bool {
+        self.kind.ends_with("_gpu")
+    }
+}
+
+fn preference(adapter: &Adapter) -> usize {
+    let order = ["discrete_gpu", "integrated_gpu", "virtual_gpu", "other", "cpu"];
+    order.iter().position(|kind| *kind == adapter.kind).unwrap_or(order.len())
+}
+
+/// The widest instruction set that the CPU kernels dispatch to at run time.
+pub fn instruction_set() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::is_x86_feature_detected!("avx512f") {
+            return "avx512f";
+        }
+        if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+            return "avx2+fma";
+        }
+    }
+    "baseline"
+}
+
+/// Every graphics adapter of this machine, best first.
+pub fn adapters() -> Result<Vec<Adapter>, BackendError> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let found = futures_lite::future::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let mut adapters: Vec<Adapter> = found.iter().map(|a| describe(&a.get_info())).collect();
+    adapters.sort_by_key(preference);
+    Ok(adapters)
+}
+
+fn describe(info: &wgpu::AdapterInfo) -> Adapter {
+    Adapter {
+        name: info.name.clone(),
+        kind: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete_gpu",
+            wgpu::DeviceType::IntegratedGpu => "integrated_gpu",
+            wgpu::DeviceType::VirtualGpu => "virtual_gpu",
+            wgpu::DeviceType::Cpu => "cpu",
+            wgpu::DeviceType::Other => "other",
+        },
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+        api: info.backend.to_string(),
+    }
+}

@@ -1,0 +1,155 @@
+//! Observations on the device: one copy per seed, combined with each cell's own strengths.
+//!
+//! Cells that differ only in strengths share the clean data and the draws (common random numbers); a cell's
+//! observation is `keep ? clean + noise_strength * noise : background` with `keep = uniform >= drop_strength`.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::optimiser::lane_tensor;
+
+/// One modality of one split of one seed's world, row-major `[N, P]` (`background` is `[P]`).
+#[derive(Clone, Copy, Debug)]
+pub struct ModalityData<'a> {
+    pub clean: &'a [f32],
+    pub background: &'a [f32],
+    /// Additive noise at unit strength; present when the pack's cells have it switched on.
+    pub noise: Option<&'a [f32]>,
+    /// Uniform draws in `[0, 1)` that decide what is dropped; present when switched on.
+    pub uniform: Option<&'a [f32]>,
+}
+
+/// One split of one seed's world.
+#[derive(Clone, Copy, Debug)]
+pub struct SplitData<'a> {
+    pub n: usize,
+    pub img: ModalityData<'a>,
+    pub txt: ModalityData<'a>,
+}
+
+/// What one cell reads: which seed's data, at which strengths, with which pairing.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// Index into the pack's seeds.
+    pub seed: usize,
+    /// Strength of the additive noise: image, text.
+    pub noise: [f64; 2],
+    /// Strength of dropping: image (mask), text (token dropout).
+    pub drop: [f64; 2],
+    /// Text row of each image row of the split.
+    pub partner: &'a [u32],
+}
+
+/// One split of every seed of a pack on the device.
+#[derive(Clone, Debug)]
+pub struct DeviceSplit {
+    n: usize,
+    modalities: [DeviceModality; 2],
+}
+
+#[derive(Clone, Debug)]
+struct DeviceModality {
+    p: usize,
+    /// `[G N, P]` for `G` seeds.
+    clean: Tensor<2>,
+    noise: Option<Tensor<2>>,
+    uniform: Option<Tensor<2>>,
+    /// `[G, P]`.
+    background: Tensor<2>,
+}
+
+impl DeviceSplit {
+    /// Uploads a split of each seed. All must have the same sizes and the same draws present.
+    pub fn new(seeds: &[SplitData<'_>], device: &Device) -> Self {
+        let n = seeds[0].n;
+        let modality = |get: for<'a> fn(&SplitData<'a>) -> ModalityData<'a>| {
+            let parts: Vec<ModalityData<'_>> = seeds.iter().map(get).collect();
+            let p = parts[0].background.len();
+            let stack = |rows: usize, part: &dyn Fn(&ModalityData<'_>) -> Vec<f32>| {
+                let values: Vec<f32> = parts.iter().flat_map(part).collect();
+                Tensor::<2>::from_data(TensorData::new(values, [rows, p]), device)
+            };
+            let rows = n * seeds.len();
+            DeviceModality {
+                p,
+                clean: stack(rows, &|m| m.clean.to_vec()),
+                noise: parts[0].noise.map(|_| stack(rows, &|m| m.noise.unwrap_or_default().to_vec())),
+                uniform: parts[0].uniform.map(|_| stack(rows, &|m| m.uniform.unwrap_or_default().to_vec())),
+                background: stack(seeds.len(), &|m| m.background.to_vec()),
+            }
+        };
+        Self { n, modalities: [modality(|s| s.img), modality(|s| s.txt)] }
+    }
+
+    /// Number of samples per seed.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+}
+
+/// A split as the cells of a pack read it.
+#[derive(Clone, Debug)]
+pub struct PackView<'a> {
+    split: &'a DeviceSplit,
+    readings: Vec<Reading<'a>>,
+    lanes: [LaneTensors; 2],
+    device: Device,
+}
+
+#[derive(Clone, Debug)]
+struct LaneTensors {
+    noise: Tensor<3>,
+    drop: Tensor<3>,
+    /// `[C, 1, P]`.
+    background: Tensor<3>,
+}
+
+impl<'a> PackView<'a> {
+    pub fn new(split: &'a DeviceSplit, readings: Vec<Reading<'a>>, device: &Device) -> Self {
+        let seeds: Vec<i32> = readings.iter().map(|r| r.seed as i32).collect();
+        let seeds = index_tensor(seeds, device);
+        let lanes = [0, 1].map(|m| LaneTensors {
+            noise: lane_tensor(readings.iter().map(|r| r.noise[m]), device),
+            drop: lane_tensor(readings.iter().map(|r| r.drop[m]), device),
+            background: split.modalities[m].background.clone().select(0, seeds.clone()).unsqueeze_dim(1),
+        });
+        Self { split, readings, lanes, device: device.clone() }
+    }
+
+    /// Observations of the given rows of the split: row `b` of both results is a pair under the cell's pairing.
+    ///
+    /// **Shapes**: `rows(c)` gives the `B` rows of cell `c`; returns `[C, B, P_img]` and `[C, B, P_txt]`.
+    pub fn observe<'r>(&self, count: usize, rows: impl Fn(usize) -> &'r [usize]) -> (Tensor<3>, Tensor<3>) {
+        let mut absolute = [Vec::new(), Vec::new()];
+        for (c, reading) in self.readings.iter().enumerate() {
+            let first = reading.seed * self.split.n;
+            for &row in rows(c) {
+                absolute[0].push((first + row) as i32);
+                absolute[1].push((first + reading.partner[row] as usize) as i32);
+            }
+        }
+        let [img, txt] = absolute;
+        (self.modality(0, count, img), self.modality(1, count, txt))
+    }
+
+    fn modality(&self, m: usize, count: usize, rows: Vec<i32>) -> Tensor<3> {
+        let (data, lane) = (&self.split.modalities[m], &self.lanes[m]);
+        let shape = [self.readings.len(), count, data.p];
+        let rows = index_tensor(rows, &self.device);
+        let pick = |t: &Tensor<2>| t.clone().select(0, rows.clone()).reshape(shape);
+        let mut x = pick(&data.clean);
+        if let Some(noise) = &data.noise {
+            x = x + pick(noise) * lane.noise.clone();
+        }
+        if let Some(uniform) = &data.uniform {
+            let dropped = pick(uniform).lower(lane.drop.clone().expand(shape));
+            x = x.mask_where(dropped, lane.background.clone().expand(shape));
+        }
+        x
+    }
+}
+
+/// Indices on the device.
+pub fn index_tensor(indices: Vec<i32>, device: &Device) -> Tensor<1, Int> {
+    let n = indices.len();
+    Tensor::from_data(TensorData::new(indices, [n]), device)
+}

@@ -1,0 +1,64 @@
+//! The two-layer tanh encoder: forward pass and analytic backward pass.
+
+use burn::tensor::Tensor;
+
+use super::parameters::Encoder;
+use super::step::Fault;
+
+/// Added to the squared norm before the root, so that the zero vector has a finite gradient. Embeddings have norms of
+/// order 1, where f32 does not see it.
+pub const NORM_GUARD: f64 = 1e-12;
+
+/// What the forward pass leaves for the backward pass.
+#[derive(Clone, Debug)]
+pub struct Activations {
+    /// `[C, B, H]`, after the tanh.
+    pub hidden: Tensor<3>,
+    /// `[C, B, 1]`, norms of the raw embeddings.
+    pub norm: Tensor<3>,
+    /// `[C, B, D]`, L2-normalised embeddings.
+    pub unit: Tensor<3>,
+}
+
+/// Raw embeddings, before normalisation.
+///
+/// **Shapes**: `x [C, N, P]` to `[C, N, D]`; also returns the hidden activations `[C, N, H]`.
+pub fn embed(encoder: &Encoder, x: Tensor<3>, fault: Option<Fault>) -> (Tensor<3>, Tensor<3>) {
+    let hidden = Fault::Tanh.breaks(fault, (x.matmul(encoder.w1.clone()) + encoder.b1.clone()).tanh());
+    let raw = hidden.clone().matmul(encoder.w2.clone()) + encoder.b2.clone();
+    (raw, hidden)
+}
+
+/// Forward pass: `unit = raw / sqrt(|raw|^2 + NORM_GUARD)`.
+pub fn forward(encoder: &Encoder, x: Tensor<3>, fault: Option<Fault>) -> Activations {
+    let (raw, hidden) = embed(encoder, x, fault);
+    let norm = (raw.clone() * raw.clone()).sum_dim(2).add_scalar(NORM_GUARD).sqrt();
+    let unit = Fault::Normalise.breaks(fault, raw / norm.clone());
+    Activations { hidden, norm, unit }
+}
+
+/// Gradients of a loss with respect to the parameters, given its gradient with respect to the normalised embeddings.
+///
+/// **Shapes**: `x [C, B, P]`, `d_unit [C, B, D]`.
+///
+/// **Numerics**: the normalisation's Jacobian `(I - z z') / norm` is exact for the guarded norm too.
+pub fn backward(
+    encoder: &Encoder,
+    x: Tensor<3>,
+    activations: Activations,
+    d_unit: Tensor<3>,
+    fault: Option<Fault>,
+) -> Encoder {
+    let Activations { hidden, norm, unit } = activations;
+    let along = (d_unit.clone() * unit.clone()).sum_dim(2);
+    let d_raw = (d_unit - unit * along) / norm;
+    let w2 = hidden.clone().transpose().matmul(d_raw.clone());
+    let b2 = d_raw.clone().sum_dim(1);
+    let d_hidden = d_raw.matmul(encoder.w2.clone().transpose());
+    // (1 - h^2) d = d - h (h d)
+    let d_preactivation = d_hidden.clone() - hidden.clone() * (hidden * d_hidden);
+    let d_preactivation = Fault::HiddenGradient.breaks(fault, d_preactivation);
+    let w1 = x.transpose().matmul(d_preactivation.clone());
+    let b1 = d_preactivation.sum_dim(1);
+    Encoder { w1, b1, w2, b2 }
+}

@@ -1,0 +1,200 @@
+//! Analytic gradients against Burn's autodiff and against f64 central differences of an independent reference.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::encoder::forward;
+use super::info_nce::{LossSettings, info_nce};
+use super::parameters::{Encoder, HostEncoder, Parameters, Widths, host, xavier};
+use super::reference::Reference;
+use super::step::{Fault, loss_and_gradients};
+use crate::numerics::stream::Streams;
+use crate::spec::config::TrainConfig;
+
+/// Coordinates of each tensor that central differences visit.
+const COORDINATES: usize = 24;
+
+/// Multiple of the rounding unit allowed for a gradient at temperature 1. A gradient coordinate is a sum over a few
+/// hundred products, each off by a few roundings; errors of independent sign grow with the square root, and 256 leaves
+/// a factor of about four over what was measured.
+const ROUNDINGS: f64 = 256.0;
+
+/// One case: a minibatch, parameters, and the settings that change the loss.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub name: String,
+    pub widths: [Widths; 2],
+    /// Row-major `[B, P]`, image then text.
+    pub x: [Vec<f32>; 2],
+    pub batch: usize,
+    pub parameters: [HostEncoder; 2],
+    pub train: TrainConfig,
+    /// Seed of the choice of coordinates.
+    pub seed: u64,
+}
+
+/// The verdict on one parameter tensor.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct TensorCheck {
+    pub case: String,
+    pub tensor: String,
+    /// Worst error against autodiff over all coordinates, relative to the larger of the coordinate and the tensor's
+    /// root mean square.
+    pub worst_autodiff: f64,
+    /// The same against f64 central differences, over sampled coordinates.
+    pub worst_difference: f64,
+    pub tolerance: f64,
+    pub passed: bool,
+}
+
+/// Largest relative error allowed at a temperature: logits are cosines over the temperature, so a rounding of the
+/// cosine is a relative error of the softmax that grows with its inverse.
+pub fn tolerance(temperature: f64) -> f64 {
+    ROUNDINGS * f64::from(f32::EPSILON) * (1.0 + 1.0 / temperature)
+}
+
+impl Case {
+    /// A case on the given observations with Xavier parameters and small random biases (zero biases would leave their
+    /// effect on the forward pass untested).
+    pub fn new(name: String, x: [Vec<f32>; 2], batch: usize, hidden: [usize; 2], train: TrainConfig, d: usize) -> Self {
+        let seed = 0;
+        let width = |m: usize| Widths { inputs: x[m].len() / batch, hidden: hidden[m], embedding: d };
+        let widths = [width(0), width(1)];
+        let parameters = [0, 1].map(|m| {
+            let mut encoder = xavier(seed, super::parameters::MODALITIES[m], widths[m]);
+            for tensor in [1, 3] {
+                let mut stream = Streams::new(seed, "gradcheck.bias").item((m * 4 + tensor) as u64);
+                encoder[tensor].iter_mut().for_each(|b| *b = (0.1 * stream.normal()) as f32);
+            }
+            encoder
+        });
+        Self { name, widths, x, batch, parameters, train, seed }
+    }
+
+    fn on(&self, device: &Device) -> (Parameters, [Tensor<3>; 2], LossSettings) {
+        let encoder = |m: usize| Encoder::from_host(&self.parameters[m..=m], self.widths[m], device);
+        let x = [0, 1].map(|m| {
+            let shape = [1, self.batch, self.widths[m].inputs];
+            Tensor::<3>::from_data(TensorData::new(self.x[m].clone(), shape), device)
+        });
+        (Parameters { img: encoder(0), txt: encoder(1) }, x, LossSettings::new(&[&self.train], device))
+    }
+
+    /// Checks every parameter tensor on `device`.
+    pub fn check(&self, device: &Device, fault: Option<Fault>) -> Vec<TensorCheck> {
+        let analytic = self.analytic(device, fault);
+        let autodiff = self.autodiff(device);
+        let tolerance = tolerance(self.train.temperature);
+        let names = Parameters::names();
+        (0..names.len())
+            .map(|t| {
+                let rms = root_mean_square(&autodiff[t]);
+                let worst_autodiff = worst(&analytic[t], &autodiff[t], rms);
+                let worst_difference = self.worst_difference(t, &analytic[t], rms);
+                // Not-a-number must fail, so the comparison is written to be true only for good numbers.
+                let passed = worst_autodiff <= tolerance && worst_difference <= tolerance;
+                let (case, tensor) = (self.name.clone(), names[t].clone());
+                TensorCheck { case, tensor, worst_autodiff, worst_difference, tolerance, passed }
+            })
+            .collect()
+    }
+
+    /// The training path's gradients, tensor by tensor.
+    fn analytic(&self, device: &Device, fault: Option<Fault>) -> Vec<Vec<f32>> {
+        let (parameters, [x_img, x_txt], settings) = self.on(device);
+        loss_and_gradients(&parameters, x_img, x_txt, &settings, fault).gradients.to_host(0)
+    }
+
+    /// Burn's gradients of the same forward pass.
+    fn autodiff(&self, device: &Device) -> Vec<Vec<f32>> {
+        let (parameters, [x_img, x_txt], settings) = self.on(&device.clone().autodiff());
+        let parameters = parameters.map(Tensor::require_grad);
+        let z_img = forward(&parameters.img, x_img, None).unit;
+        let z_txt = forward(&parameters.txt, x_txt, None).unit;
+        let gradients = info_nce(&z_img, &z_txt, &settings).0.total.sum().backward();
+        let gradient = |t: &Tensor<3>| t.grad(&gradients).map(host).unwrap_or_default();
+        parameters.tensors().into_iter().map(gradient).collect()
+    }
+
+    fn worst_difference(&self, tensor: usize, analytic: &[f32], rms: f64) -> f64 {
+        let x: [Vec<f64>; 2] = [0, 1].map(|m| widen(&self.x[m]));
+        let parameters: Vec<Vec<f64>> = self.parameters.iter().flatten().map(|t| widen(t)).collect();
+        let reference = Reference {
+            widths: self.widths,
+            x: [&x[0], &x[1]],
+            temperature: self.train.temperature,
+            weight_i2t: self.train.weight_i2t,
+            weight_t2i: self.train.weight_t2i,
+        };
+        let mut order = Streams::new(self.seed, "gradcheck.coordinates").item(tensor as u64);
+        let mut chosen = order.permutation(analytic.len());
+        chosen.truncate(COORDINATES);
+        chosen.into_iter().fold(0.0, |worst: f64, i| {
+            let expected = reference.central_difference(&parameters, tensor, i);
+            largest(worst, relative(f64::from(analytic[i]), expected, rms))
+        })
+    }
+}
+
+fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(*v)).collect()
+}
+
+fn root_mean_square(values: &[f32]) -> f64 {
+    (values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len().max(1) as f64).sqrt()
+}
+
+fn relative(actual: f64, expected: f64, scale: f64) -> f64 {
+    let scale = expected.abs().max(scale);
+    if scale == 0.0 { if actual == 0.0 { 0.0 } else { f64::INFINITY } } else { (actual - expected).abs() / scale }
+}
+
+/// The larger of two, where not-a-number counts as largest.
+pub(super) fn largest(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+}
+
+/// Worst relative error; infinite when the lengths differ.
+pub(super) fn worst(actual: &[f32], expected: &[f32], scale: f64) -> f64 {
+    if actual.len() != expected.len() {
+        return f64::INFINITY;
+    }
+    let each = actual.iter().zip(expected).map(|(a, e)| relative(f64::from(*a), f64::from(*e), scale));
+    each.fold(0.0, largest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(temperature: f64, weights: (f64, f64)) -> Case {
+        let mut stream = Streams::new(1, "gradcheck.test").item(0);
+        let mut draw = |n: usize| (0..n).map(|_| stream.normal() as f32).collect::<Vec<f32>>();
+        let x = [draw(12 * 10), draw(12 * 7)];
+        let train =
+            TrainConfig { temperature, weight_i2t: weights.0, weight_t2i: weights.1, ..TrainConfig::default() };
+        Case::new(format!("t={temperature}"), x, 12, [9, 6], train, 5)
+    }
+
+    #[test]
+    fn analytic_gradients_agree_from_temperature_1e_3_to_10() {
+        for (temperature, weights) in [(1e-3, (0.5, 0.5)), (0.07, (0.5, 0.5)), (10.0, (0.5, 0.5)), (0.2, (1.0, 0.0)), (0.2, (0.3, 2.0))] {
+            for check in case(temperature, weights).check(&Device::flex(), None) {
+                assert!(check.passed, "{check:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_fault_is_caught() {
+        for (name, fault) in Fault::ALL {
+            let checks = case(0.07, (0.5, 0.5)).check(&Device::flex(), Some(fault));
+            assert!(checks.iter().any(|c| !c.passed), "{name} went unnoticed");
+        }
+    }
+
+    #[test]
+    fn not_a_number_is_never_a_pass() {
+        assert!(worst(&[f32::NAN], &[1.0], 1.0).is_nan());
+        assert!(!(worst(&[f32::NAN], &[1.0], 1.0) <= 1.0));
+    }
+}

@@ -1,0 +1,19 @@
+//! The aligner: two-layer tanh encoders per modality, symmetric InfoNCE, analytic gradients and the training loop,
+//! as Burn tensors with a leading cell axis.
+//!
+//! Shapes: `C` cells in a pack, `B` minibatch, `N` samples, `P` input features, `H` hidden units, `D` embedding.
+//! Every operation keeps cells apart: lane `c` of each tensor depends on lane `c` of its inputs alone. That is what
+//! makes a cell's result independent of its pack, and `tests/pack_invariance.rs` holds it to the bit.
+
+pub mod agree;
+pub mod backend;
+pub mod batches;
+pub mod data;
+pub mod encoder;
+pub mod gradcheck;
+pub mod info_nce;
+pub mod optimiser;
+pub mod parameters;
+pub mod reference;
+pub mod step;
+pub mod train;

@@ -1,0 +1,18 @@
+//! From planned cells to outcomes: packs, the trainer that runs them, and the scheduler that spreads them over threads.
+//!
+//! The scheduler knows neither Burn nor a disk: it hands packs to a [`Trainer`] and tells the caller what happened
+//! through [`Event`]s.
+
+mod burn_trainer;
+mod checks;
+mod outcome;
+mod pack;
+mod plan;
+mod scheduler;
+
+pub use burn_trainer::{BurnTrainer, CellParameters, Retrained};
+pub use checks::{CheckError, agree, gradcheck};
+pub use outcome::{Checksums, Curves, Measured, Outcome, Status};
+pub use pack::{Pack, make_packs};
+pub use plan::{Calibration, Estimate, calibrate, estimate, lane_bytes, pack_size};
+pub use scheduler::{Control, Event, TrainError, Trainer, run_packs};

@@ -1,0 +1,66 @@
+//! What training and measuring one cell produced.
+
+use std::collections::BTreeMap;
+
+/// How a cell ended. A collapsed or diverged cell is a result, not an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Trained to its last step, every stop rule satisfied.
+    Ok,
+    /// A declared stop rule (effective rank, mean cosine) was crossed.
+    Collapsed,
+    /// Loss, gradients or parameters became non-finite.
+    Diverged,
+    /// Could not be computed; `reason` says why.
+    Failed,
+}
+
+/// One measured metric: a value, or the reason why there is none.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum Measured {
+    Value(f64),
+    Missing(String),
+}
+
+/// Columns of the time series: one name and one value per recorded step; `None` where a series has a slower cadence
+/// or the value was not finite.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Curves {
+    /// Recorded steps, strictly ascending; step 0 is before the first update.
+    pub step: Vec<u64>,
+    /// Column name to values, each as long as `step`.
+    pub series: BTreeMap<String, Vec<Option<f64>>>,
+}
+
+/// BLAKE3 checksums, 64 hex digits, over little-endian f32 bytes.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Checksums {
+    /// Normalised embeddings of the first minibatch before any update, image then text.
+    pub first_batch_embeddings: String,
+    /// All parameters at the end: w1, b1, w2, b2 of the image encoder, then of the text encoder.
+    pub final_parameters: String,
+    /// Raw test embeddings, image then text.
+    pub test_embeddings: String,
+}
+
+/// Everything one cell left behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    pub cell_id: String,
+    pub status: Status,
+    /// Empty when `status` is `Ok`.
+    pub reason: String,
+    /// Optimiser steps taken.
+    pub steps: u64,
+    /// Metric name to value, every name of the registry present.
+    pub metrics: BTreeMap<String, Measured>,
+    /// Modality (`img`, `txt`) to covariance eigenvalues of the test embeddings, descending. Empty when not finite.
+    pub spectra: BTreeMap<String, Vec<f64>>,
+    pub curves: Curves,
+    pub checksums: Checksums,
+    /// Facts about the cell's data that the configuration only asks for, such as the realised share of wrong pairs.
+    pub realised: BTreeMap<String, f64>,
+    /// The cell's share of the wall time of its pack, seconds. Recorded for audit, never in a table.
+    pub wall_s: f64,
+}

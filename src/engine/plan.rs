@@ -1,0 +1,226 @@
+//! What a sweep will cost: steps, memory, bytes and time, before anything is trained.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::pack::Pack;
+use super::scheduler::{Control, TrainError, Trainer};
+use crate::metric;
+use crate::spec::Cell;
+use crate::spec::config::{Config, TextFeatures};
+
+/// Working set of a CPU pack: about one core's share of the outer caches. Larger packs gain nothing there, they only
+/// wait for memory; smaller ones pay for more calls.
+const CPU_WORKING_SET: u64 = 4 << 20;
+
+/// Cells of a GPU pack unless memory says less: enough to fill the device with tiny matrices.
+const GPU_PACK: usize = 64;
+
+/// Most cells a CPU pack holds: a pack is what a kill loses.
+const CPU_PACK: usize = 16;
+
+/// Device memory that a pack may take.
+const GPU_MEMORY: u64 = 2 << 30;
+
+/// Bytes on disk of a finished cell beside its curves: its record, its table rows and spectra, as measured.
+const BYTES_PER_CELL: u64 = 3000;
+
+/// Bytes on disk of one point of one series, compressed, as measured.
+const BYTES_PER_POINT: u64 = 9;
+
+/// Series in a curve row.
+const SERIES: u64 = 20;
+
+/// Features of one sample: image, text.
+pub fn features(config: &Config) -> [u64; 2] {
+    let text = match config.text.features {
+        TextFeatures::BagOfTokens => crate::world::text::width(TextFeatures::BagOfTokens),
+        TextFeatures::TokenPosition => crate::world::text::width(TextFeatures::TokenPosition),
+    };
+    [config.world.image_size.pow(2), text as u64]
+}
+
+fn parameters(config: &Config) -> u64 {
+    let model = &config.model;
+    let [img, txt] = features(config);
+    let encoder = |inputs: u64, hidden: u64| inputs * hidden + hidden + hidden * model.embedding + model.embedding;
+    encoder(img, model.hidden_img) + encoder(txt, model.hidden_txt)
+}
+
+/// Bytes that one cell adds to its pack while it trains: minibatch, activations, about four B x B matrices,
+/// parameters, gradients and optimiser state; or its evaluation, where that is larger.
+pub fn lane_bytes(config: &Config) -> u64 {
+    let b = config.train.batch_size;
+    let [img, txt] = features(config);
+    let hidden = config.model.hidden_img + config.model.hidden_txt;
+    let rows = |n: u64| n * (img + txt + 3 * hidden + 8 * config.model.embedding);
+    let training = rows(b) + 4 * b * b;
+    let evaluation = rows(config.world.n_validation.max(config.world.n_test).min(512));
+    4 * (training.max(evaluation) + 5 * parameters(config))
+}
+
+/// Bytes of one seed's data: clean observations and the draws that are switched on.
+pub fn seed_bytes(config: &Config) -> u64 {
+    let samples = config.world.n_train + config.world.n_validation + config.world.n_test;
+    let [img, txt] = features(config);
+    let copies_img = 1 + u64::from(config.image.noise != 0.0) + u64::from(config.image.mask != 0.0);
+    let copies_txt = 1 + u64::from(config.text.dropout != 0.0);
+    4 * samples * (img * copies_img + txt * copies_txt)
+}
+
+/// Cells per pack for cells like this one.
+pub fn pack_size(config: &Config, on_cpu: bool) -> usize {
+    let (budget, most) = if on_cpu { (CPU_WORKING_SET, CPU_PACK) } else { (GPU_MEMORY, GPU_PACK) };
+    ((budget / lane_bytes(config).max(1)) as usize).clamp(1, most)
+}
+
+/// Costs of training some packs.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Estimate {
+    pub cells: usize,
+    pub packs: usize,
+    /// Cells of the largest pack.
+    pub largest_pack: usize,
+    /// Optimiser steps, summed over cells.
+    pub cell_steps: u64,
+    /// Memory for data and training at the peak, bytes.
+    pub memory_bytes: u64,
+    /// What the run directory will take, bytes, roughly.
+    pub disk_bytes: u64,
+}
+
+/// Counts what `packs` will cost on `threads` workers.
+pub fn estimate(cells: &[Cell], packs: &[Pack], threads: usize) -> Estimate {
+    let each = || packs.iter().flat_map(|p| &p.cells).map(|c| &cells[*c].config);
+    let pack_bytes = |pack: &Pack| -> u64 {
+        let mut seeds: Vec<u64> = pack.cells.iter().map(|c| cells[*c].config.seed).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        let lanes: u64 = pack.cells.iter().map(|c| lane_bytes(&cells[*c].config)).sum();
+        // The host's copy, the device's copy, and the lanes.
+        2 * seeds.len() as u64 * seed_bytes(&cells[pack.cells[0]].config) + lanes
+    };
+    let points = |config: &Config| match config.curves.every {
+        0 => 0,
+        every => config.train.steps / every,
+    };
+    Estimate {
+        cells: each().count(),
+        packs: packs.len(),
+        largest_pack: packs.iter().map(|p| p.cells.len()).max().unwrap_or(0),
+        cell_steps: each().map(|c| c.train.steps).sum(),
+        memory_bytes: packs.iter().map(pack_bytes).max().unwrap_or(0) * threads.min(packs.len()) as u64,
+        disk_bytes: each().map(|c| BYTES_PER_CELL + points(c) * SERIES * BYTES_PER_POINT).sum(),
+    }
+}
+
+/// A short measurement of how fast packs train here.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Calibration {
+    /// Cell-steps per second of one worker: slowest, median and fastest of the intervals measured.
+    pub cell_steps_per_s: [f64; 3],
+    /// Seconds that a panel takes for one cell.
+    pub panel_s: f64,
+    /// Seconds that the measurement took.
+    pub took_s: f64,
+}
+
+/// How often the calibration reads the step counter.
+const SAMPLE: Duration = Duration::from_millis(100);
+
+/// Trains a pack for about `budget` on one worker and abandons it.
+pub fn calibrate(cells: &[Cell], pack: &Pack, trainer: &dyn Trainer, budget: Duration) -> Result<Calibration, TrainError> {
+    let lanes: Vec<&Cell> = pack.cells.iter().map(|c| &cells[*c]).collect();
+    let control = Arc::new(Control::default());
+    let started = Instant::now();
+    let mut rates = Vec::new();
+    let mut steps_and_time = (0u64, 0f64);
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| trainer.train(&lanes, &control));
+        let mut begun: Option<(Instant, u64)> = None;
+        let mut last: Option<(Instant, u64)> = None;
+        while !worker.is_finished() && begun.is_none_or(|(at, _)| at.elapsed() < budget) {
+            std::thread::sleep(SAMPLE);
+            let now = (Instant::now(), control.cell_steps.load(Ordering::Relaxed));
+            // Time before the first step is preparation: it is shared by all packs of a seed.
+            if now.1 == 0 {
+                continue;
+            }
+            if let Some((at, steps)) = last.filter(|(_, steps)| now.1 > *steps) {
+                rates.push((now.1 - steps) as f64 / (now.0 - at).as_secs_f64());
+            }
+            begun.get_or_insert(now);
+            last = Some(now);
+        }
+        steps_and_time = (control.cell_steps.load(Ordering::Relaxed), started.elapsed().as_secs_f64());
+        control.cancel.store(true, Ordering::Relaxed);
+        match worker.join() {
+            Ok(Err(TrainError::Failed(reason))) => Err(TrainError::Failed(reason)),
+            Ok(_) => Ok(()),
+            Err(_) => Err(TrainError::Failed("the trainer panicked while calibrating".into())),
+        }
+    })?;
+    if rates.is_empty() {
+        // The pack was over before two readings: its whole time is the only measurement, preparation included.
+        rates.push(steps_and_time.0.max(1) as f64 / steps_and_time.1.max(1e-9));
+    }
+    rates.sort_by(f64::total_cmp);
+    let cell_steps_per_s = [rates[0], rates[rates.len() / 2], rates[rates.len() - 1]];
+    let panel_s = panel_seconds(&cells[pack.cells[0]].config);
+    Ok(Calibration { cell_steps_per_s, panel_s, took_s: started.elapsed().as_secs_f64() })
+}
+
+/// Times one panel on random embeddings of the cell's sizes.
+fn panel_seconds(config: &Config) -> f64 {
+    let (n, d) = (config.world.n_test as usize, config.model.embedding as usize);
+    let draw = |item: u64| {
+        let mut stream = crate::numerics::stream::Streams::new(0, "calibration").item(item);
+        (0..n * d).map(|_| stream.normal() as f32).collect::<Vec<f32>>()
+    };
+    let (img, txt) = (draw(0), draw(1));
+    let started = Instant::now();
+    if let Ok(evaluation) = metric::Evaluation::new(&img, &txt, d, config.train.temperature) {
+        std::hint::black_box(metric::measure(&evaluation));
+    }
+    started.elapsed().as_secs_f64()
+}
+
+impl Calibration {
+    /// Seconds for `estimate` on `threads` workers: fastest, expected, slowest.
+    pub fn seconds(&self, estimate: &Estimate, threads: usize) -> [f64; 3] {
+        let threads = threads.min(estimate.packs).max(1) as f64;
+        let panels = estimate.cells as f64 * self.panel_s;
+        let [slow, median, fast] = self.cell_steps_per_s;
+        [fast, median, slow].map(|rate| (estimate.cell_steps as f64 / rate + panels) / threads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::make_packs;
+    use crate::spec::{Overrides, load};
+
+    #[test]
+    fn counts_are_those_of_the_sweep() {
+        let sweep = load("reference", &Overrides::default()).expect("a built-in");
+        let wanted: Vec<usize> = (0..sweep.cells.len()).collect();
+        let packs = make_packs(&sweep.cells, &wanted, |_| 8);
+        let estimate = estimate(&sweep.cells, &packs, 2);
+        assert_eq!((estimate.cells, estimate.packs, estimate.largest_pack), (64, 8, 8));
+        assert_eq!(estimate.cell_steps, 64 * 300);
+        // One encoder pair: (256 + 1) 64 + (64 + 1) 32 for images, (64 + 1) 64 + (64 + 1) 32 for text.
+        assert_eq!(parameters(&sweep.cells[0].config), 257 * 64 + 65 * 32 + 65 * 64 + 65 * 32);
+        assert_eq!(seed_bytes(&sweep.cells[0].config), 4 * (4096 + 512 + 512) * (256 + 64));
+    }
+
+    #[test]
+    fn packs_shrink_with_the_cell_and_never_vanish() {
+        let mut config = Config::default();
+        assert!(pack_size(&config, true) >= 1);
+        assert!(pack_size(&config, false) > pack_size(&config, true));
+        config.train.batch_size = 1 << 14;
+        assert_eq!(pack_size(&config, true), 1);
+    }
+}

@@ -1,0 +1,173 @@
+//! What every line of the registry owes: names, documentation, one value per descriptor, values in range, and no
+//! perfect score for a degenerate embedding.
+
+use std::collections::BTreeSet;
+
+use super::fixture::{noisy_pairs, raw_pairs, value_of};
+use super::{
+    Evaluation, Healthy, METRICS, MetricError, RANGE_SLACK, descriptor, descriptors, measure, measure_named, reference,
+};
+
+/// Random embeddings of several shapes and qualities, and every kind of degenerate one.
+fn evaluations() -> Vec<(String, Evaluation)> {
+    let mut all = vec![];
+    for (seed, (n, d, noise)) in
+        [(2, 1, 0.5), (2, 3, 0.0), (9, 5, 0.3), (40, 2, 1.0), (64, 32, 0.2), (33, 48, 5.0)].into_iter().enumerate()
+    {
+        all.push((format!("random {n} x {d}, noise {noise}"), noisy_pairs(seed as u64, n, d, noise)));
+    }
+    let (n, d) = (30, 4);
+    let (img, txt) = raw_pairs(9, n, d, 0.3);
+    let constant = [0.3f32, -0.2, 0.9, 0.1].repeat(n);
+    let opposite: Vec<f32> = constant.iter().map(|x| -x).collect();
+    let scaled = |by: f32| img.iter().map(|x| x * by).collect::<Vec<f32>>();
+    let mut dead_row = txt.clone();
+    dead_row[d..2 * d].fill(0.0);
+    let mut add = |name: &str, img: &[f32], txt: &[f32], temperature| {
+        all.push((name.to_string(), Evaluation::new(img, txt, d, temperature).unwrap()));
+    };
+    add("constant", &constant, &constant, 0.07);
+    add("constant and opposite", &constant, &opposite, 1e-3);
+    add("one modality constant", &img, &constant, 0.07);
+    add("one modality zero", &vec![0.0; n * d], &txt, 0.07);
+    add("both zero", &vec![0.0; n * d], &vec![0.0; n * d], 0.07);
+    add("one zero row", &img, &dead_row, 0.07);
+    add("huge", &scaled(1e37), &txt, 100.0);
+    add("tiny", &scaled(1e-4), &txt, 1e-3);
+    add("shorter than the guard", &scaled(1e-9), &txt, 0.07);
+    add("subnormal", &scaled(1e-42), &txt, 0.07);
+    add("same in both", &img, &img, 0.07);
+    all
+}
+
+#[test]
+fn names_are_unique_and_columns() {
+    let mut seen = BTreeSet::new();
+    for d in descriptors() {
+        assert!(seen.insert(d.name), "{} occurs twice", d.name);
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        assert!(!d.name.is_empty() && d.name.chars().all(allowed), "{}", d.name);
+        assert_eq!(descriptor(d.name), Some(d));
+    }
+    let families: BTreeSet<&str> = METRICS.iter().map(|family| family.name).collect();
+    assert_eq!(families.len(), METRICS.len());
+    assert_eq!(descriptor("retrieval"), None);
+}
+
+#[test]
+fn every_metric_is_documented() {
+    for d in descriptors() {
+        for text in [d.unit, d.source, d.summary] {
+            assert!(!text.trim().is_empty(), "{}", d.name);
+            assert!(!text.contains(['|', '\n']), "{} would break a Markdown table", d.name);
+        }
+        assert!(d.range.0 < d.range.1, "{}", d.name);
+    }
+}
+
+#[test]
+fn the_contract_names_are_there() {
+    let both = |stem: &str, ends: [&str; 2]| ends.map(|end| format!("{stem}_{end}"));
+    let directions = ["retrieval_at_1", "retrieval_at_5", "hub_gini", "hub_top1_share", "k_occurrence_skewness"];
+    let modalities = [
+        "mean_cosine",
+        "variance_min",
+        "variance_p05",
+        "variance_median",
+        "effective_rank",
+        "top_eigen_share",
+        "participation_ratio",
+    ];
+    let names = directions.iter().flat_map(|stem| both(stem, ["i2t", "t2i"]));
+    let names = names.chain(modalities.iter().flat_map(|stem| both(stem, ["img", "txt"])));
+    for name in names.chain(["symmetry_gap_at_1".to_string()]) {
+        assert!(descriptor(&name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn every_family_returns_one_value_per_descriptor() {
+    for (case, evaluation) in evaluations() {
+        for family in METRICS {
+            if let Ok(values) = (family.compute)(&evaluation) {
+                assert_eq!(values.len(), family.descriptors.len(), "{} on {case}", family.name);
+            }
+        }
+        let names: Vec<&str> = measure(&evaluation).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, descriptors().map(|d| d.name).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn values_lie_in_their_declared_range_and_reasons_have_words() {
+    for (case, evaluation) in evaluations() {
+        for (name, value) in measure(&evaluation) {
+            match value {
+                Ok(value) => {
+                    let (low, high) = descriptor(name).unwrap().range;
+                    let inside = low - RANGE_SLACK <= value && value <= high + RANGE_SLACK;
+                    assert!(value.is_finite() && inside, "{name} on {case}: {value}");
+                }
+                Err(reason) => {
+                    let programming = [MetricError::NotComputed, MetricError::Unknown(name.to_string())];
+                    assert!(!programming.contains(&reason), "{name} on {case}");
+                    assert!(!matches!(reason, MetricError::NotFinite(_)), "{name} on {case}: {reason}");
+                    assert!(reason.to_string().len() > 8, "{name} on {case}: {reason}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_collapsed_embedding_never_scores_perfect() {
+    for (case, evaluation) in evaluations().into_iter().filter(|(case, _)| case.starts_with("constant")) {
+        for (name, value) in measure(&evaluation) {
+            let d = descriptor(name).unwrap();
+            let Ok(value) = value else { continue };
+            let perfect = match d.healthy {
+                Healthy::Higher => d.range.1 - RANGE_SLACK <= value,
+                Healthy::Lower => value <= d.range.0 + RANGE_SLACK,
+                Healthy::NearZero => value.abs() <= RANGE_SLACK,
+                Healthy::Neither => false,
+            };
+            // Both directions fail alike, so the gap between them is truly 0: a gap is to be read beside its parts.
+            let gap = name.starts_with("symmetry_gap");
+            assert!(!perfect || gap, "{name} of the {case} embedding is {value}");
+        }
+    }
+}
+
+#[test]
+fn a_healthy_embedding_has_every_metric() {
+    for (name, value) in measure(&noisy_pairs(4, 64, 32, 0.2)) {
+        assert!(value.is_ok(), "{name}: {value:?}");
+    }
+}
+
+#[test]
+fn metrics_asked_by_name_are_those_of_the_panel() {
+    let evaluation = noisy_pairs(5, 30, 6, 0.4);
+    for (name, value) in measure(&evaluation) {
+        assert_eq!(value_of(&evaluation, name), value);
+    }
+    let names = ["effective_rank_txt", "no_such_metric", "retrieval_at_1_i2t"];
+    let got = measure_named(&evaluation, &names);
+    assert_eq!(got.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+    assert_eq!(got[1].1, Err(MetricError::Unknown("no_such_metric".to_string())));
+    assert!(got[0].1.is_ok() && got[2].1.is_ok());
+}
+
+#[test]
+fn the_reference_has_a_row_per_metric() {
+    let reference = reference();
+    let rows: Vec<&str> = reference.lines().collect();
+    assert_eq!(rows.len(), descriptors().count() + 2);
+    assert!(rows.iter().all(|row| row.matches('|').count() == rows[0].matches('|').count()));
+    insta::assert_snapshot!(rows[..3].join("\n"), @r"
+    | metric | family | unit | range | healthy | what it is | source |
+    |---|---|---|---|---|---|---|
+    | `retrieval_at_1_i2t` | retrieval | share | [0, 1] | higher | share of images whose own text is the most similar; ties count against | Multimodality Under Governance, 3.5.1 |
+    ");
+    assert!(reference.contains("| [1, inf) |") && reference.contains("| (-inf, inf) |"));
+}

@@ -1,0 +1,358 @@
+//! What every metric is computed from: the embeddings of one evaluation split under one condition, and what several
+//! metrics share (similarities, covariances, spectra), each computed once and only when first asked for.
+
+use std::sync::OnceLock;
+
+use super::MetricError;
+use crate::numerics::linalg;
+
+/// Added to the squared norm of an embedding before the square root. The encoders are trained with the same guard, so
+/// what is measured here is what the loss saw. It leaves a zero vector at zero.
+pub const NORM_GUARD: f64 = 1e-12;
+
+/// Raw embeddings shorter than this have no direction: the guard makes up more than half of their squared norm, so
+/// they are not normalised to unit length and their cosines mean nothing. The square root of [`NORM_GUARD`].
+pub const NO_DIRECTION_NORM: f64 = 1e-6;
+
+/// A covariance has no negative eigenvalue. One above minus this share of the largest is rounding and becomes 0; the
+/// solver's error is below 1e-12 of the largest up to dimension 4096. One further down is an error.
+pub const NEGATIVE_EIGENVALUE_TOLERANCE: f64 = 1e-12;
+
+/// Most samples of one evaluation: its similarity matrix then takes 2 GiB.
+pub const MAX_SAMPLES: usize = 16_384;
+
+/// Columns gathered at a time when the similarity matrix is read by column: one 64-byte cache line of `f64`.
+const COLUMN_BLOCK: usize = 8;
+
+/// One of the two encoders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Modality {
+    Img,
+    Txt,
+}
+
+impl Modality {
+    /// The suffix of names that belong to this modality.
+    pub fn name(self) -> &'static str {
+        match self {
+            Modality::Img => "img",
+            Modality::Txt => "txt",
+        }
+    }
+}
+
+/// Which modality asks and which answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Images are the queries, texts the candidates.
+    I2t,
+    /// Texts are the queries, images the candidates.
+    T2i,
+}
+
+/// Why embeddings cannot be evaluated at all.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum EvaluationError {
+    #[error("no embeddings to evaluate (dimension {dimension})")]
+    Empty { dimension: usize },
+    #[error("an evaluation needs at least two samples, got one")]
+    OneSample,
+    #[error("{samples} samples are too many to compare all with all, the most is {MAX_SAMPLES}")]
+    TooMany { samples: usize },
+    #[error("{len} values of {} do not form rows of {dimension}", modality.name())]
+    Ragged { modality: Modality, len: usize, dimension: usize },
+    #[error("{img} image embeddings cannot be paired with {txt} text embeddings")]
+    Unpaired { img: usize, txt: usize },
+    #[error("embedding of sample {sample} in {} has {value} at coordinate {coordinate}", modality.name())]
+    NotFinite { modality: Modality, sample: usize, coordinate: usize, value: f32 },
+    #[error("the temperature must be positive and finite, got {0}")]
+    Temperature(f64),
+}
+
+/// Paired embeddings of N samples in D dimensions; row i of both modalities is one pair.
+///
+/// ```
+/// use cliffline::metric::{Evaluation, Modality};
+/// let evaluation = Evaluation::new(&[3.0, 4.0, 0.0, 2.0], &[1.0, 1.0, 0.0, 5.0], 2, 0.07)?;
+/// assert_eq!(evaluation.samples(), 2);
+/// assert_eq!(evaluation.z_f32(Modality::Img), [0.6, 0.8, 0.0, 1.0]);
+/// # Ok::<(), cliffline::metric::EvaluationError>(())
+/// ```
+#[derive(Debug)]
+pub struct Evaluation {
+    samples: usize,
+    dimension: usize,
+    temperature: f64,
+    img: Embeddings,
+    txt: Embeddings,
+    similarity: OnceLock<Result<Vec<f64>, MetricError>>,
+}
+
+/// The embeddings of one modality.
+#[derive(Debug)]
+struct Embeddings {
+    z: Vec<f64>,
+    raw_norms: Vec<f64>,
+    covariance: OnceLock<Result<Vec<f64>, MetricError>>,
+    spectrum: OnceLock<Result<Vec<f64>, MetricError>>,
+}
+
+impl Evaluation {
+    /// Normalises raw embeddings.
+    ///
+    /// **Shapes** `raw_img` and `raw_txt` `[N, D]` row-major with D = `dimension`, N >= 2; `temperature` divides
+    /// cosines to give logits.
+    /// **Errors** no samples, one sample, more than [`MAX_SAMPLES`]; lengths that do not fit; a value that is not
+    /// finite, with its place; a temperature that is not positive.
+    /// **Numerics** z = u / sqrt(sum u^2 + [`NORM_GUARD`]) in `f64`, rounded to `f32` and held as `f64`: whoever
+    /// recomputes a metric from exported `f32` embeddings starts from the same numbers. Rounding moves the norm of z
+    /// off 1, and so a cosine outside -1 to 1, by at most 1.2e-7.
+    pub fn new(raw_img: &[f32], raw_txt: &[f32], dimension: usize, temperature: f64) -> Result<Self, EvaluationError> {
+        let samples = require_rows(Modality::Img, raw_img, dimension)?;
+        let txt = require_rows(Modality::Txt, raw_txt, dimension)?;
+        if samples != txt {
+            return Err(EvaluationError::Unpaired { img: samples, txt });
+        }
+        match samples {
+            0 => return Err(EvaluationError::Empty { dimension }),
+            1 => return Err(EvaluationError::OneSample),
+            _ if samples > MAX_SAMPLES => return Err(EvaluationError::TooMany { samples }),
+            _ => {}
+        }
+        if !(temperature > 0.0 && temperature.recip().is_finite() && temperature.is_finite()) {
+            return Err(EvaluationError::Temperature(temperature));
+        }
+        let img = Embeddings::normalise(Modality::Img, raw_img, dimension)?;
+        let txt = Embeddings::normalise(Modality::Txt, raw_txt, dimension)?;
+        Ok(Self { samples, dimension, temperature, img, txt, similarity: OnceLock::new() })
+    }
+
+    /// N, the number of pairs.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// D, the dimension of the shared embedding.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// What divides a cosine to give a logit.
+    pub fn temperature(&self) -> f64 {
+        self.temperature
+    }
+
+    /// Normalised embeddings, `[N, D]` row-major: `f32` values held as `f64`.
+    pub fn z(&self, modality: Modality) -> &[f64] {
+        &self.embeddings(modality).z
+    }
+
+    /// Normalised embeddings for export, `[N, D]` row-major: exactly the values of [`Self::z`].
+    pub fn z_f32(&self, modality: Modality) -> Vec<f32> {
+        self.z(modality).iter().map(|&x| x as f32).collect()
+    }
+
+    /// Euclidean norms `[N]` of the raw embeddings, without the guard.
+    pub fn raw_norms(&self, modality: Modality) -> &[f64] {
+        &self.embeddings(modality).raw_norms
+    }
+
+    /// An error when a raw embedding is shorter than [`NO_DIRECTION_NORM`]: metrics made of cosines ask this first.
+    pub fn require_directions(&self, modality: Modality) -> Result<(), MetricError> {
+        match self.raw_norms(modality).iter().enumerate().find(|(_, norm)| **norm < NO_DIRECTION_NORM) {
+            Some((sample, &norm)) => Err(MetricError::NoDirection { modality, sample, norm }),
+            None => Ok(()),
+        }
+    }
+
+    /// Cosines between images (rows) and texts (columns), `[N, N]` row-major; pairs on the diagonal.
+    ///
+    /// **Errors** an embedding without direction in either modality.
+    /// **Numerics** each entry is [`linalg::dot`] of its two rows of z, so equal embeddings tie exactly.
+    pub fn similarity(&self) -> Result<&[f64], MetricError> {
+        let computed = self.similarity.get_or_init(|| {
+            self.require_directions(Modality::Img)?;
+            self.require_directions(Modality::Txt)?;
+            Ok(linalg::similarity_matrix(&self.img.z, &self.txt.z, self.dimension)?)
+        });
+        computed.as_deref().map_err(Clone::clone)
+    }
+
+    /// Calls `visit(query, similarities)` for every query in order, with its cosine to every candidate: rows of
+    /// [`Self::similarity`] from image to text, columns from text to image.
+    pub fn for_each_query(
+        &self,
+        direction: Direction,
+        mut visit: impl FnMut(usize, &[f64]),
+    ) -> Result<(), MetricError> {
+        let n = self.samples;
+        let similarity = self.similarity()?;
+        match direction {
+            Direction::I2t => similarity.chunks_exact(n).enumerate().for_each(|(query, row)| visit(query, row)),
+            Direction::T2i => {
+                let mut columns = vec![0.0; COLUMN_BLOCK * n];
+                for first in (0..n).step_by(COLUMN_BLOCK) {
+                    let last = n.min(first + COLUMN_BLOCK);
+                    for (candidate, row) in similarity.chunks_exact(n).enumerate() {
+                        for (offset, &value) in row[first..last].iter().enumerate() {
+                            columns[offset * n + candidate] = value;
+                        }
+                    }
+                    for (query, column) in (first..last).zip(columns.chunks_exact(n)) {
+                        visit(query, column);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sample covariance of z, `[D, D]`, centred, divisor N - 1.
+    pub fn covariance(&self, modality: Modality) -> Result<&[f64], MetricError> {
+        let side = self.embeddings(modality);
+        let computed = side.covariance.get_or_init(|| Ok(linalg::covariance(&side.z, self.dimension)?));
+        computed.as_deref().map_err(Clone::clone)
+    }
+
+    /// Eigenvalues `[D]` of [`Self::covariance`], descending, none negative.
+    ///
+    /// **Errors** no convergence; an eigenvalue more negative than [`NEGATIVE_EIGENVALUE_TOLERANCE`] allows.
+    pub fn spectrum(&self, modality: Modality) -> Result<&[f64], MetricError> {
+        let side = self.embeddings(modality);
+        let computed = side.spectrum.get_or_init(|| {
+            let mut eigenvalues = linalg::symmetric_eigenvalues(self.covariance(modality)?, self.dimension)?;
+            clamp_rounding(&mut eigenvalues)?;
+            Ok(eigenvalues)
+        });
+        computed.as_deref().map_err(Clone::clone)
+    }
+
+    fn embeddings(&self, modality: Modality) -> &Embeddings {
+        match modality {
+            Modality::Img => &self.img,
+            Modality::Txt => &self.txt,
+        }
+    }
+}
+
+impl Embeddings {
+    fn normalise(modality: Modality, raw: &[f32], dimension: usize) -> Result<Self, EvaluationError> {
+        if let Some((at, &value)) = raw.iter().enumerate().find(|(_, x)| !x.is_finite()) {
+            let (sample, coordinate) = (at / dimension, at % dimension);
+            return Err(EvaluationError::NotFinite { modality, sample, coordinate, value });
+        }
+        let mut z = Vec::with_capacity(raw.len());
+        let mut raw_norms = Vec::with_capacity(raw.len() / dimension);
+        for row in raw.chunks_exact(dimension) {
+            let squared: f64 = row.iter().map(|&u| f64::from(u) * f64::from(u)).sum();
+            let guarded = (squared + NORM_GUARD).sqrt();
+            z.extend(row.iter().map(|&u| f64::from((f64::from(u) / guarded) as f32)));
+            raw_norms.push(squared.sqrt());
+        }
+        Ok(Self { z, raw_norms, covariance: OnceLock::new(), spectrum: OnceLock::new() })
+    }
+}
+
+fn require_rows(modality: Modality, raw: &[f32], dimension: usize) -> Result<usize, EvaluationError> {
+    if dimension == 0 {
+        return Err(EvaluationError::Empty { dimension });
+    }
+    if !raw.len().is_multiple_of(dimension) {
+        return Err(EvaluationError::Ragged { modality, len: raw.len(), dimension });
+    }
+    Ok(raw.len() / dimension)
+}
+
+fn clamp_rounding(descending: &mut [f64]) -> Result<(), MetricError> {
+    let largest = descending.first().copied().unwrap_or(0.0);
+    for eigenvalue in descending.iter_mut().filter(|x| **x <= 0.0) {
+        if *eigenvalue < -NEGATIVE_EIGENVALUE_TOLERANCE * largest {
+            return Err(MetricError::NegativeEigenvalue { eigenvalue: *eigenvalue, largest });
+        }
+        // Also turns a negative zero into zero.
+        *eigenvalue = 0.0;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn embeddings_are_unit_length_to_f32_rounding() {
+        let evaluation = Evaluation::new(&[3.0, 4.0, -1e-3, 2e-3], &[1e20, 1e20, 5.0, 0.0], 2, 1.0).unwrap();
+        assert_eq!(evaluation.z(Modality::Img)[..2], [f64::from(0.6f32), f64::from(0.8f32)]);
+        for modality in [Modality::Img, Modality::Txt] {
+            for row in evaluation.z(modality).chunks_exact(2) {
+                // The guard shortens a vector of norm 2e-3 by 1e-7 of its length, as much as rounding to f32 may.
+                assert!((linalg::dot(row, row) - 1.0).abs() < 4e-7, "{row:?}");
+            }
+        }
+        assert_eq!(evaluation.raw_norms(Modality::Img)[0], 5.0);
+    }
+
+    #[test]
+    fn a_zero_embedding_stays_zero_and_has_no_direction() {
+        let evaluation = Evaluation::new(&[1.0, 0.0, 0.0, 0.0], &[1.0, 0.0, 0.0, 1.0], 2, 1.0).unwrap();
+        assert_eq!(evaluation.z(Modality::Img)[2..], [0.0, 0.0]);
+        let expected = MetricError::NoDirection { modality: Modality::Img, sample: 1, norm: 0.0 };
+        assert_eq!(evaluation.require_directions(Modality::Img), Err(expected.clone()));
+        assert_eq!(evaluation.similarity(), Err(expected));
+        assert_eq!(evaluation.require_directions(Modality::Txt), Ok(()));
+        assert!(evaluation.covariance(Modality::Img).is_ok());
+    }
+
+    #[test]
+    fn both_directions_visit_the_same_matrix() {
+        // 11 samples: more than one block of columns, the last one short.
+        let n = 11;
+        let raw = |salt: usize| -> Vec<f32> { (0..n * 3).map(|i| ((i * i * 7 + salt * i + 1) % 23) as f32).collect() };
+        let evaluation = Evaluation::new(&raw(3), &raw(5), 3, 1.0).unwrap();
+        let mut seen = 0;
+        let similarity = evaluation.similarity().unwrap();
+        let mut rows = vec![];
+        evaluation.for_each_query(Direction::I2t, |_, row| rows.extend_from_slice(row)).unwrap();
+        assert_eq!(rows, similarity);
+        let visit = |query: usize, column: &[f64]| {
+            assert_eq!(query, seen);
+            seen += 1;
+            assert_eq!(column.len(), n);
+            for (candidate, value) in column.iter().enumerate() {
+                assert_eq!(*value, similarity[candidate * n + query]);
+            }
+        };
+        evaluation.for_each_query(Direction::T2i, visit).unwrap();
+        assert_eq!(seen, n);
+    }
+
+    #[test]
+    fn input_that_cannot_be_evaluated_says_why() {
+        let new = |img: &[f32], txt: &[f32], d| Evaluation::new(img, txt, d, 1.0).unwrap_err();
+        assert_eq!(new(&[], &[], 2), EvaluationError::Empty { dimension: 2 });
+        assert_eq!(new(&[1.0], &[1.0], 0), EvaluationError::Empty { dimension: 0 });
+        assert_eq!(new(&[1.0, 2.0], &[1.0, 2.0], 2), EvaluationError::OneSample);
+        let ragged = EvaluationError::Ragged { modality: Modality::Txt, len: 3, dimension: 2 };
+        assert_eq!(new(&[1.0; 4], &[1.0; 3], 2), ragged);
+        assert_eq!(new(&[1.0; 4], &[1.0; 6], 2), EvaluationError::Unpaired { img: 2, txt: 3 });
+        let many = vec![1.0; MAX_SAMPLES + 1];
+        assert_eq!(new(&many, &many, 1), EvaluationError::TooMany { samples: MAX_SAMPLES + 1 });
+        let bad = new(&[1.0; 4], &[1.0, 1.0, 1.0, f32::INFINITY], 2);
+        insta::assert_snapshot!(bad, @"embedding of sample 1 in txt has inf at coordinate 1");
+        for temperature in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE / 8.0] {
+            let bad = Evaluation::new(&[1.0; 4], &[1.0; 4], 2, temperature).unwrap_err();
+            assert!(matches!(bad, EvaluationError::Temperature(_)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_rounding_is_clamped() {
+        let mut rounding = [2.0, 1e-17, -0.0, -1e-13];
+        assert_eq!(clamp_rounding(&mut rounding), Ok(()));
+        assert_eq!(rounding, [2.0, 1e-17, 0.0, 0.0]);
+        assert!(rounding.iter().all(|x| x.is_sign_positive()));
+        let mut wrong = [2.0, -1e-6];
+        let expected = MetricError::NegativeEigenvalue { eigenvalue: -1e-6, largest: 2.0 };
+        assert_eq!(clamp_rounding(&mut wrong), Err(expected));
+    }
+}

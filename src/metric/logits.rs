@@ -1,0 +1,118 @@
+//! Logits (M11): cosines over the temperature, the scale on which the loss and any calibrated score see them.
+
+use super::{Descriptor, Direction, Evaluation, Family, Healthy, MetricError, Values};
+use crate::numerics::stats;
+
+const PROBABILITIES: [f64; 3] = [0.05, 0.5, 0.95];
+
+/// Logits of pairs (diagonal), of non-pairs (off-diagonal), and the margin between a query's own partner and its best
+/// other candidate: positive where the query is answered rightly, 0 at a tie.
+///
+/// All scale with 1 / temperature, which retrieval does not see: they show a change of scoring scale.
+pub(super) const FAMILY: Family = Family {
+    name: "logits",
+    descriptors: &[
+        logit("logit_diagonal_mean", "mean logit of pairs"),
+        logit("logit_diagonal_p05", "5th percentile of the logits of pairs"),
+        logit("logit_diagonal_p50", "median logit of pairs"),
+        logit("logit_diagonal_p95", "95th percentile of the logits of pairs"),
+        logit("logit_off_diagonal_mean", "mean logit of non-pairs"),
+        logit("logit_off_diagonal_p05", "5th percentile of the logits of non-pairs"),
+        logit("logit_off_diagonal_p50", "median logit of non-pairs"),
+        logit("logit_off_diagonal_p95", "95th percentile of the logits of non-pairs"),
+        margin("logit_margin_mean_i2t", "mean over images of the own text's logit minus the best other text's"),
+        margin("logit_margin_p05_i2t", "5th percentile over images of the own text's logit minus the best other's"),
+        margin("logit_margin_mean_t2i", "mean over texts of the own image's logit minus the best other image's"),
+        margin("logit_margin_p05_t2i", "5th percentile over texts of the own image's logit minus the best other's"),
+    ],
+    compute,
+};
+
+const UNBOUNDED: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
+const SOURCE: &str =
+    "Multimodality Under Governance, 3.3.3 (logits); quantiles interpolate linearly, as numpy.quantile";
+
+const fn logit(name: &'static str, summary: &'static str) -> Descriptor {
+    Descriptor { name, unit: "logit", range: UNBOUNDED, healthy: Healthy::Neither, source: SOURCE, summary }
+}
+const fn margin(name: &'static str, summary: &'static str) -> Descriptor {
+    Descriptor { name, unit: "logit", range: UNBOUNDED, healthy: Healthy::Higher, source: SOURCE, summary }
+}
+
+fn compute(evaluation: &Evaluation) -> Values {
+    let (pairs, others) = split_pairs(evaluation.similarity()?, evaluation.samples());
+    let i2t = margins(evaluation, Direction::I2t)?;
+    let t2i = margins(evaluation, Direction::T2i)?;
+    // Dividing by the temperature is monotonic, so it can follow the quantiles.
+    let mut cosines = vec![];
+    for (values, probabilities) in [
+        (&pairs, &PROBABILITIES[..]),
+        (&others, &PROBABILITIES),
+        (&i2t, &PROBABILITIES[..1]),
+        (&t2i, &PROBABILITIES[..1]),
+    ] {
+        cosines.push(stats::mean(values)?);
+        cosines.extend(stats::quantiles(values, probabilities)?);
+    }
+    Ok(cosines.into_iter().map(|cosine| Ok(cosine / evaluation.temperature())).collect())
+}
+
+/// The diagonal `[N]` and the off-diagonal entries `[N (N - 1)]` of a square matrix.
+fn split_pairs(similarity: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut diagonal = Vec::with_capacity(n);
+    let mut others = Vec::with_capacity(n * (n - 1));
+    for (i, row) in similarity.chunks_exact(n).enumerate() {
+        diagonal.push(row[i]);
+        others.extend_from_slice(&row[..i]);
+        others.extend_from_slice(&row[i + 1..]);
+    }
+    (diagonal, others)
+}
+
+/// Cosine of every query's own partner minus that of its best other candidate, `[N]`.
+fn margins(evaluation: &Evaluation, direction: Direction) -> Result<Vec<f64>, MetricError> {
+    let mut margins = Vec::with_capacity(evaluation.samples());
+    evaluation.for_each_query(direction, |query, similarities| {
+        let best = |candidates: &[f64]| candidates.iter().fold(f64::NEG_INFINITY, |best: f64, &s| best.max(s));
+        margins.push(similarities[query] - best(&similarities[..query]).max(best(&similarities[query + 1..])));
+    })?;
+    Ok(margins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::fixture::value_of;
+
+    #[test]
+    fn hand_worked() {
+        // Cosines, images down and texts across: (1, 0.6), (0, 0.8). Margins i2t 0.4, 0.8; t2i 1, 0.2.
+        let evaluation = Evaluation::new(&[1.0, 0.0, 0.0, 1.0], &[1.0, 0.0, 0.6, 0.8], 2, 0.5).unwrap();
+        let close = |name, cosine: f64| {
+            let got: f64 = value_of(&evaluation, name).unwrap();
+            // 0.6 and 0.8 are rounded to f32.
+            assert!((got - cosine / 0.5).abs() < 2e-7, "{name}: {got}");
+        };
+        close("logit_diagonal_mean", 0.9);
+        close("logit_diagonal_p05", 0.81);
+        close("logit_diagonal_p50", 0.9);
+        close("logit_diagonal_p95", 0.99);
+        close("logit_off_diagonal_mean", 0.3);
+        close("logit_off_diagonal_p05", 0.03);
+        close("logit_off_diagonal_p50", 0.3);
+        close("logit_off_diagonal_p95", 0.57);
+        close("logit_margin_mean_i2t", 0.6);
+        close("logit_margin_p05_i2t", 0.42);
+        close("logit_margin_mean_t2i", 0.6);
+        close("logit_margin_p05_t2i", 0.24);
+    }
+
+    #[test]
+    fn constant_embeddings_have_no_margin() {
+        let constant = [0.3, -0.2, 0.9].repeat(9);
+        let evaluation = Evaluation::new(&constant, &constant, 3, 1e-3).unwrap();
+        for name in ["logit_margin_mean_i2t", "logit_margin_p05_i2t", "logit_margin_mean_t2i", "logit_margin_p05_t2i"] {
+            assert_eq!(value_of(&evaluation, name), Ok(0.0));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What a metric is, how all of them are measured, and the table that describes them.
+
+use super::{Evaluation, METRICS, Modality};
+use crate::numerics::linalg::LinalgError;
+use crate::numerics::stats::StatsError;
+
+/// Which way a value moves when the geometry gets healthier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Healthy {
+    Higher,
+    Lower,
+    NearZero,
+    /// Neither way by itself: it describes the regime.
+    Neither,
+}
+
+impl Healthy {
+    /// The word for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Healthy::Higher => "higher",
+            Healthy::Lower => "lower",
+            Healthy::NearZero => "near zero",
+            Healthy::Neither => "neither",
+        }
+    }
+}
+
+/// Everything that columns, help, reports and gates need to know about one metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Descriptor {
+    /// Column and registry name: lower-case letters, digits and underscores.
+    pub name: &'static str,
+    /// Unit, for axis labels.
+    pub unit: &'static str,
+    /// Smallest and largest value by definition; infinite where there is no bound. Cosines of embeddings that are
+    /// rounded to `f32` can pass it by [`RANGE_SLACK`].
+    pub range: (f64, f64),
+    pub healthy: Healthy,
+    /// Where the definition comes from.
+    pub source: &'static str,
+    /// What it is, in one sentence that fits a table cell.
+    pub summary: &'static str,
+}
+
+/// How far a metric may lie outside [`Descriptor::range`]: rounding to `f32` moves a coordinate by at most 2^-24 of
+/// itself, so the squared norm of a unit vector, and any cosine, by at most 2^-23; twice that.
+pub const RANGE_SLACK: f64 = 2.4e-7;
+
+/// One value or reason per descriptor of a family; the outer error is a reason that holds for the whole family.
+pub type Values = Result<Vec<Result<f64, MetricError>>, MetricError>;
+
+/// Metrics that come out of one computation.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Module name; the heading in tables.
+    pub name: &'static str,
+    pub descriptors: &'static [Descriptor],
+    /// Values in the order of `descriptors`.
+    pub compute: fn(&Evaluation) -> Values,
+}
+
+impl Family {
+    /// All metrics of this family: name and value, or name and the reason why there is none.
+    pub fn measure(&self, evaluation: &Evaluation) -> Vec<(&'static str, Result<f64, MetricError>)> {
+        let names = self.descriptors.iter().map(|descriptor| descriptor.name);
+        match (self.compute)(evaluation) {
+            Err(reason) => names.map(|name| (name, Err(reason.clone()))).collect(),
+            Ok(values) => {
+                let mut values = values.into_iter();
+                names
+                    .map(|name| (name, values.next().unwrap_or(Err(MetricError::NotComputed)).and_then(finite)))
+                    .collect()
+            }
+        }
+    }
+}
+
+/// Why a metric has no value. The text is made for a table cell.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum MetricError {
+    #[error("needs at least {needed} samples, got {samples}")]
+    TooFewSamples { samples: usize, needed: usize },
+    #[error("sample {sample} of {} has norm {norm:.1e} before normalisation, so it has no direction", modality.name())]
+    NoDirection { modality: Modality, sample: usize, norm: f64 },
+    #[error("{} embeddings are constant to f32 rounding (total variance {total:.1e})", modality.name())]
+    NoVariance { modality: Modality, total: f64 },
+    #[error("a covariance eigenvalue is {eigenvalue:e} where the largest is {largest:e}")]
+    NegativeEigenvalue { eigenvalue: f64, largest: f64 },
+    #[error("every candidate is among the nearest equally often")]
+    NoHubSpread,
+    #[error("the value is {0}")]
+    NotFinite(f64),
+    #[error("no metric is called {0:?}")]
+    Unknown(String),
+    #[error("the metric's family returned too few values")]
+    NotComputed,
+    #[error(transparent)]
+    Stats(#[from] StatsError),
+    #[error(transparent)]
+    Linalg(#[from] LinalgError),
+}
+
+/// Every metric of the registry: name and value, or name and the reason why there is none, in registry order.
+///
+/// ```
+/// use cliffline::metric::{Evaluation, measure};
+/// let evaluation = Evaluation::new(&[1.0, 0.0, 0.0, 1.0], &[2.0, 0.0, 0.0, 3.0], 2, 0.07)?;
+/// let (name, value) = &measure(&evaluation)[0];
+/// assert_eq!((*name, value), ("retrieval_at_1_i2t", &Ok(1.0)));
+/// # Ok::<(), cliffline::metric::EvaluationError>(())
+/// ```
+pub fn measure(evaluation: &Evaluation) -> Vec<(&'static str, Result<f64, MetricError>)> {
+    METRICS.iter().flat_map(|family| family.measure(evaluation)).collect()
+}
+
+/// The named metrics, in the order of `names`; only the families that hold one of them are computed. A name that the
+/// registry lacks comes back as [`MetricError::Unknown`].
+pub fn measure_named<'a>(evaluation: &Evaluation, names: &[&'a str]) -> Vec<(&'a str, Result<f64, MetricError>)> {
+    let wanted = |family: &&Family| family.descriptors.iter().any(|descriptor| names.contains(&descriptor.name));
+    let measured: std::collections::BTreeMap<_, _> =
+        METRICS.iter().filter(wanted).flat_map(|family| family.measure(evaluation)).collect();
+    let value = |name: &str| measured.get(name).cloned().unwrap_or_else(|| Err(MetricError::Unknown(name.to_string())));
+    names.iter().map(|&name| (name, value(name))).collect()
+}
+
+/// Every descriptor of the registry, in its order.
+pub fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
+    METRICS.iter().flat_map(|family| family.descriptors)
+}
+
+/// The descriptor called `name`.
+pub fn descriptor(name: &str) -> Option<&'static Descriptor> {
+    descriptors().find(|descriptor| descriptor.name == name)
+}
+
+/// The registry as a Markdown table, one row per metric.
+pub fn reference() -> String {
+    let mut table = String::from("| metric | family | unit | range | healthy | what it is | source |\n");
+    table.push_str("|---|---|---|---|---|---|---|\n");
+    for family in METRICS {
+        for d in family.descriptors {
+            let (name, unit, healthy) = (d.name, d.unit, d.healthy.name());
+            let range = interval(d.range);
+            table.push_str(&format!(
+                "| `{name}` | {} | {unit} | {range} | {healthy} | {} | {} |\n",
+                family.name, d.summary, d.source
+            ));
+        }
+    }
+    table
+}
+
+fn interval((low, high): (f64, f64)) -> String {
+    let left = if low.is_finite() { format!("[{low}") } else { "(-inf".to_string() };
+    let right = if high.is_finite() { format!("{high}]") } else { "inf)".to_string() };
+    format!("{left}, {right}")
+}
+
+fn finite(value: f64) -> Result<f64, MetricError> {
+    if value.is_finite() { Ok(value) } else { Err(MetricError::NotFinite(value)) }
+}

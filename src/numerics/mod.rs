@@ -1,0 +1,5 @@
+//! Seeded streams, linear algebra and statistics: everything numerical that is not a model. Imports no other room.
+
+pub mod linalg;
+pub mod stats;
+pub mod stream;

@@ -1,0 +1,59 @@
+//! The specs in `sweeps/`, compiled in so that the program alone can run them.
+
+/// One spec that comes with the program.
+pub struct Builtin {
+    pub name: &'static str,
+    pub text: &'static str,
+}
+
+/// Every built-in spec; a file of the same name under `./sweeps` takes precedence.
+pub const BUILTINS: &[Builtin] = &[
+    Builtin { name: "smoke", text: include_str!("../../sweeps/smoke.toml") },
+    Builtin { name: "reference", text: include_str!("../../sweeps/reference.toml") },
+    Builtin { name: "collapse", text: include_str!("../../sweeps/collapse.toml") },
+    Builtin { name: "noise", text: include_str!("../../sweeps/noise.toml") },
+    Builtin { name: "corruption", text: include_str!("../../sweeps/corruption.toml") },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Overrides, from_str};
+
+    #[test]
+    fn every_built_in_loads_under_its_own_name() {
+        for builtin in BUILTINS {
+            let sweep = from_str(builtin.text, builtin.name, &Overrides::default())
+                .unwrap_or_else(|error| panic!("{}:\n{error}", builtin.name));
+            assert_eq!(sweep.name, builtin.name);
+            assert!(!sweep.description.is_empty(), "{} says what it asks", builtin.name);
+        }
+    }
+
+    #[test]
+    fn built_ins_are_the_files_of_the_folder() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/sweeps");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        let mut names: Vec<String> = BUILTINS.iter().map(|builtin| format!("{}.toml", builtin.name)).collect();
+        names.sort();
+        assert_eq!(files, names);
+    }
+
+    #[test]
+    fn sizes_are_what_the_comments_say() {
+        let cells = |name: &str| {
+            let builtin = BUILTINS.iter().find(|builtin| builtin.name == name).expect("a built-in");
+            from_str(builtin.text, name, &Overrides::default()).expect("loads").cells.len()
+        };
+        assert_eq!(cells("smoke"), 36);
+        assert_eq!(cells("reference"), 64);
+        assert_eq!(cells("collapse"), 128);
+        assert_eq!(cells("noise"), 100);
+        // Rate 0 is kept for one of the four kinds: (6 x 4 + 1) x 4 seeds.
+        assert_eq!(cells("corruption"), 100);
+    }
+}

@@ -1,0 +1,100 @@
+//! Rules across the parameters of one cell, which no parameter can check alone.
+
+use super::config::{AppliesTo, Config, PairingKind};
+
+/// One rule.
+pub(super) struct Rule {
+    /// The parameters it reads, the likeliest culprit first.
+    pub paths: &'static [&'static str],
+    /// What is wrong with a configuration that breaks it.
+    pub broken: fn(&Config) -> Option<String>,
+    /// What to do.
+    pub help: &'static str,
+}
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        paths: &["train.batch_size", "world.n_train"],
+        broken: minibatch,
+        help: "lower train.batch_size or raise world.n_train",
+    },
+    Rule {
+        paths: &["train.weight_i2t", "train.weight_t2i"],
+        broken: weights,
+        help: "give at least one direction of the loss a positive weight",
+    },
+    Rule {
+        paths: &["pairing.block_size", "world.n_train", "world.n_validation", "world.n_test", "pairing.applies_to"],
+        broken: blocks,
+        help: "lower pairing.block_size or enlarge the split",
+    },
+];
+
+fn minibatch(config: &Config) -> Option<String> {
+    let (batch, n) = (config.train.batch_size, config.world.n_train);
+    (batch > n).then(|| format!("a minibatch of {batch} pairs cannot be drawn from {n} training pairs"))
+}
+
+fn weights(config: &Config) -> Option<String> {
+    let zero = config.train.weight_i2t == 0.0 && config.train.weight_t2i == 0.0;
+    zero.then(|| "both directional weights are zero: there is no loss to train on".to_string())
+}
+
+fn blocks(config: &Config) -> Option<String> {
+    let (pairing, world) = (&config.pairing, &config.world);
+    if pairing.kind != PairingKind::Block || pairing.rate == 0.0 {
+        return None;
+    }
+    let train = (world.n_train, "training");
+    let eval = [(world.n_validation, "validation"), (world.n_test, "test")];
+    let touched = match pairing.applies_to {
+        AppliesTo::Train => vec![train],
+        AppliesTo::Eval => eval.to_vec(),
+        AppliesTo::Both => [[train].as_slice(), &eval].concat(),
+    };
+    let (n, split) = touched.into_iter().min()?;
+    let size = pairing.block_size;
+    (size > n).then(|| format!("blocks of {size} samples do not fit the {split} split, which has {n}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::param_at;
+    use super::super::preset::PRESETS;
+    use super::*;
+
+    #[test]
+    fn rules_name_parameters_and_presets_keep_them() {
+        for rule in RULES {
+            assert!(rule.paths.iter().all(|path| param_at(path).is_some()));
+            for preset in PRESETS {
+                assert_eq!((rule.broken)(&(preset.config)()), None, "{}", preset.name);
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_must_fit_the_smallest_split_they_touch() {
+        let mut config = Config::default();
+        config.pairing.block_size = 600;
+        assert_eq!(blocks(&config), None, "swaps have no blocks");
+        config.pairing.kind = PairingKind::Block;
+        assert_eq!(blocks(&config), None, "rate 0 makes none");
+        config.pairing.rate = 0.1;
+        assert_eq!(blocks(&config), None, "600 fit the 4096 training pairs");
+        config.pairing.applies_to = AppliesTo::Both;
+        assert!(blocks(&config).is_some(), "600 do not fit 512 test pairs");
+        config.world.n_test = 600;
+        config.world.n_validation = 600;
+        assert_eq!(blocks(&config), None);
+    }
+
+    #[test]
+    fn one_positive_weight_is_enough() {
+        let mut config = Config::default();
+        config.train.weight_i2t = 0.0;
+        assert_eq!(weights(&config), None);
+        config.train.weight_t2i = 0.0;
+        assert!(weights(&config).is_some());
+    }
+}

@@ -1,0 +1,294 @@
+//! The resolved configuration of one cell: every number that decides what is trained and what is recorded.
+//!
+//! [`PARAMS`] describes each field once: its path, type, range, default and role. Spec checking, `--set` and `--axis`,
+//! help, the schema and the cell id all derive from it; a test holds the structs to it.
+
+use serde::{Deserialize, Serialize};
+
+/// What a parameter accepts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// A finite real number with `min <= x <= max` (`min < x` when `open`).
+    Float { min: f64, max: f64, open: bool },
+    /// An integer with `min <= x <= max`.
+    Int { min: u64, max: u64 },
+    /// `true` or `false`.
+    Bool,
+    /// One of a fixed set of names.
+    Choice(&'static [&'static str]),
+}
+
+/// How a parameter takes part in a pack of cells that train as one tensor program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Fixes the shape or the structure of the program: all cells of a pack share it.
+    Structure,
+    /// May differ from cell to cell of a pack.
+    Lane,
+    /// May differ from cell to cell, but whether it is zero changes the program: cells with zero and with non-zero
+    /// values go to different packs.
+    Switch,
+}
+
+/// One scalar of the resolved configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Param {
+    /// Dotted path, for instance `train.temperature`.
+    pub path: &'static str,
+    pub kind: Kind,
+    pub role: Role,
+    /// What it is, with its unit.
+    pub doc: &'static str,
+    /// False when it changes only what is recorded, not what is trained.
+    pub trains: bool,
+}
+
+macro_rules! sections {
+    ($($name:ident { $($field:ident : $ty:ty = $default:expr),* $(,)? })*) => {$(
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name { $(pub $field: $ty),* }
+        impl Default for $name {
+            fn default() -> Self { Self { $($field: $default),* } }
+        }
+    )*};
+}
+
+/// What the text encoder sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextFeatures {
+    BagOfTokens,
+    TokenPosition,
+}
+
+/// How wrong pairs are made (W6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PairingKind {
+    /// Pairs of samples exchange their texts.
+    Swap,
+    /// As `swap`, between samples of the same shape.
+    GroupSwap,
+    /// A run of samples takes the text of the next sample, as after an off-by-one join.
+    Offset,
+    /// Texts are permuted inside blocks of consecutive samples.
+    Block,
+}
+
+/// Which splits the pairing corruption touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AppliesTo {
+    Train,
+    Eval,
+    Both,
+}
+
+/// The update rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimiser {
+    Sgd,
+    Adamw,
+}
+
+sections! {
+    WorldConfig { image_size: u64 = 16, n_train: u64 = 4096, n_validation: u64 = 512, n_test: u64 = 512 }
+    ImageConfig { noise: f64 = 0.0, mask: f64 = 0.0 }
+    TextConfig { features: TextFeatures = TextFeatures::BagOfTokens, dropout: f64 = 0.0 }
+    PairingConfig {
+        rate: f64 = 0.0,
+        kind: PairingKind = PairingKind::Swap,
+        applies_to: AppliesTo = AppliesTo::Train,
+        block_size: u64 = 16,
+    }
+    ModelConfig { hidden_img: u64 = 64, hidden_txt: u64 = 64, embedding: u64 = 32 }
+    TrainConfig {
+        steps: u64 = 600,
+        batch_size: u64 = 256,
+        temperature: f64 = 0.07,
+        weight_i2t: f64 = 0.5,
+        weight_t2i: f64 = 0.5,
+        optimiser: Optimiser = Optimiser::Sgd,
+        learning_rate: f64 = 0.05,
+        momentum: f64 = 0.9,
+        beta1: f64 = 0.9,
+        beta2: f64 = 0.999,
+        epsilon: f64 = 1e-8,
+        weight_decay: f64 = 0.0,
+        clip_norm: f64 = 0.0,
+    }
+    StopConfig {
+        every: u64 = 50,
+        effective_rank_below: f64 = 0.0,
+        mean_cosine_above: f64 = 1.0,
+        freeze: bool = true,
+    }
+    CurvesConfig { every: u64 = 10, validate_every: u64 = 50 }
+    Config {
+        seed: u64 = 0,
+        world: WorldConfig = WorldConfig::default(),
+        image: ImageConfig = ImageConfig::default(),
+        text: TextConfig = TextConfig::default(),
+        pairing: PairingConfig = PairingConfig::default(),
+        model: ModelConfig = ModelConfig::default(),
+        train: TrainConfig = TrainConfig::default(),
+        stop: StopConfig = StopConfig::default(),
+        curves: CurvesConfig = CurvesConfig::default(),
+    }
+}
+
+const fn float(min: f64, max: f64) -> Kind {
+    Kind::Float { min, max, open: false }
+}
+const fn positive(max: f64) -> Kind {
+    Kind::Float { min: 0.0, max, open: true }
+}
+const fn int(min: u64, max: u64) -> Kind {
+    Kind::Int { min, max }
+}
+const fn param(path: &'static str, kind: Kind, role: Role, doc: &'static str) -> Param {
+    Param { path, kind, role, doc, trains: true }
+}
+
+use Role::{Lane, Structure, Switch};
+
+/// Every scalar of [`Config`], in the order of its fields.
+pub const PARAMS: &[Param] = &[
+    // TOML integers are signed 64-bit.
+    param("seed", int(0, i64::MAX as u64), Lane, "seed of every random stream of the cell"),
+    param("world.image_size", int(8, 64), Structure, "image side, pixels"),
+    param("world.n_train", int(8, 1 << 20), Structure, "training pairs"),
+    param("world.n_validation", int(8, 1 << 14), Structure, "validation pairs"),
+    param("world.n_test", int(8, 1 << 14), Structure, "test pairs"),
+    param("image.noise", float(0.0, 100.0), Switch, "standard deviation of additive Gaussian pixel noise, in intensity (clean images span -1 to 1)"),
+    param("image.mask", float(0.0, 1.0), Switch, "probability that a pixel is replaced by the background, 0"),
+    param("text.features", Kind::Choice(&["bag_of_tokens", "token_position"]), Structure, "what the text encoder sees"),
+    param("text.dropout", float(0.0, 1.0), Switch, "probability that a token is dropped"),
+    param("pairing.rate", float(0.0, 1.0), Switch, "share of samples whose pair is corrupted"),
+    param("pairing.kind", Kind::Choice(&["swap", "group_swap", "offset", "block"]), Lane, "how wrong pairs are made"),
+    param("pairing.applies_to", Kind::Choice(&["train", "eval", "both"]), Lane, "splits whose pairs are corrupted"),
+    param("pairing.block_size", int(2, 1 << 16), Lane, "samples per block, for kind = \"block\""),
+    param("model.hidden_img", int(1, 4096), Structure, "hidden units of the image encoder"),
+    param("model.hidden_txt", int(1, 4096), Structure, "hidden units of the text encoder"),
+    param("model.embedding", int(2, 1024), Structure, "dimension of the shared embedding"),
+    param("train.steps", int(0, 1 << 24), Structure, "optimiser steps"),
+    param("train.batch_size", int(2, 1 << 16), Structure, "pairs per minibatch"),
+    param("train.temperature", float(1e-3, 100.0), Lane, "temperature that divides the cosine similarities"),
+    param("train.weight_i2t", float(0.0, 100.0), Lane, "weight of the image-to-text loss"),
+    param("train.weight_t2i", float(0.0, 100.0), Lane, "weight of the text-to-image loss"),
+    param("train.optimiser", Kind::Choice(&["sgd", "adamw"]), Structure, "update rule"),
+    param("train.learning_rate", float(0.0, 1e4), Lane, "learning rate"),
+    param("train.momentum", Kind::Float { min: 0.0, max: 1.0, open: false }, Lane, "SGD momentum; AdamW does not read it"),
+    param("train.beta1", float(0.0, 0.999_999), Lane, "AdamW first-moment decay"),
+    param("train.beta2", float(0.0, 0.999_999_9), Lane, "AdamW second-moment decay"),
+    param("train.epsilon", positive(1.0), Lane, "AdamW denominator offset"),
+    param("train.weight_decay", float(0.0, 100.0), Lane, "weight decay: added to the gradient (SGD) or decoupled (AdamW)"),
+    param("train.clip_norm", float(0.0, 1e9), Switch, "largest gradient norm per modality; 0 switches clipping off"),
+    param("stop.every", int(1, 1 << 24), Structure, "steps between checks of the stop rules"),
+    param("stop.effective_rank_below", float(0.0, 1e6), Lane, "a cell has collapsed when an effective rank on the validation split is below this; 0 switches the rule off"),
+    param("stop.mean_cosine_above", float(-1.0, 1.0), Lane, "a cell has collapsed when a mean cosine on the validation split is above this; 1 switches the rule off"),
+    param("stop.freeze", Kind::Bool, Structure, "stop training a collapsed cell; false only records it"),
+    Param { path: "curves.every", kind: int(0, 1 << 24), role: Structure, doc: "steps between points of the loss and gradient curves; 0 switches curves off", trains: false },
+    Param { path: "curves.validate_every", kind: int(0, 1 << 24), role: Structure, doc: "steps between validation points of the curves; 0 switches them off", trains: false },
+];
+
+/// The entry of [`PARAMS`] for `path`.
+pub fn param_at(path: &str) -> Option<&'static Param> {
+    PARAMS.iter().find(|p| p.path == path)
+}
+
+/// The scalars of a JSON object by dotted path, sorted.
+pub fn flatten(value: &serde_json::Value) -> std::collections::BTreeMap<String, serde_json::Value> {
+    fn walk(prefix: &str, value: &serde_json::Value, out: &mut std::collections::BTreeMap<String, serde_json::Value>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (key, inner) in map {
+                    let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    walk(&path, inner, out);
+                }
+            }
+            scalar => {
+                out.insert(prefix.to_string(), scalar.clone());
+            }
+        }
+    }
+    let mut out = std::collections::BTreeMap::new();
+    walk("", value, &mut out);
+    out
+}
+
+impl Config {
+    /// Every scalar by dotted path, sorted: the canonical form that ids hash.
+    pub fn scalars(&self) -> std::collections::BTreeMap<String, serde_json::Value> {
+        flatten(&serde_json::to_value(self).expect("a config is plain data"))
+    }
+
+    /// Hash of the whole configuration: 32 hex digits. Two cells with the same id have the same results.
+    pub fn cell_id(&self) -> String {
+        self.hash("cliffline 2026-11 cell v1", |_| true)
+    }
+
+    /// Hash of the part that decides what is trained: cells that differ only in what they record share it.
+    pub fn train_id(&self) -> String {
+        self.hash("cliffline 2026-11 train v1", |p| p.trains)
+    }
+
+    /// Key of the packs this cell may join: all structure, and which switches are on.
+    pub fn pack_key(&self) -> String {
+        let scalars = self.scalars();
+        let parts: Vec<String> = PARAMS
+            .iter()
+            .filter_map(|p| match p.role {
+                Structure => Some(format!("{}={}", p.path, scalars[p.path])),
+                Switch => Some(format!("{}={}", p.path, scalars[p.path].as_f64() != Some(0.0))),
+                Lane => None,
+            })
+            .collect();
+        parts.join(" ")
+    }
+
+    fn hash(&self, context: &str, keep: impl Fn(&Param) -> bool) -> String {
+        let kept: std::collections::BTreeMap<_, _> = self
+            .scalars()
+            .into_iter()
+            .filter(|(path, _)| param_at(path).is_none_or(&keep))
+            .collect();
+        let canonical = serde_json::to_string(&kept).expect("a config is plain data");
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        hasher.update(canonical.as_bytes());
+        hasher.finalize().to_hex()[..32].to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registry_and_structs_name_the_same_scalars() {
+        let fields: Vec<String> = Config::default().scalars().into_keys().collect();
+        let mut registry: Vec<String> = PARAMS.iter().map(|p| p.path.to_string()).collect();
+        registry.sort();
+        assert_eq!(fields, registry);
+    }
+
+    #[test]
+    fn ids_follow_the_values_and_train_id_ignores_what_only_records() {
+        let base = Config::default();
+        let mut hotter = base.clone();
+        hotter.train.temperature = 0.5;
+        assert_ne!(base.cell_id(), hotter.cell_id());
+        assert_ne!(base.train_id(), hotter.train_id());
+        assert_eq!(base.pack_key(), hotter.pack_key());
+        let mut quiet = base.clone();
+        quiet.curves.every = 0;
+        assert_ne!(base.cell_id(), quiet.cell_id());
+        assert_eq!(base.train_id(), quiet.train_id());
+        let mut noisy = base.clone();
+        noisy.image.noise = 0.1;
+        assert_ne!(base.pack_key(), noisy.pack_key());
+        assert_eq!(base.cell_id().len(), 32);
+    }
+}

@@ -1,0 +1,43 @@
+//! From a TOML spec to a checked sweep: every cell's resolved configuration and id, before anything is trained.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `config` | the configuration of one cell and [`PARAMS`], the registry of its scalars |
+//! | `preset` | [`PRESETS`], the named starting points |
+//! | `builtin` | [`BUILTINS`], the specs compiled into the program |
+//! | `tree` | TOML values with their places in the source |
+//! | `scalar` | one value against what its parameter accepts; the nearest valid key |
+//! | `axis` | the ways to write an axis, and the levels they make |
+//! | `draft` | a spec's keys, checked one by one |
+//! | `flags` | `--set` and `--axis`, into the same draft |
+//! | `grid` | crossing, zipping and excluding levels |
+//! | `check` | rules across the parameters of one cell |
+//! | `sweep` | [`Sweep`]: the cells, the hash, the resolved spec |
+//! | `load` | [`load`]: finds a spec and runs the steps above |
+//! | `diagnostic` | errors with their place, nearest key and remedy |
+//! | `reference` | the parameter table and the schema, from the registries |
+
+mod axis;
+mod builtin;
+mod check;
+pub mod config;
+mod diagnostic;
+mod draft;
+mod flags;
+mod grid;
+mod load;
+mod preset;
+mod reference;
+#[cfg(test)]
+mod rendered;
+mod scalar;
+mod sweep;
+mod tree;
+
+pub use builtin::{BUILTINS, Builtin};
+pub use config::{Config, PARAMS, Param, param_at};
+pub use diagnostic::{Diagnostic, Location, Report, Site, Source, SpecError};
+pub use load::{Overrides, from_str, load};
+pub use preset::{PRESETS, Preset, preset_named};
+pub use reference::{reference, schema};
+pub use sweep::{Axis, Cell, Exclude, Sweep, Zip};

@@ -1,0 +1,308 @@
+//! How errors read: the words, the place, the nearest key and the remedy.
+
+use super::diagnostic::SpecError;
+use super::load::{Overrides, from_str_within};
+
+/// Fixed, so that the size of a grid is judged alike everywhere.
+const MEMORY: u64 = 8 << 30;
+
+fn rendered(text: &str, set: &[&str], axis: &[&str]) -> String {
+    let own = |raw: &[&str]| raw.iter().map(|text| (*text).to_string()).collect();
+    let overrides = Overrides { set: own(set), axis: own(axis) };
+    match from_str_within(text, "sweeps/a.toml", &overrides, MEMORY) {
+        Ok(sweep) => panic!("{} cells instead of an error", sweep.cells.len()),
+        Err(error) => error.render(false),
+    }
+}
+
+#[test]
+fn colour_is_a_choice_and_changes_no_words() {
+    let text = "name = \"a\"\n[trian]\n";
+    let error = from_str_within(text, "a.toml", &Overrides::default(), MEMORY).expect_err("a wrong section");
+    assert!(matches!(&error, SpecError::Invalid(report) if report.diagnostics.len() == 1));
+    assert!(error.render(true).contains("\u{1b}["));
+    assert!(!error.render(false).contains('\u{1b}'));
+    assert_eq!(error.to_string(), error.render(false));
+}
+
+#[test]
+fn a_misspelt_key() {
+    let text = "name = \"a\"\n\n[train]\ntemprature = 0.1";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: there is no parameter `train.temprature`
+     --> sweeps/a.toml:4:1
+      |
+    4 | temprature = 0.1
+      | ^^^^^^^^^^ the nearest is `train.temperature`
+      |
+      = help: `train.temperature` (temperature that divides the cosine similarities) takes a number from 0.001 to 100
+    "#);
+}
+
+#[test]
+fn a_key_without_its_section() {
+    let text = "name = \"a\"\ntemperature = 0.1";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: there is no parameter `temperature`
+     --> sweeps/a.toml:2:1
+      |
+    2 | temperature = 0.1
+      | ^^^^^^^^^^^ the nearest is `train.temperature`
+      |
+      = help: `train.temperature` (temperature that divides the cosine similarities) takes a number from 0.001 to 100
+    "#);
+}
+
+#[test]
+fn a_misspelt_section() {
+    let text = "name = \"a\"\n\n[trian]\nsteps = 600";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: there is no section `trian`
+     --> sweeps/a.toml:3:2
+      |
+    3 | [trian]
+      |  ^^^^^ the nearest is `train`
+      |
+      = help: the sections are world, image, text, pairing, model, train, stop, curves
+    "#);
+}
+
+#[test]
+fn two_wrong_types() {
+    let text = "name = \"a\"\ntrain.steps = \"600\"\nstop.freeze = 1";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: `train.steps` takes a whole number, not the text "600"
+     --> sweeps/a.toml:2:15
+      |
+    2 | train.steps = "600"
+      |               ^^^^^
+      |
+      = help: `train.steps` (optimiser steps) takes a whole number from 0 to 16777216
+
+    error: `stop.freeze` takes true or false, not 1
+     --> sweeps/a.toml:3:15
+      |
+    3 | stop.freeze = 1
+      |               ^
+      |
+      = help: `stop.freeze` (stop training a collapsed cell; false only records it) takes true or false
+    "#);
+}
+
+#[test]
+fn an_empty_axis() {
+    let text = "name = \"a\"\n[axes]\n\"image.noise\" = []";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: the axis `image.noise` is empty
+     --> sweeps/a.toml:3:17
+      |
+    3 | "image.noise" = []
+      |                 ^^
+      |
+      = help: give it at least one level, or remove the axis to keep the base value
+    "#);
+}
+
+#[test]
+fn a_negative_temperature() {
+    let text = "name = \"a\"\n[axes]\n\"train.temperature\" = [0.1, -0.1]";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: `train.temperature` cannot be -0.1
+     --> sweeps/a.toml:3:29
+      |
+    3 | "train.temperature" = [0.1, -0.1]
+      |                             ^^^^
+      |
+      = help: `train.temperature` (temperature that divides the cosine similarities) takes a number from 0.001 to 100
+    "#);
+}
+
+#[test]
+fn an_axis_over_a_section() {
+    let text = "name = \"a\"\n[axes]\nstop = { linear = [0, 1], n = 3 }";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: `stop` is a section, not a parameter
+     --> sweeps/a.toml:3:1
+      |
+    3 | stop = { linear = [0, 1], n = 3 }
+      | ^^^^
+      |
+      = help: name one of its parameters: stop.every, stop.effective_rank_below, stop.mean_cosine_above, stop.freeze
+    "#);
+}
+
+#[test]
+fn an_unknown_preset() {
+    let text = "name = \"a\"\npreset = \"basline\"";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: there is no preset "basline"
+     --> sweeps/a.toml:2:10
+      |
+    2 | preset = "basline"
+      |          ^^^^^^^^^ the nearest is "baseline"
+      |
+      = help: the presets are baseline, tiny, reference
+    "#);
+}
+
+#[test]
+fn a_repeated_level() {
+    let text = "name = \"a\"\n[axes]\nseed = [0, 1, 0]";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: the level `seed` = 0 is repeated
+     --> sweeps/a.toml:3:15
+      |
+    3 | seed = [0, 1, 0]
+      |         -     ^
+      |         |
+      |         first here
+      |
+      = help: a level is one point of an axis: write it once
+    "#);
+}
+
+#[test]
+fn an_exclude_that_matches_nothing() {
+    let text = "name = \"a\"\n[axes]\nseed = { seeds = 2 }\n\"pairing.rate\" = [0.0, 0.5]\n\n[[exclude]]\nseed = { min = 2 }\n\"pairing.rate\" = 0.5";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: this exclude matches no cell
+     --> sweeps/a.toml:6:1
+      |
+    6 | [[exclude]]
+      | ^^^^^^^^^^^
+      |
+      = help: a cell must meet all conditions of one [[exclude]]: correct them or remove it
+    "#);
+}
+
+#[test]
+fn a_grid_too_large() {
+    let text =
+        "name = \"a\"\n[axes]\nseed = { seeds = 1_000_000_000 }\n\"image.noise\" = { linear = [0, 1], n = 1_000 }";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: the grid has 1,000,000,000,000 cells: they need about 982.3 TiB, and 8.0 GiB are available
+     --> sweeps/a.toml:3:1
+      |
+    3 | seed = { seeds = 1_000_000_000 }
+      | ^^^^ the longest axis, 1,000,000,000 levels
+      |
+      = help: give the axes fewer levels, zip them, or split the sweep
+    "#);
+}
+
+#[test]
+fn wrong_settings_on_the_command_line() {
+    let text = "name = \"a\"\n[axes]\n\"train.temperature\" = [0.1]";
+    insta::assert_snapshot!(rendered(text, &["train.temprature=0.1", "train.temperature=0.2"], &[]), @r#"
+    error: there is no parameter `train.temprature`
+     --> command line:1:7
+      |
+    1 | --set train.temprature=0.1
+      |       ^^^^^^^^^^^^^^^^ the nearest is `train.temperature`
+      |
+      = help: `train.temperature` (temperature that divides the cosine similarities) takes a number from 0.001 to 100
+
+    error: `train.temperature` is an axis: it cannot be set
+     --> command line:1:7
+      |
+    1 | --set train.temperature=0.2
+      |       ^^^^^^^^^^^^^^^^^
+      |
+     ::: sweeps/a.toml:3:1
+      |
+    3 | "train.temperature" = [0.1]
+      | ------------------- the axis
+      |
+      = help: use --axis train.temperature=0.2 to replace its levels by this one
+    "#);
+}
+
+#[test]
+fn wrong_axes_on_the_command_line() {
+    let text = "name = \"a\"";
+    insta::assert_snapshot!(rendered(text, &[], &["pairing.kind=swap,blok", "image.noise=log:0:1:3", "seed=linear:0:9"]), @r#"
+    error: `pairing.kind` has no choice "blok"
+     --> command line:1:26
+      |
+    1 | --axis pairing.kind=swap,blok
+      |                          ^^^^ the nearest is "block"
+      |
+      = help: `pairing.kind` (how wrong pairs are made) takes one of "swap", "group_swap", "offset", "block"
+
+    error: a logarithmic axis cannot reach 0
+     --> command line:1:24
+      |
+    1 | --axis image.noise=log:0:1:3
+      |                        ^
+      |
+      = help: give two positive ends, or use `linear`
+
+    error: `linear:0:9` does not describe levels
+     --> command line:1:13
+      |
+    1 | --axis seed=linear:0:9
+      |             ^^^^^^^^^^
+      |
+      = help: write --axis path=v1,v2,.., path=linear:LO:HI:N, path=log:LO:HI:N or seed=seeds:N[:FIRST]
+    "#);
+}
+
+#[test]
+fn a_rule_broken_in_some_cells() {
+    let text = "name = \"a\"\n[axes]\nworld.n_train = [64, 512]\nseed = { seeds = 3 }";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: a minibatch of 256 pairs cannot be drawn from 64 training pairs
+     --> sweeps/a.toml:3:7
+      |
+    3 | world.n_train = [64, 512]
+      |       ^^^^^^^ in 3 of 6 cells, the first at seed = 0, world.n_train = 64
+      |
+      = help: lower train.batch_size or raise world.n_train
+    "#);
+}
+
+#[test]
+fn zipped_axes_of_different_length() {
+    let text =
+        "name = \"a\"\nzip = [[\"seed\", \"image.noise\"]]\n[axes]\nseed = { seeds = 3 }\nimage.noise = [0.0, 0.5]";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: zipped axes differ in length: `seed` has 3 levels and `image.noise` has 2
+     --> sweeps/a.toml:5:7
+      |
+    2 | zip = [["seed", "image.noise"]]
+      |        ----------------------- zipped here
+    ...
+    5 | image.noise = [0.0, 0.5]
+      |       ^^^^^
+      |
+      = help: give them the same number of levels, or drop the zip to cross them
+    "#);
+}
+
+#[test]
+fn what_later_versions_will_support() {
+    let text = "name = \"a\"\n[[condition]]\nname = \"b\"";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: `condition` is not supported yet
+     --> sweeps/a.toml:2:3
+      |
+    2 | [[condition]]
+      |   ^^^^^^^^^
+      |
+      = help: remove it: this version evaluates the clean condition only, and has no gates
+    "#);
+}
+
+#[test]
+fn broken_toml() {
+    let text = "name = \"a\"\n[train";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: not valid TOML: unclosed table, expected `]`
+     --> sweeps/a.toml:2:7
+      |
+    2 | [train
+      |       ^
+      |
+      = help: see https://toml.io for the syntax
+    "#);
+}

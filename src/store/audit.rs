@@ -1,0 +1,84 @@
+//! One cell's audit manifest, made on demand from its record.
+
+use serde_json::{Map, Value, json};
+
+use super::manifest::{RunManifest, VERIFICATION_STATEMENT};
+use super::record::{CellRecord, RecordedMetric};
+use crate::spec::config::flatten;
+
+/// Version of the document; raised when a key changes its meaning or goes.
+const AUDIT_VERSION: u64 = 1;
+
+/// Everything that is known about one cell, as `show` prints it.
+///
+/// `axes` are the paths that the sweep varies; their values are repeated under `axes`, every seed under `seeds`.
+/// A missing metric is `null` in `metrics` and has its reason in `missing_metrics`. What the run manifest would add is
+/// `null` when there is none.
+pub fn audit_manifest(record: &CellRecord, axes: &[String], manifest: Option<&RunManifest>) -> Value {
+    let scalars = flatten(&record.config);
+    let at = |path: &String| (path.clone(), scalars.get(path).cloned().unwrap_or(Value::Null));
+    let is_seed = |path: &&String| *path == "seed" || path.ends_with(".seed") || path.ends_with("_seed");
+    let mut metrics = Map::new();
+    let mut missing = Map::new();
+    for (name, metric) in &record.metrics {
+        match metric {
+            RecordedMetric::Value(value) => metrics.insert(name.clone(), json!(value)),
+            RecordedMetric::Missing(reason) => {
+                missing.insert(name.clone(), json!(reason));
+                metrics.insert(name.clone(), Value::Null)
+            }
+        };
+    }
+    // A class reads `numerics backend machine`; the manifest, where there is one, knows the backend as such.
+    let backend = manifest.map(|m| m.backend.as_str()).or_else(|| record.class.split_whitespace().nth(1));
+    json!({
+        "format": "cliffline-cell",
+        "version": AUDIT_VERSION,
+        "cell_id": record.cell_id,
+        "train_id": record.train_id,
+        "run_id": manifest.map(|m| &m.run_id),
+        "sweep": manifest.map(|m| &m.sweep),
+        "code": manifest.map(|m| &m.code),
+        "environment": manifest.map(|m| &m.environment),
+        "thresholds": manifest.map(|m| &m.thresholds),
+        "class": record.class,
+        "backend": backend,
+        "config": record.config,
+        "axes": axes.iter().map(at).collect::<Map<_, _>>(),
+        "seeds": scalars.keys().filter(is_seed).map(at).collect::<Map<_, _>>(),
+        "status": record.status,
+        "reason": record.reason,
+        "steps": record.steps,
+        "metrics": metrics,
+        "missing_metrics": missing,
+        "spectra": record.spectra,
+        "curves": record.curves,
+        "realised": record.realised,
+        "checksums": record.checksums,
+        "wall_s": record.wall_s,
+        "finished_utc": record.finished_utc,
+        "verification_statement": VERIFICATION_STATEMENT,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::record::tests::sample;
+
+    #[test]
+    fn the_audit_manifest_holds_the_record_and_names_what_is_missing() {
+        let record = sample(3);
+        let audit = audit_manifest(&record, &["train.temperature".into()], None);
+        assert_eq!(audit["cell_id"], record.cell_id);
+        assert_eq!(audit["axes"], json!({"train.temperature": 0.07 * 4.0}));
+        assert_eq!(audit["seeds"], json!({"seed": 3}));
+        assert_eq!(audit["backend"], "flex");
+        assert_eq!(audit["status"], "ok");
+        assert_eq!(audit["metrics"]["effective_rank_img"], 1.0 / 6.0);
+        assert_eq!(audit["metrics"]["cca_1"], Value::Null);
+        assert_eq!(audit["missing_metrics"]["cca_1"], "too few samples");
+        assert_eq!(audit["run_id"], Value::Null);
+        assert_eq!(audit["verification_statement"], VERIFICATION_STATEMENT);
+    }
+}

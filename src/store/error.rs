@@ -1,0 +1,122 @@
+//! What can go wrong with a run directory, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of the store. Every variant names the path and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot {action} {}: {source}{}", path.display(), hint(source))]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+
+    #[error(
+        "{} is in use by {holder}: wait for it, stop it, or choose another directory with -o",
+        dir.display()
+    )]
+    Locked { dir: PathBuf, holder: String },
+
+    #[error(
+        "{} is not empty and is not a run directory (it has neither manifest.json nor parts/): \
+         choose another directory with -o",
+        dir.display()
+    )]
+    NotARun { dir: PathBuf },
+
+    #[error("{} is not a run directory: it has no parts/", dir.display())]
+    NoRun { dir: PathBuf },
+
+    #[error(
+        "{} holds the sweep `{found}`, not `{wanted}`: choose another directory with -o",
+        dir.display()
+    )]
+    OtherSweep { dir: PathBuf, found: String, wanted: String },
+
+    #[error(
+        "{} was computed in the class `{found}`, this process computes in `{wanted}`; classes are never silently \
+         mixed: go on where the run began (backend, machine kind, version), or choose another directory with -o",
+        dir.display()
+    )]
+    OtherClass { dir: PathBuf, found: String, wanted: String },
+
+    #[error(
+        "{} holds {count} cells that this plan does not contain (such as {example}): it was made from a different \
+         spec; {difference}; choose another directory with -o, or restore the spec",
+        dir.display()
+    )]
+    OtherPlan { dir: PathBuf, count: usize, example: String, difference: String },
+
+    #[error(
+        "{} has format version {found}, this program reads up to {supported}: upgrade cliffline",
+        path.display()
+    )]
+    Newer { path: PathBuf, found: u64, supported: u64 },
+
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged { path: PathBuf, reason: String },
+
+    #[error("cannot record cell {cell_id}: {reason}")]
+    BadRecord { cell_id: String, reason: String },
+
+    #[error("no finished cell of {} has an id that begins with `{prefix}`", dir.display())]
+    NoSuchCell { dir: PathBuf, prefix: String },
+
+    #[error(
+        "`{prefix}` is the beginning of {} cell ids, such as {} and {}: give more digits",
+        matches.len(), matches.first().map_or("", String::as_str), matches.last().map_or("", String::as_str)
+    )]
+    AmbiguousCell { prefix: String, matches: Vec<String> },
+
+    #[error("cannot make the table {}: {reason}", path.display())]
+    Table { path: PathBuf, reason: String },
+}
+
+impl StoreError {
+    /// An IO error with what was being done, for `map_err`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_path_buf(), reason: reason.into() }
+    }
+
+    /// True when a file that was listed has gone, as happens to a reader while the owner merges parts.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// True when there is no room left to write to.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What a person can do about an IO error, appended to its message.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        _ if is_full(error) => {
+            " (the disk is full: free some space and run the same command again; every finished cell is kept)"
+        }
+        io::ErrorKind::PermissionDenied => " (check the permissions, then run the same command again)",
+        io::ErrorKind::ReadOnlyFilesystem => " (the file system is read-only: choose another directory with -o)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_says_what_to_do() {
+        let error = StoreError::io("write", Path::new("run/parts/a.part"))(io::ErrorKind::StorageFull.into());
+        let text = error.to_string();
+        assert!(text.starts_with("cannot write run/parts/a.part: "), "{text}");
+        assert!(text.contains("free some space and run the same command again"), "{text}");
+    }
+}

@@ -1,0 +1,102 @@
+//! One writer per run directory.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use super::error::StoreError;
+
+/// The lock file of a run directory. It is never removed: removing it could let two processes lock two files.
+pub(crate) const LOCK_FILE: &str = ".lock";
+
+/// How often, and how long apart, a lock is tried. [`is_live`] takes the lock for an instant, which must not be
+/// mistaken for a second writer.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// An exclusive hold on a directory, given back when dropped or when the process dies, however it dies.
+#[derive(Debug)]
+pub(crate) struct DirLock {
+    _file: File,
+}
+
+impl DirLock {
+    /// Takes the lock of `dir`, which must exist, and writes who holds it into the lock file.
+    pub(crate) fn acquire(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(LOCK_FILE);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(StoreError::io("open", &path))?;
+        for attempt in 1..=ATTEMPTS {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempt < ATTEMPTS => std::thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    let mut holder = String::new();
+                    // Who holds it is a courtesy: the refusal stands even when it cannot be read.
+                    let _ = file.read_to_string(&mut holder);
+                    let holder = match holder.trim() {
+                        "" => "another process".to_string(),
+                        known => known.to_string(),
+                    };
+                    return Err(StoreError::Locked { dir: dir.to_path_buf(), holder });
+                }
+                Err(TryLockError::Error(source)) => return Err(StoreError::io("lock", &path)(source)),
+            }
+        }
+        let holder = format!("process {}{}\n", std::process::id(), on_host());
+        file.set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(holder.as_bytes()))
+            .map_err(StoreError::io("write", &path))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Whether a process holds the run directory `dir` right now. A directory without a lock file is not live.
+///
+/// # Errors
+/// [`StoreError::Io`] when the lock file exists but cannot be opened or tried.
+pub fn is_live(dir: &Path) -> Result<bool, StoreError> {
+    let path = dir.join(LOCK_FILE);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(StoreError::io("open", &path)(e)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(source)) => Err(StoreError::io("lock", &path)(source)),
+    }
+}
+
+/// ` on NAME`, where the host has a name: on a cluster the process may be on another node.
+fn on_host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { String::new() } else { format!(" on {}", name.trim()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_refused_with_the_first_ones_pid_until_it_lets_go() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_live(dir.path()).unwrap());
+        let first = DirLock::acquire(dir.path()).unwrap();
+        assert!(is_live(dir.path()).unwrap());
+        let error = DirLock::acquire(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        assert!(error.contains(&dir.path().display().to_string()), "{error}");
+        drop(first);
+        assert!(!is_live(dir.path()).unwrap());
+        DirLock::acquire(dir.path()).unwrap();
+    }
+}

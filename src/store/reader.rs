@@ -1,0 +1,231 @@
+//! Looking at a run: which cells are finished, and their records. Needs no lock, so it works on a live run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+use super::manifest::RunManifest;
+use super::part::{Columns, EXTENSION, Part};
+use super::record::{CellRecord, RecordedStatus};
+use crate::engine::Status;
+
+/// Where the parts of a run lie.
+pub(crate) const PARTS: &str = "parts";
+
+/// How often a directory is read again because its owner merged parts under the reader's eyes. A merge happens once
+/// per many packs, so a second collision in a row is already rare.
+const ATTEMPTS: usize = 5;
+
+/// The finished cells of a run directory, as of when it was opened.
+#[derive(Debug)]
+pub struct RunReader {
+    dir: PathBuf,
+    pub(crate) parts: BTreeMap<u64, Part>,
+    next_part: u64,
+    cells: HashMap<String, Place>,
+    damaged: Vec<(String, String)>,
+}
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    part: u64,
+    block: usize,
+    slot: usize,
+    status: RecordedStatus,
+}
+
+impl RunReader {
+    /// Reads the indexes of the parts of `dir`. Damaged parts are left where they are and reported by
+    /// [`damaged`](Self::damaged).
+    ///
+    /// # Errors
+    /// [`StoreError::NoRun`] when `dir` has no `parts/`, [`StoreError::Newer`] for a newer program's part.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        if !dir.join(PARTS).is_dir() {
+            return Err(StoreError::NoRun { dir: dir.to_path_buf() });
+        }
+        retry_while_merged(|| {
+            let mut reader = Self::empty(dir);
+            for path in list_parts(&dir.join(PARTS))? {
+                match Part::open(&path) {
+                    Ok(part) => reader.add(part),
+                    Err(StoreError::Damaged { path, reason }) => reader.damaged.push((name_of(&path), reason)),
+                    Err(other) => return Err(other),
+                }
+            }
+            Ok(reader)
+        })
+    }
+
+    pub(crate) fn empty(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_path_buf(),
+            parts: BTreeMap::new(),
+            next_part: 0,
+            cells: HashMap::new(),
+            damaged: Vec::new(),
+        }
+    }
+
+    /// Adds an open part. Of two records of one cell the first counts, except that any result replaces a failure.
+    pub(crate) fn add(&mut self, part: Part) {
+        let number = self.next_part;
+        self.next_part += 1;
+        for (block, entry) in part.index.blocks.iter().enumerate() {
+            for (slot, cell) in entry.cells.iter().enumerate() {
+                let place = Place { part: number, block, slot, status: cell.status };
+                let known = self.cells.get(&cell.cell_id);
+                // A part that merges others takes over their cells: the files it came from are about to go.
+                if known.is_none_or(|known| known.status == RecordedStatus::Failed || known.status == place.status) {
+                    self.cells.insert(cell.cell_id.clone(), place);
+                }
+            }
+        }
+        self.parts.insert(number, part);
+    }
+
+    /// The run directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Number of finished cells.
+    pub fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// True when no cell is finished.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// How the cell with this id ended; `None` when it is not finished.
+    pub fn status(&self, cell_id: &str) -> Option<Status> {
+        self.cells.get(cell_id).map(|place| place.status.into())
+    }
+
+    /// Every finished cell, in no particular order.
+    pub fn cells(&self) -> impl Iterator<Item = (&str, Status)> {
+        self.cells.iter().map(|(id, place)| (id.as_str(), place.status.into()))
+    }
+
+    /// Finished cells by the name of their status; every status is there, zero included.
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        use RecordedStatus::{Collapsed, Diverged, Failed, Ok};
+        let mut counts: BTreeMap<String, u64> =
+            [Ok, Collapsed, Diverged, Failed].map(|status| (status.name().to_string(), 0)).into();
+        for place in self.cells.values() {
+            *counts.entry(place.status.name().to_string()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The class of the finished cells; `None` when there are none.
+    pub fn class(&self) -> Option<&str> {
+        self.parts.values().next().map(|part| part.index.class.as_str())
+    }
+
+    /// The name of the sweep; `None` when no cell is finished.
+    pub fn sweep(&self) -> Option<&str> {
+        self.parts.values().next().map(|part| part.index.sweep.as_str())
+    }
+
+    /// Parts whose header or index is damaged: name and reason. A part's blocks are checked when they are read.
+    pub fn damaged(&self) -> &[(String, String)] {
+        &self.damaged
+    }
+
+    /// The columns that the finished cells need in tables.
+    pub fn columns(&self) -> Columns {
+        let mut columns = Columns::default();
+        self.parts.values().for_each(|part| columns.merge(&part.index.columns));
+        columns
+    }
+
+    /// The run manifest; `None` when there is none yet.
+    pub fn manifest(&self) -> Result<Option<RunManifest>, StoreError> {
+        RunManifest::read(&self.dir)
+    }
+
+    /// The record of the cell whose id is, or uniquely begins with, `prefix`.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchCell`], [`StoreError::AmbiguousCell`], or what reading the part met.
+    pub fn record(&self, prefix: &str) -> Result<CellRecord, StoreError> {
+        let no_such = || StoreError::NoSuchCell { dir: self.dir.clone(), prefix: prefix.to_string() };
+        let id = if self.cells.contains_key(prefix) {
+            prefix.to_string()
+        } else {
+            let mut matches: Vec<String> = self.cells.keys().filter(|id| id.starts_with(prefix)).cloned().collect();
+            matches.sort();
+            match matches.as_slice() {
+                [] => return Err(no_such()),
+                [one] => one.clone(),
+                _ => return Err(StoreError::AmbiguousCell { prefix: prefix.to_string(), matches }),
+            }
+        };
+        self.records(std::slice::from_ref(&id))?.pop().ok_or_else(no_such)
+    }
+
+    /// The records of those of `ids` that are finished, in the order of `ids`. All of them are in memory at once.
+    pub fn records(&self, ids: &[String]) -> Result<Vec<CellRecord>, StoreError> {
+        match self.records_once(ids) {
+            Err(error) if error.is_not_found() => retry_while_merged(|| Self::open(&self.dir)?.records_once(ids)),
+            result => result,
+        }
+    }
+
+    fn records_once(&self, ids: &[String]) -> Result<Vec<CellRecord>, StoreError> {
+        // Each block is decoded once, whatever the order of the ids.
+        let mut wanted: BTreeMap<(u64, usize), Vec<(usize, usize)>> = BTreeMap::new();
+        for (position, id) in ids.iter().enumerate() {
+            if let Some(place) = self.cells.get(id) {
+                wanted.entry((place.part, place.block)).or_default().push((position, place.slot));
+            }
+        }
+        let mut found = Vec::with_capacity(ids.len());
+        for ((number, block), places) in wanted {
+            let Some(part) = self.parts.get(&number) else { continue };
+            let mut records: Vec<Option<CellRecord>> = part.records(block)?.into_iter().map(Some).collect();
+            for (position, slot) in places {
+                // `Part::records` has checked that the block holds the cells that the index lists.
+                if let Some(record) = records.get_mut(slot).and_then(Option::take) {
+                    found.push((position, record));
+                }
+            }
+        }
+        found.sort_by_key(|(position, _)| *position);
+        Ok(found.into_iter().map(|(_, record)| record).collect())
+    }
+}
+
+/// Runs `read` again while files vanish that were just listed.
+fn retry_while_merged<T>(read: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let mut result = read();
+    for _ in 1..ATTEMPTS {
+        match &result {
+            Err(error) if error.is_not_found() => result = read(),
+            _ => break,
+        }
+    }
+    result
+}
+
+/// The paths of the parts in `parts_dir`, sorted by name.
+pub(crate) fn list_parts(parts_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(parts_dir).map_err(StoreError::io("list", parts_dir))? {
+        let path = entry.map_err(StoreError::io("list", parts_dir))?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The file name of `path`, for messages.
+pub(crate) fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

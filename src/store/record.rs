@@ -1,0 +1,301 @@
+//! What is kept of one finished cell.
+//!
+//! These types are what lies on disk. They are apart from [`crate::engine::outcome`] so that the engine may change
+//! without old runs becoming unreadable.
+//!
+//! # Changelog of [`RECORD_VERSION`]
+//! - 1: first version.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+use crate::engine::{Checksums, Curves, Measured, Outcome, Status};
+
+/// Version of [`CellRecord`]. Raise it when a reader of the previous version would misread a new record; a field that
+/// is merely added gets `#[serde(default)]` and a line in the changelog above.
+pub const RECORD_VERSION: u64 = 1;
+
+/// How a cell ended, as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordedStatus {
+    Ok,
+    Collapsed,
+    Diverged,
+    Failed,
+}
+
+impl RecordedStatus {
+    /// The name used in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Collapsed => "collapsed",
+            Self::Diverged => "diverged",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl From<Status> for RecordedStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Ok => Self::Ok,
+            Status::Collapsed => Self::Collapsed,
+            Status::Diverged => Self::Diverged,
+            Status::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<RecordedStatus> for Status {
+    fn from(status: RecordedStatus) -> Self {
+        match status {
+            RecordedStatus::Ok => Self::Ok,
+            RecordedStatus::Collapsed => Self::Collapsed,
+            RecordedStatus::Diverged => Self::Diverged,
+            RecordedStatus::Failed => Self::Failed,
+        }
+    }
+}
+
+/// One metric, as stored: a finite value, or why there is none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordedMetric {
+    Value(f64),
+    Missing(String),
+}
+
+/// The time series, as stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RecordedCurves {
+    pub step: Vec<u64>,
+    pub series: BTreeMap<String, Vec<Option<f64>>>,
+}
+
+/// BLAKE3 checksums, 64 hex digits each, as stored; empty where the cell never got that far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RecordedChecksums {
+    pub first_batch_embeddings: String,
+    pub final_parameters: String,
+    pub test_embeddings: String,
+}
+
+/// One finished cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CellRecord {
+    pub cell_id: String,
+    /// Shared by cells that differ only in what they record.
+    pub train_id: String,
+    /// Numerics version, backend and instruction set or adapter, such as `n1 flex x86_64+avx512f`.
+    pub class: String,
+    /// The resolved configuration.
+    pub config: serde_json::Value,
+    pub status: RecordedStatus,
+    /// Empty when `status` is ok.
+    pub reason: String,
+    /// Optimiser steps taken.
+    pub steps: u64,
+    pub metrics: BTreeMap<String, RecordedMetric>,
+    /// Modality to covariance eigenvalues of the test embeddings, descending.
+    pub spectra: BTreeMap<String, Vec<f64>>,
+    pub curves: RecordedCurves,
+    pub checksums: RecordedChecksums,
+    /// Facts about the cell's data that the configuration only asks for.
+    pub realised: BTreeMap<String, f64>,
+    /// The cell's share of the wall time of its pack, seconds. Never in a table.
+    pub wall_s: f64,
+    /// When the cell was finished, RFC 3339. Never in a table.
+    pub finished_utc: String,
+}
+
+impl CellRecord {
+    /// The record of `outcome`, with what the engine knows around it.
+    ///
+    /// A value that is not finite is stored as missing with that reason: a table never holds NaN or an infinity.
+    pub fn from_outcome(
+        outcome: Outcome,
+        train_id: String,
+        class: String,
+        config: serde_json::Value,
+        finished_utc: String,
+    ) -> Self {
+        let metrics = outcome.metrics.into_iter().map(|(name, measured)| (name, measured.into())).collect();
+        let series = outcome
+            .curves
+            .series
+            .into_iter()
+            .map(|(name, values)| (name, values.into_iter().map(|v| v.filter(|v| v.is_finite())).collect()))
+            .collect();
+        Self {
+            cell_id: outcome.cell_id,
+            train_id,
+            class,
+            config,
+            status: outcome.status.into(),
+            reason: outcome.reason,
+            steps: outcome.steps,
+            metrics,
+            spectra: outcome.spectra,
+            curves: RecordedCurves { step: outcome.curves.step, series },
+            checksums: RecordedChecksums {
+                first_batch_embeddings: outcome.checksums.first_batch_embeddings,
+                final_parameters: outcome.checksums.final_parameters,
+                test_embeddings: outcome.checksums.test_embeddings,
+            },
+            realised: outcome.realised,
+            wall_s: outcome.wall_s,
+            finished_utc,
+        }
+    }
+
+    /// The engine's view of this record.
+    pub fn to_outcome(&self) -> Outcome {
+        Outcome {
+            cell_id: self.cell_id.clone(),
+            status: self.status.into(),
+            reason: self.reason.clone(),
+            steps: self.steps,
+            metrics: self.metrics.iter().map(|(name, metric)| (name.clone(), metric.clone().into())).collect(),
+            spectra: self.spectra.clone(),
+            curves: Curves { step: self.curves.step.clone(), series: self.curves.series.clone() },
+            checksums: Checksums {
+                first_batch_embeddings: self.checksums.first_batch_embeddings.clone(),
+                final_parameters: self.checksums.final_parameters.clone(),
+                test_embeddings: self.checksums.test_embeddings.clone(),
+            },
+            realised: self.realised.clone(),
+            wall_s: self.wall_s,
+        }
+    }
+
+    /// Checks what tables rely on.
+    ///
+    /// # Errors
+    /// [`StoreError::BadRecord`] for an empty id, a configuration that is not an object, a series whose length differs
+    /// from the number of steps, steps that do not ascend, or a stored number that is not finite.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let bad = |reason: String| Err(StoreError::BadRecord { cell_id: self.cell_id.clone(), reason });
+        if self.cell_id.is_empty() {
+            return bad("the cell id is empty".into());
+        }
+        if !self.config.is_object() {
+            return bad("its configuration is not an object".into());
+        }
+        let points = self.curves.step.len();
+        if let Some((name, values)) = self.curves.series.iter().find(|(_, values)| values.len() != points) {
+            return bad(format!("series `{name}` has {} values for {points} steps", values.len()));
+        }
+        if self.curves.step.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return bad("the steps of its curves do not ascend".into());
+        }
+        let mut numbers: Vec<(&str, f64)> = vec![("wall_s", self.wall_s)];
+        numbers.extend(self.realised.iter().map(|(name, value)| (name.as_str(), *value)));
+        numbers.extend(self.spectra.iter().flat_map(|(name, values)| values.iter().map(move |v| (name.as_str(), *v))));
+        numbers.extend(self.metrics.iter().filter_map(|(name, metric)| match metric {
+            RecordedMetric::Value(value) => Some((name.as_str(), *value)),
+            RecordedMetric::Missing(_) => None,
+        }));
+        match numbers.iter().find(|(_, value)| !value.is_finite()) {
+            Some((name, value)) => bad(format!("`{name}` is {value}; only finite numbers are stored")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<Measured> for RecordedMetric {
+    fn from(measured: Measured) -> Self {
+        match measured {
+            Measured::Value(value) if value.is_finite() => Self::Value(value),
+            Measured::Value(value) => Self::Missing(format!("computed as {value}, which is not finite")),
+            Measured::Missing(reason) => Self::Missing(reason),
+        }
+    }
+}
+
+impl From<RecordedMetric> for Measured {
+    fn from(metric: RecordedMetric) -> Self {
+        match metric {
+            RecordedMetric::Value(value) => Self::Value(value),
+            RecordedMetric::Missing(reason) => Self::Missing(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A record with everything in it, different for every `n`.
+    pub(crate) fn sample(n: u64) -> CellRecord {
+        let cell_id = blake3::hash(&n.to_le_bytes()).to_hex()[..32].to_string();
+        let x = n as f64;
+        let outcome = Outcome {
+            status: if n % 5 == 4 { Status::Collapsed } else { Status::Ok },
+            reason: if n % 5 == 4 { "effective rank below 2".into() } else { String::new() },
+            steps: 20,
+            metrics: BTreeMap::from([
+                ("effective_rank_img".into(), Measured::Value(1.0 / (x + 3.0))),
+                ("cca_1".into(), Measured::Missing("too few samples".into())),
+            ]),
+            spectra: BTreeMap::from([("img".into(), vec![0.7, 0.2, 0.1]), ("txt".into(), vec![0.5, 1e-17])]),
+            curves: Curves {
+                step: vec![0, 10, 20],
+                series: BTreeMap::from([
+                    ("loss".into(), vec![Some(5.5), Some(4.25 + x), Some(0.1)]),
+                    ("retrieval_at_1_i2t".into(), vec![Some(0.0), None, Some(0.9)]),
+                ]),
+            },
+            checksums: Checksums {
+                first_batch_embeddings: "a1".repeat(32),
+                final_parameters: blake3::hash(cell_id.as_bytes()).to_hex().to_string(),
+                test_embeddings: String::new(),
+            },
+            realised: BTreeMap::from([("pairing_rate_train".into(), 0.0625 * x)]),
+            wall_s: 0.125,
+            cell_id,
+        };
+        let config = serde_json::json!({
+            "seed": n,
+            "train": { "temperature": 0.07 * (x + 1.0), "steps": 20, "optimiser": "sgd" },
+            "stop": { "freeze": true },
+        });
+        let train_id = outcome.cell_id.chars().rev().collect();
+        CellRecord::from_outcome(outcome, train_id, "n1 flex x86_64".into(), config, "2026-11-20T10:00:00Z".into())
+    }
+
+    #[test]
+    fn an_outcome_survives_the_round_trip() {
+        let record = sample(7);
+        let back = CellRecord::from_outcome(
+            record.to_outcome(),
+            record.train_id.clone(),
+            record.class.clone(),
+            record.config.clone(),
+            record.finished_utc.clone(),
+        );
+        assert_eq!(back, record);
+        record.check().unwrap();
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_become_missing_or_are_refused() {
+        let mut outcome = sample(1).to_outcome();
+        outcome.metrics.insert("cca_1".into(), Measured::Value(f64::NAN));
+        outcome.curves.series.insert("loss".into(), vec![Some(f64::INFINITY), Some(1.0), None]);
+        let record = CellRecord::from_outcome(outcome, String::new(), String::new(), sample(1).config, String::new());
+        assert_eq!(record.metrics["cca_1"], RecordedMetric::Missing("computed as NaN, which is not finite".into()));
+        assert_eq!(record.curves.series["loss"], [None, Some(1.0), None]);
+        record.check().unwrap();
+
+        let mut infinite = sample(1);
+        infinite.realised.insert("pairing_rate_train".into(), f64::INFINITY);
+        assert!(infinite.check().unwrap_err().to_string().contains("`pairing_rate_train` is inf"));
+        let mut short = sample(1);
+        short.curves.step.pop();
+        assert!(short.check().unwrap_err().to_string().contains("has 3 values for 2 steps"));
+    }
+}

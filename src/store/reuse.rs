@@ -1,0 +1,93 @@
+//! Cells that another run in the same directory of runs has already finished.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+use super::reader::{PARTS, RunReader};
+use super::record::{CellRecord, RecordedStatus};
+
+/// What a search among sibling runs found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reused {
+    /// Cells taken from each directory.
+    pub from: BTreeMap<PathBuf, usize>,
+    /// Files and directories that could not be read, with the reason.
+    pub skipped: Vec<(PathBuf, String)>,
+}
+
+impl Reused {
+    /// Cells found in all directories together.
+    pub fn cells(&self) -> usize {
+        self.from.values().sum()
+    }
+}
+
+/// Finds the cells `wanted` in the run directories directly below `siblings`, except `own`, and hands their records to
+/// `take`, block by block. Only records of the class `class` that did not fail count; each cell is handed over once.
+///
+/// Nothing is written and no lock is taken. What cannot be read is reported in [`Reused::skipped`].
+///
+/// # Errors
+/// Only those of `take`, and [`StoreError::Io`] when `siblings` cannot be listed.
+pub fn find_reusable(
+    siblings: &Path,
+    own: &Path,
+    wanted: &HashSet<String>,
+    class: &str,
+    take: &mut dyn FnMut(Vec<CellRecord>) -> Result<(), StoreError>,
+) -> Result<Reused, StoreError> {
+    let mut reused = Reused::default();
+    let mut missing: HashSet<&str> = wanted.iter().map(String::as_str).collect();
+    for dir in sibling_runs(siblings, own)? {
+        if missing.is_empty() {
+            break;
+        }
+        let reader = match RunReader::open(&dir) {
+            Ok(reader) => reader,
+            Err(error) => {
+                reused.skipped.push((dir, error.to_string()));
+                continue;
+            }
+        };
+        for (name, reason) in reader.damaged() {
+            reused.skipped.push((dir.join(PARTS).join(name), reason.clone()));
+        }
+        for part in reader.parts.values().filter(|part| part.index.class == class) {
+            for (number, block) in part.index.blocks.iter().enumerate() {
+                let of_use = |id: &str, status| status != RecordedStatus::Failed && missing.contains(id);
+                if !block.cells.iter().any(|cell| of_use(&cell.cell_id, cell.status)) {
+                    continue;
+                }
+                let mut records = match part.records(number) {
+                    Ok(records) => records,
+                    Err(error) => {
+                        reused.skipped.push((part.path.clone(), error.to_string()));
+                        continue;
+                    }
+                };
+                records.retain(|record| {
+                    record.status != RecordedStatus::Failed && missing.remove(record.cell_id.as_str())
+                });
+                *reused.from.entry(dir.clone()).or_default() += records.len();
+                take(records)?;
+            }
+        }
+    }
+    Ok(reused)
+}
+
+/// The run directories directly below `siblings`, except `own`, sorted by name.
+fn sibling_runs(siblings: &Path, own: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let own = real(own);
+    let mut runs = Vec::new();
+    for entry in std::fs::read_dir(siblings).map_err(StoreError::io("list", siblings))? {
+        let path = entry.map_err(StoreError::io("list", siblings))?.path();
+        if path.join(PARTS).is_dir() && real(&path) != own {
+            runs.push(path);
+        }
+    }
+    runs.sort();
+    Ok(runs)
+}

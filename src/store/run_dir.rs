@@ -1,0 +1,429 @@
+//! One process's exclusive hold on a run directory: resuming, appending, merging.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::atomic::{is_leftover, remove_leftovers, sync_directory};
+use super::error::StoreError;
+use super::lock::{DirLock, LOCK_FILE};
+use super::manifest::{MANIFEST_FILE, RunManifest};
+use super::part::{BLOCK_CELLS, BlockEntry, Columns, Part, Source, encode_blocks, prepare_part, write_part};
+use super::reader::{PARTS, RunReader, list_parts, name_of};
+use super::record::CellRecord;
+use super::reuse::{Reused, find_reusable};
+use crate::engine::Status;
+use crate::spec::config::flatten;
+
+/// Where damaged parts are put, below `parts/`. Nothing there is ever read or removed.
+const DAMAGED: &str = "damaged";
+
+/// Parts of one size level that are merged into one of the next. Levels grow by the same factor, so a record is
+/// rewritten at most once per level: five times in a run of a million cells, which has then at most 90 parts.
+const FANOUT: usize = 16;
+
+/// What the caller is about to compute, to be compared with what a directory holds.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// Name of the sweep.
+    pub sweep: String,
+    /// Numerics version, backend and instruction set or adapter.
+    pub class: String,
+    /// Every cell of the plan.
+    pub cell_ids: Vec<String>,
+    /// The values in the plan, to say what differs when a directory holds another plan's cells.
+    pub levels: Levels,
+}
+
+/// The values that each parameter takes in a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Levels(BTreeMap<String, BTreeSet<String>>);
+
+impl Levels {
+    /// The values in these resolved configurations.
+    pub fn of<'a>(configs: impl IntoIterator<Item = &'a serde_json::Value>) -> Self {
+        let mut levels: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for config in configs {
+            for (path, value) in flatten(config) {
+                levels.entry(path).or_default().insert(value.to_string());
+            }
+        }
+        Self(levels)
+    }
+
+    /// One parameter of `config` whose value the plan does not know, in words.
+    fn difference(&self, config: &serde_json::Value) -> String {
+        let there: BTreeMap<String, String> = flatten(config).into_iter().map(|(p, v)| (p, v.to_string())).collect();
+        for (path, value) in &there {
+            match self.0.get(path) {
+                None => return format!("`{path}` is {value} there and does not exist here"),
+                Some(here) if !here.contains(value) => {
+                    return format!("`{path}` is {value} there and {} here", listed(here));
+                }
+                Some(_) => {}
+            }
+        }
+        match self.0.iter().find(|(path, _)| !there.contains_key(*path)) {
+            Some((path, here)) => format!("`{path}` is {} here and does not exist there", listed(here)),
+            None => "each of its values occurs in this plan, but not in this combination".into(),
+        }
+    }
+}
+
+/// A few of `values`, in words.
+fn listed(values: &BTreeSet<String>) -> String {
+    const SHOWN: usize = 4;
+    let shown: Vec<&str> = values.iter().take(SHOWN).map(String::as_str).collect();
+    let rest = values.len().saturating_sub(SHOWN);
+    if rest == 0 { shown.join(" or ") } else { format!("{} or {rest} other values", shown.join(", ")) }
+}
+
+/// What was in the directory when it was opened.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Finished cells and how they ended.
+    pub present: BTreeMap<String, Status>,
+    /// Files that were damaged; their originals are in `parts/damaged/`.
+    pub damaged: Vec<Damaged>,
+}
+
+/// One damaged file that was moved aside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Damaged {
+    pub name: String,
+    pub reason: String,
+    /// Cells whose records are lost, and will be computed again; `None` when the file cannot say.
+    pub lost: Option<usize>,
+    /// Cells whose records were intact and are kept.
+    pub kept: usize,
+}
+
+/// A run directory held by this process.
+#[derive(Debug)]
+pub struct RunDir {
+    reader: RunReader,
+    sweep: String,
+    class: String,
+    _lock: DirLock,
+}
+
+impl RunDir {
+    /// Opens `dir` for a run of `identity`, creating it when missing, and says what is already there.
+    ///
+    /// A plan that has grown since is accepted. Damaged parts are moved to `parts/damaged/`, their intact records are
+    /// kept; files that a killed process left unfinished are removed. A directory that is refused is left as it is.
+    ///
+    /// # Errors
+    /// Refused: a directory in use ([`StoreError::Locked`]), one that is not a run ([`StoreError::NotARun`]), another
+    /// sweep ([`StoreError::OtherSweep`]), another class ([`StoreError::OtherClass`]), cells that the plan lacks
+    /// ([`StoreError::OtherPlan`]), a newer program's files ([`StoreError::Newer`]). A part that cannot be read for
+    /// want of permission or a failing disk is [`StoreError::Io`]: it may be whole, so it is not given up.
+    pub fn open(dir: &Path, identity: &Identity) -> Result<(Self, Found), StoreError> {
+        fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+        refuse_foreign(dir)?;
+        let lock = DirLock::acquire(dir)?;
+        let manifest_fault = check_manifest(dir, identity)?;
+        let parts_dir = dir.join(PARTS);
+        fs::create_dir_all(&parts_dir).map_err(StoreError::io("create", &parts_dir))?;
+        let (parts, broken) = open_parts(&parts_dir)?;
+        refuse_other_plan(dir, identity, &parts)?;
+
+        // From here on the directory is ours to repair.
+        remove_leftovers(dir)?;
+        remove_leftovers(&parts_dir)?;
+        let mut found = Found::default();
+        if let Some(reason) = manifest_fault {
+            set_aside(&parts_dir, &dir.join(MANIFEST_FILE))?;
+            found.damaged.push(Damaged { name: MANIFEST_FILE.into(), reason, lost: Some(0), kept: 0 });
+        }
+        for (path, reason) in broken {
+            set_aside(&parts_dir, &path)?;
+            found.damaged.push(Damaged { name: name_of(&path), reason, lost: None, kept: 0 });
+        }
+        let mut reader = RunReader::empty(dir);
+        for part in parts {
+            let faults = part.faults()?;
+            if faults.is_empty() {
+                reader.add(part);
+                continue;
+            }
+            let (damage, kept) = salvage(&parts_dir, part, &faults)?;
+            found.damaged.push(damage);
+            kept.into_iter().for_each(|part| reader.add(part));
+        }
+        let mut run = Self { reader, sweep: identity.sweep.clone(), class: identity.class.clone(), _lock: lock };
+        run.drop_redundant()?;
+        run.merge_full_levels()?;
+        found.present = run.reader.cells().map(|(id, status)| (id.to_string(), status)).collect();
+        Ok((run, found))
+    }
+
+    /// The run directory.
+    pub fn dir(&self) -> &Path {
+        self.reader.dir()
+    }
+
+    /// What is finished, including what this process appended.
+    pub fn reader(&self) -> &RunReader {
+        &self.reader
+    }
+
+    /// Records finished cells: when this returns they survive a kill and a power cut. One call makes one part.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherClass`] or [`StoreError::BadRecord`] for a record that does not belong or is not sound,
+    /// [`StoreError::Io`] when they cannot be written; then none of `records` is there, and all before is. An error while
+    /// merging older parts is returned too; then `records` are there.
+    pub fn append(&mut self, records: &[CellRecord]) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        for record in records {
+            record.check()?;
+            if record.class != self.class {
+                return Err(StoreError::OtherClass {
+                    dir: self.dir().to_path_buf(),
+                    found: self.class.clone(),
+                    wanted: record.class.clone(),
+                });
+            }
+        }
+        let parts_dir = self.dir().join(PARTS);
+        let mut columns = Columns::default();
+        let blocks = encode_blocks(records, &mut columns, &parts_dir)?;
+        let part = write_part(&parts_dir, &self.sweep, &self.class, columns, &blocks)?;
+        self.reader.add(part);
+        self.merge_full_levels()
+    }
+
+    /// Takes over those of `wanted` that are finished in another run directory below `siblings`, in the same class.
+    /// Failed cells are not taken over: the failure may have been of that machine.
+    ///
+    /// # Errors
+    /// What appending meets. What cannot be read in a sibling is skipped and reported.
+    pub fn reuse_from(&mut self, siblings: &Path, wanted: &HashSet<String>) -> Result<Reused, StoreError> {
+        let missing = wanted.iter().filter(|id| self.reader.status(id).is_none()).cloned().collect();
+        let (own, class) = (self.dir().to_path_buf(), self.class.clone());
+        // Records come block by block; gathering some blocks first makes fewer, larger parts.
+        let mut pending: Vec<CellRecord> = Vec::new();
+        let reused = find_reusable(siblings, &own, &missing, &class, &mut |records| {
+            pending.extend(records);
+            if pending.len() >= FANOUT * BLOCK_CELLS {
+                self.append(&std::mem::take(&mut pending))?;
+            }
+            Ok(())
+        })?;
+        self.append(&pending)?;
+        Ok(reused)
+    }
+
+    /// Merges the parts of a level once there are [`FANOUT`] of them, until no level is full.
+    fn merge_full_levels(&mut self) -> Result<(), StoreError> {
+        loop {
+            let mut levels: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+            for (number, part) in &self.reader.parts {
+                levels.entry(part.cells.max(1).ilog(FANOUT)).or_default().push(*number);
+            }
+            let Some(full) = levels.into_values().find(|numbers| numbers.len() >= FANOUT) else { return Ok(()) };
+            match self.merge(&full) {
+                // A merge needs room for a copy; on a full disk the parts are as good unmerged, and the next append
+                // says that the disk is full if it is.
+                Err(error) if error.is_disk_full() => return Ok(()),
+                result => result?,
+            }
+        }
+    }
+
+    /// Writes the parts `numbers` as one and then removes them. Killed in between, the records are there twice, which
+    /// is harmless; opening the directory removes the smaller copies.
+    fn merge(&mut self, numbers: &[u64]) -> Result<(), StoreError> {
+        let parts: Vec<&Part> = numbers.iter().filter_map(|number| self.reader.parts.get(number)).collect();
+        let (mut columns, mut blocks, mut small) = (Columns::default(), Vec::new(), Vec::new());
+        for part in &parts {
+            columns.merge(&part.index.columns);
+            for (number, entry) in part.index.blocks.iter().enumerate() {
+                // Copying a block costs nothing but the copy; many tiny blocks would compress badly.
+                if entry.cells.len() >= BLOCK_CELLS / 2 {
+                    blocks.push(Source::Copy(part, number));
+                } else {
+                    small.extend(part.records(number)?);
+                }
+            }
+        }
+        let parts_dir = self.dir().join(PARTS);
+        blocks.extend(encode_blocks(&small, &mut columns, &parts_dir)?);
+        let merged = write_part(&parts_dir, &self.sweep, &self.class, columns, &blocks)?;
+        self.reader.add(merged);
+        self.remove(numbers)
+    }
+
+    /// Removes parts whose records are all in another, larger part: what a merge killed half-way left.
+    fn drop_redundant(&mut self) -> Result<(), StoreError> {
+        let mut by_size: Vec<(u64, &Part)> = self.reader.parts.iter().map(|(number, part)| (*number, part)).collect();
+        by_size.sort_by_key(|(_, part)| std::cmp::Reverse(part.cells));
+        let mut seen = HashSet::new();
+        let mut redundant = Vec::new();
+        for (number, part) in by_size {
+            let known = part.index.cells().filter(|cell| seen.contains(&(cell.cell_id.as_str(), cell.status))).count();
+            if known == part.cells {
+                redundant.push(number);
+            }
+            seen.extend(part.index.cells().map(|cell| (cell.cell_id.as_str(), cell.status)));
+        }
+        if redundant.is_empty() {
+            return Ok(());
+        }
+        let keep: Vec<Part> = self
+            .reader
+            .parts
+            .iter()
+            .filter(|(number, _)| !redundant.contains(number))
+            .map(|(_, p)| p.clone())
+            .collect();
+        self.remove(&redundant)?;
+        self.reader = RunReader::empty(self.dir());
+        keep.into_iter().for_each(|part| self.reader.add(part));
+        Ok(())
+    }
+
+    /// Removes the files of parts whose records all lie elsewhere.
+    fn remove(&mut self, numbers: &[u64]) -> Result<(), StoreError> {
+        for number in numbers {
+            if let Some(part) = self.reader.parts.remove(number) {
+                // A part merged with nothing new has the same content, and so the same file, as its merger.
+                if self.reader.parts.values().any(|other| other.path == part.path) {
+                    continue;
+                }
+                fs::remove_file(&part.path).map_err(StoreError::io("remove", &part.path))?;
+            }
+        }
+        sync_directory(&self.dir().join(PARTS))
+    }
+}
+
+/// Refuses a directory that has something in it but is no run.
+fn refuse_foreign(dir: &Path) -> Result<(), StoreError> {
+    if dir.join(MANIFEST_FILE).exists() || dir.join(PARTS).is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
+        let name = entry.map_err(StoreError::io("list", dir))?.file_name();
+        // A process killed just after it created the directory may have left these.
+        if name != LOCK_FILE && !name.to_str().is_some_and(is_leftover) {
+            return Err(StoreError::NotARun { dir: dir.to_path_buf() });
+        }
+    }
+    Ok(())
+}
+
+/// Compares `manifest.json`, where there is one, with `identity`; the reason when it is damaged.
+fn check_manifest(dir: &Path, identity: &Identity) -> Result<Option<String>, StoreError> {
+    match RunManifest::read(dir) {
+        Ok(None) => Ok(None),
+        Ok(Some(manifest)) => refuse_other(dir, identity, &manifest.sweep, &manifest.class).map(|()| None),
+        Err(StoreError::Damaged { reason, .. }) => Ok(Some(reason)),
+        Err(other) => Err(other),
+    }
+}
+
+fn refuse_other(dir: &Path, identity: &Identity, sweep: &str, class: &str) -> Result<(), StoreError> {
+    let dir = dir.to_path_buf();
+    if sweep != identity.sweep {
+        return Err(StoreError::OtherSweep { dir, found: sweep.into(), wanted: identity.sweep.clone() });
+    }
+    if class != identity.class {
+        return Err(StoreError::OtherClass { dir, found: class.into(), wanted: identity.class.clone() });
+    }
+    Ok(())
+}
+
+/// Refuses parts of another sweep or class, and cells that the plan lacks.
+fn refuse_other_plan(dir: &Path, identity: &Identity, parts: &[Part]) -> Result<(), StoreError> {
+    for part in parts {
+        refuse_other(dir, identity, &part.index.sweep, &part.index.class)?;
+    }
+    let planned: HashSet<&str> = identity.cell_ids.iter().map(String::as_str).collect();
+    let mut strangers = BTreeSet::new();
+    for part in parts {
+        strangers.extend(part.index.cells().map(|cell| cell.cell_id.as_str()).filter(|id| !planned.contains(id)));
+    }
+    let Some(example) = strangers.first() else { return Ok(()) };
+    let difference = config_of(parts, example)
+        .map_or_else(|| "its record cannot be read".to_string(), |config| identity.levels.difference(&config));
+    Err(StoreError::OtherPlan {
+        dir: dir.to_path_buf(),
+        count: strangers.len(),
+        example: example.to_string(),
+        difference,
+    })
+}
+
+/// The configuration of a finished cell, where its block can be read.
+fn config_of(parts: &[Part], cell_id: &str) -> Option<serde_json::Value> {
+    let holds = |block: &BlockEntry| block.cells.iter().any(|cell| cell.cell_id == cell_id);
+    let (part, block) = parts.iter().find_map(|part| Some((part, part.index.blocks.iter().position(holds)?)))?;
+    part.records(block).ok()?.into_iter().find(|record| record.cell_id == cell_id).map(|record| record.config)
+}
+
+/// Paths of parts whose header or index is damaged, with the reason.
+type Broken = Vec<(PathBuf, String)>;
+
+/// The parts whose header and index are sound, and the paths of the others with the reason.
+fn open_parts(parts_dir: &Path) -> Result<(Vec<Part>, Broken), StoreError> {
+    let (mut parts, mut broken) = (Vec::new(), Broken::new());
+    for path in list_parts(parts_dir)? {
+        match Part::open(&path) {
+            Ok(part) => parts.push(part),
+            Err(StoreError::Damaged { path, reason }) => broken.push((path, reason)),
+            Err(other) => return Err(other),
+        }
+    }
+    Ok((parts, broken))
+}
+
+/// Writes the intact blocks of a damaged part as a new part and moves the damaged one aside.
+fn salvage(
+    parts_dir: &Path,
+    part: Part,
+    faults: &[(Option<usize>, String)],
+) -> Result<(Damaged, Option<Part>), StoreError> {
+    let bad: HashSet<usize> = faults.iter().filter_map(|(block, _)| *block).collect();
+    let count = |block: usize| part.index.blocks.get(block).map_or(0, |b| b.cells.len());
+    let good: Vec<usize> = (0..part.index.blocks.len()).filter(|block| !bad.contains(block)).collect();
+    let damage = Damaged {
+        name: name_of(&part.path),
+        reason: faults.iter().map(|(_, reason)| reason.as_str()).collect::<Vec<_>>().join("; "),
+        lost: Some(bad.iter().map(|block| count(*block)).sum()),
+        kept: good.iter().map(|block| count(*block)).sum(),
+    };
+    if good.is_empty() {
+        set_aside(parts_dir, &part.path)?;
+        return Ok((damage, None));
+    }
+    let sources: Vec<Source> = good.into_iter().map(|block| Source::Copy(&part, block)).collect();
+    let index = &part.index;
+    // The copy is complete before the original moves, and takes its name only after: when nothing but its end was
+    // wrong, both have the same name.
+    let prepared = prepare_part(parts_dir, &index.sweep, &index.class, index.columns.clone(), &sources)?;
+    set_aside(parts_dir, &part.path)?;
+    Ok((damage, Some(prepared.commit()?)))
+}
+
+/// Moves a damaged file into `parts/damaged/`, next to earlier ones of the same name.
+fn set_aside(parts_dir: &Path, path: &Path) -> Result<(), StoreError> {
+    let dir = parts_dir.join(DAMAGED);
+    fs::create_dir_all(&dir).map_err(StoreError::io("create", &dir))?;
+    let name = name_of(path);
+    let mut target = dir.join(&name);
+    let mut copy = 1;
+    while target.exists() {
+        copy += 1;
+        target = dir.join(format!("{name}.{copy}"));
+    }
+    fs::rename(path, &target).map_err(StoreError::io("move aside", path))?;
+    sync_directory(&dir)?;
+    sync_directory(parts_dir)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,376 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::record::tests::sample;
+use crate::store::tables::{TableSpec, write_run_tables};
+
+const CLASS: &str = "n1 flex x86_64";
+
+fn identity(cells: u64) -> Identity {
+    let records: Vec<CellRecord> = (0..cells).map(sample).collect();
+    Identity {
+        sweep: "smoke".into(),
+        class: CLASS.into(),
+        cell_ids: records.iter().map(|record| record.cell_id.clone()).collect(),
+        levels: Levels::of(records.iter().map(|record| &record.config)),
+    }
+}
+
+fn samples(range: std::ops::Range<u64>) -> Vec<CellRecord> {
+    range.map(sample).collect()
+}
+
+/// A closed run with the first `cells` cells of a plan of as many, appended in packs of `pack`.
+fn run_with(dir: &Path, cells: u64, pack: u64) {
+    let (mut run, _) = RunDir::open(dir, &identity(cells)).unwrap();
+    for start in (0..cells).step_by(pack as usize) {
+        run.append(&samples(start..(start + pack).min(cells))).unwrap();
+    }
+}
+
+fn part_paths(dir: &Path) -> Vec<PathBuf> {
+    list_parts(&dir.join(PARTS)).unwrap()
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    fs::read_dir(dir).unwrap().map(|entry| name_of(&entry.unwrap().path())).collect()
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn tables(run: &RunDir, cells: u64) -> Vec<Vec<u8>> {
+    let spec = TableSpec { cell_ids: &identity(cells).cell_ids, ..TableSpec::default() };
+    write_run_tables(run.reader(), &spec)
+        .unwrap()
+        .into_keys()
+        .map(|file| fs::read(run.dir().join(file)).unwrap())
+        .collect()
+}
+
+#[test]
+fn what_was_appended_is_there_when_the_run_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep").join("run");
+    run_with(&path, 6, 2);
+    let (run, found) = RunDir::open(&path, &identity(6)).unwrap();
+    let expected = samples(0..6).into_iter().map(|r| (r.cell_id, r.status.into())).collect();
+    assert_eq!(found.present, expected);
+    assert!(found.damaged.is_empty());
+    assert_eq!(run.reader().record(&sample(4).cell_id[..12]).unwrap(), sample(4));
+    assert_eq!(
+        run.reader().counts(),
+        [("ok", 5), ("collapsed", 1), ("diverged", 0), ("failed", 0)].map(|(s, n)| (s.to_string(), n)).into()
+    );
+    assert!(matches!(run.reader().record("zz"), Err(StoreError::NoSuchCell { .. })));
+    assert!(matches!(run.reader().record(""), Err(StoreError::AmbiguousCell { .. })));
+}
+
+#[test]
+fn many_small_parts_become_few_and_keep_every_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let cells = 600;
+    run_with(dir.path(), cells, 1);
+    // 600 = 2 * 16^2 + 5 * 16 + 8.
+    assert_eq!(part_paths(dir.path()).len(), 2 + 5 + 8);
+    let (run, found) = RunDir::open(dir.path(), &identity(cells)).unwrap();
+    assert_eq!(found.present.len(), cells as usize);
+    let ids = identity(cells).cell_ids;
+    assert_eq!(run.reader().records(&ids).unwrap(), samples(0..cells));
+    // Tiny blocks were packed together.
+    assert!(run.reader().parts.values().all(|part| part.index.blocks.len() <= 5));
+}
+
+#[test]
+fn a_merge_killed_before_it_removed_its_sources_is_tidied_up() {
+    let (dir, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (mut run, _) = RunDir::open(dir.path(), &identity(16)).unwrap();
+    for n in 0..15 {
+        run.append(&[sample(n)]).unwrap();
+    }
+    copy_tree(&dir.path().join(PARTS), before.path());
+    run.append(&[sample(15)]).unwrap();
+    drop(run);
+    let merged = part_paths(dir.path());
+    assert_eq!(merged.len(), 1);
+    copy_tree(before.path(), &dir.path().join(PARTS));
+    assert_eq!(part_paths(dir.path()).len(), 16);
+    let (run, found) = RunDir::open(dir.path(), &identity(16)).unwrap();
+    assert_eq!((found.present.len(), found.damaged.len()), (16, 0));
+    assert_eq!(part_paths(dir.path()), merged);
+    assert_eq!(run.reader().records(&identity(16).cell_ids).unwrap(), samples(0..16));
+}
+
+#[test]
+fn leftovers_of_a_kill_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    run_with(dir.path(), 2, 2);
+    for leftover in [".cliffline-abc.tmp", "parts/.cliffline-def.tmp"] {
+        fs::write(dir.path().join(leftover), b"{\"format\":\"cliffline-part\",").unwrap();
+    }
+    let (_run, found) = RunDir::open(dir.path(), &identity(2)).unwrap();
+    assert_eq!((found.present.len(), found.damaged.len()), (2, 0));
+    assert_eq!(names(dir.path()), [".lock", "parts"].map(String::from).into());
+    assert_eq!(names(&dir.path().join(PARTS)).len(), 1);
+}
+
+#[test]
+fn two_processes_cannot_hold_one_directory_but_a_reader_may_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut run, _) = RunDir::open(dir.path(), &identity(3)).unwrap();
+    run.append(&samples(0..2)).unwrap();
+    let error = RunDir::open(dir.path(), &identity(3)).unwrap_err();
+    assert!(matches!(&error, StoreError::Locked { .. }), "{error}");
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    let reader = RunReader::open(dir.path()).unwrap();
+    assert_eq!((reader.len(), reader.class(), reader.sweep()), (2, Some(CLASS), Some("smoke")));
+    assert_eq!(reader.status(&sample(1).cell_id), Some(Status::Ok));
+}
+
+#[test]
+fn a_reader_follows_a_merge_that_happens_under_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut run, _) = RunDir::open(dir.path(), &identity(16)).unwrap();
+    for n in 0..15 {
+        run.append(&[sample(n)]).unwrap();
+    }
+    let reader = RunReader::open(dir.path()).unwrap();
+    run.append(&[sample(15)]).unwrap();
+    assert_eq!(reader.record(&sample(3).cell_id).unwrap(), sample(3));
+}
+
+#[test]
+fn directories_that_are_not_this_run_are_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = dir.path().join("thesis");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("chapter.tex"), b"x").unwrap();
+    assert!(matches!(RunDir::open(&foreign, &identity(1)), Err(StoreError::NotARun { .. })));
+    assert_eq!(names(&foreign), ["chapter.tex".to_string()].into());
+
+    let path = dir.path().join("run");
+    run_with(&path, 3, 3);
+    let before = names(&path.join(PARTS));
+    let refused = |change: &dyn Fn(&mut Identity)| {
+        let mut identity = identity(3);
+        change(&mut identity);
+        RunDir::open(&path, &identity).unwrap_err().to_string()
+    };
+    let error = refused(&|id| id.sweep = "other".into());
+    assert!(error.contains("holds the sweep `smoke`, not `other`"), "{error}");
+    let error = refused(&|id| id.class = "n1 wgpu".into());
+    assert!(error.contains("class `n1 flex x86_64`") && error.contains("`n1 wgpu`"), "{error}");
+    assert_eq!(names(&path.join(PARTS)), before);
+}
+
+#[test]
+fn another_spec_is_refused_with_what_differs_and_a_grown_one_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    run_with(dir.path(), 3, 3);
+    let (_, found) = RunDir::open(dir.path(), &identity(5)).unwrap();
+    assert_eq!(found.present.len(), 3);
+
+    let differs = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut configs: Vec<_> = samples(0..3).into_iter().map(|record| record.config).collect();
+        configs.iter_mut().for_each(change);
+        let cell_ids = vec![sample(9).cell_id, sample(0).cell_id];
+        let identity = Identity { cell_ids, levels: Levels::of(&configs), ..identity(0) };
+        RunDir::open(dir.path(), &identity).unwrap_err().to_string()
+    };
+    let error = differs(&|config| config["train"]["steps"] = 300.into());
+    assert!(error.contains("holds 2 cells") && error.contains("`train.steps` is 20 there and 300 here"), "{error}");
+    assert!(error.contains("-o"), "{error}");
+    let error = differs(&|config| config["train"]["steps"] = serde_json::json!({"warm": 1}));
+    assert!(error.contains("`train.steps` is 20 there and does not exist here"), "{error}");
+    let error = differs(&|config| config["image"] = serde_json::json!({"blur": 0.0}));
+    assert!(error.contains("`image.blur` is 0.0 here and does not exist there"), "{error}");
+    let error = differs(&|_| {});
+    assert!(error.contains("not in this combination"), "{error}");
+}
+
+#[test]
+fn a_manifest_of_another_class_refuses_and_a_damaged_one_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(RunDir::open(dir.path(), &identity(1)).unwrap());
+    let environment = crate::store::Environment::default();
+    RunManifest::begin("smoke", "", serde_json::Value::Null, "n1 ndarray", environment, Default::default())
+        .write(dir.path())
+        .unwrap();
+    assert!(matches!(RunDir::open(dir.path(), &identity(1)), Err(StoreError::OtherClass { .. })));
+    fs::write(dir.path().join(MANIFEST_FILE), b"{\"format\": \"cliff").unwrap();
+    let (_run, found) = RunDir::open(dir.path(), &identity(1)).unwrap();
+    assert_eq!(found.damaged[0].name, MANIFEST_FILE);
+    assert!(dir.path().join(PARTS).join(DAMAGED).join(MANIFEST_FILE).exists());
+}
+
+#[test]
+fn records_that_do_not_belong_are_refused_and_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut run, _) = RunDir::open(dir.path(), &identity(2)).unwrap();
+    let other = CellRecord { class: "n1 wgpu".into(), ..sample(1) };
+    assert!(matches!(run.append(&[sample(0), other]), Err(StoreError::OtherClass { .. })));
+    let unsound = CellRecord { wall_s: f64::NAN, ..sample(1) };
+    assert!(matches!(run.append(&[sample(0), unsound]), Err(StoreError::BadRecord { .. })));
+    assert!(part_paths(dir.path()).is_empty());
+}
+
+#[test]
+fn an_append_that_cannot_be_written_loses_nothing_and_can_be_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut run, _) = RunDir::open(dir.path(), &identity(2)).unwrap();
+    run.append(&samples(0..1)).unwrap();
+    let (parts, away) = (dir.path().join(PARTS), dir.path().join("away"));
+    fs::rename(&parts, &away).unwrap();
+    let error = run.append(&samples(1..2)).unwrap_err();
+    assert!(matches!(&error, StoreError::Io { path, .. } if path.starts_with(&parts)), "{error}");
+    assert_eq!(run.reader().len(), 1);
+    fs::rename(&away, &parts).unwrap();
+    run.append(&samples(1..2)).unwrap();
+    assert_eq!(run.reader().records(&identity(2).cell_ids).unwrap(), samples(0..2));
+}
+
+#[test]
+fn a_result_replaces_a_failure_whatever_the_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let failed = |n| CellRecord { status: crate::store::RecordedStatus::Failed, ..sample(n) };
+    let (mut run, _) = RunDir::open(dir.path(), &identity(2)).unwrap();
+    for record in [failed(0), sample(0), sample(1), failed(1)] {
+        run.append(&[record]).unwrap();
+    }
+    assert_eq!(run.reader().records(&identity(2).cell_ids).unwrap(), samples(0..2));
+    drop(run);
+    let (run, _) = RunDir::open(dir.path(), &identity(2)).unwrap();
+    assert_eq!(run.reader().records(&identity(2).cell_ids).unwrap(), samples(0..2));
+}
+
+#[test]
+fn newer_parts_stop_everything_and_stay_where_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    run_with(dir.path(), 1, 1);
+    let line = b"{\"format\":\"cliffline-part\",\"version\":2}\n";
+    let name = &blake3::hash(line).to_hex()[..16];
+    let path = dir.path().join(PARTS).join(format!("{name}.part"));
+    fs::write(&path, line).unwrap();
+    let error = RunDir::open(dir.path(), &identity(1)).unwrap_err().to_string();
+    assert!(error.contains(name) && error.contains("upgrade cliffline"), "{error}");
+    assert!(path.exists());
+    assert!(matches!(RunReader::open(dir.path()), Err(StoreError::Newer { .. })));
+}
+
+#[test]
+fn siblings_lend_what_they_finished_in_the_same_class() {
+    let runs = tempfile::tempdir().unwrap();
+    let at = |name: &str| runs.path().join(name);
+    run_with(&at("a"), 3, 3);
+    run_with(&at("b"), 5, 2);
+    // Another class, a damaged run, a failure, and things that are no runs.
+    let other = Identity { class: "n1 wgpu".into(), ..identity(8) };
+    let (mut run, _) = RunDir::open(&at("c"), &other).unwrap();
+    run.append(&[CellRecord { class: "n1 wgpu".into(), ..sample(6) }]).unwrap();
+    drop(run);
+    let (mut run, _) = RunDir::open(&at("d"), &identity(8)).unwrap();
+    run.append(&[CellRecord { status: crate::store::RecordedStatus::Failed, ..sample(6) }]).unwrap();
+    drop(run);
+    run_with(&at("e"), 8, 8);
+    let victim = part_paths(&at("e")).remove(0);
+    let length = fs::metadata(&victim).unwrap().len();
+    fs::File::options().write(true).open(&victim).unwrap().set_len(length - 1).unwrap();
+    fs::create_dir(at("notes")).unwrap();
+    fs::write(at("readme.txt"), b"x").unwrap();
+
+    let (mut run, _) = RunDir::open(&at("own"), &identity(8)).unwrap();
+    run.append(&[sample(1)]).unwrap();
+    let wanted = identity(8).cell_ids.into_iter().collect();
+    let reused = run.reuse_from(runs.path(), &wanted).unwrap();
+    assert_eq!(reused.from, [(at("a"), 2), (at("b"), 2)].into());
+    assert_eq!(reused.cells(), 4);
+    assert_eq!(reused.skipped.len(), 1);
+    assert_eq!(reused.skipped[0].0, victim);
+    assert!(reused.skipped[0].1.contains("truncated"), "{}", reused.skipped[0].1);
+    assert_eq!(run.reader().records(&identity(8).cell_ids).unwrap(), samples(0..5));
+}
+
+/// What a run does after damage: opens, keeps what is sound, computes the rest again and ends in the same bytes.
+fn recovers(original: &Path, cells: u64, damage: impl FnOnce(&Path)) -> Result<(), TestCaseError> {
+    let dir = tempfile::tempdir().unwrap();
+    copy_tree(original, dir.path());
+    let victim = part_paths(dir.path()).remove(0);
+    damage(&victim);
+    let (mut run, found) =
+        RunDir::open(dir.path(), &identity(cells)).map_err(|e| TestCaseError::fail(e.to_string()))?;
+    prop_assert_eq!(found.damaged.len(), 1);
+    prop_assert_eq!(&found.damaged[0].name, &name_of(&victim));
+    prop_assert!(dir.path().join(PARTS).join(DAMAGED).join(name_of(&victim)).exists());
+    if let Some(lost) = found.damaged[0].lost {
+        prop_assert_eq!(found.present.len() + lost, cells as usize);
+        prop_assert!(lost <= BLOCK_CELLS || found.damaged[0].reason.contains("truncated"));
+    }
+    let (kept, lost): (Vec<_>, Vec<_>) =
+        samples(0..cells).into_iter().partition(|record| found.present.contains_key(&record.cell_id));
+    let kept_ids: Vec<String> = kept.iter().map(|record| record.cell_id.clone()).collect();
+    prop_assert_eq!(run.reader().records(&kept_ids).unwrap(), kept);
+    run.append(&lost).unwrap();
+    let clean = tempfile::tempdir().unwrap();
+    copy_tree(original, clean.path());
+    let (clean, _) = RunDir::open(clean.path(), &identity(cells)).unwrap();
+    prop_assert_eq!(tables(&run, cells), tables(&clean, cells));
+    drop(run);
+    let (_, again) = RunDir::open(dir.path(), &identity(cells)).unwrap();
+    prop_assert!(again.damaged.is_empty());
+    prop_assert_eq!(again.present.len(), cells as usize);
+    Ok(())
+}
+
+/// Cells of the run that is damaged: three blocks in one part.
+const DAMAGE_CELLS: u64 = 2 * BLOCK_CELLS as u64 + 9;
+
+#[test]
+fn bytes_behind_the_end_of_a_part_cost_no_record() {
+    let dir = tempfile::tempdir().unwrap();
+    run_with(dir.path(), 3, 3);
+    let victim = part_paths(dir.path()).remove(0);
+    let mut bytes = fs::read(&victim).unwrap();
+    bytes.extend(b"more");
+    fs::write(&victim, bytes).unwrap();
+    let (_run, found) = RunDir::open(dir.path(), &identity(3)).unwrap();
+    let reason = "4 bytes follow its end".to_string();
+    assert_eq!(found.damaged, [Damaged { name: name_of(&victim), reason, lost: Some(0), kept: 3 }]);
+    assert_eq!(found.present.len(), 3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_flipped_bit_anywhere_costs_at_most_what_it_hit(position in 0.0..1.0f64, bit in 0..8u32) {
+        let dir = tempfile::tempdir().unwrap();
+        run_with(dir.path(), DAMAGE_CELLS, DAMAGE_CELLS);
+        recovers(dir.path(), DAMAGE_CELLS, |victim| {
+            let mut bytes = fs::read(victim).unwrap();
+            let at = (position * bytes.len() as f64) as usize;
+            bytes[at] ^= 1 << bit;
+            fs::write(victim, bytes).unwrap();
+        })?;
+    }
+
+    #[test]
+    fn a_part_cut_off_anywhere_costs_at_most_what_it_held(share in 0.0..1.0f64) {
+        let dir = tempfile::tempdir().unwrap();
+        run_with(dir.path(), DAMAGE_CELLS, DAMAGE_CELLS);
+        recovers(dir.path(), DAMAGE_CELLS, |victim| {
+            let file = fs::File::options().write(true).open(victim).unwrap();
+            let length = file.metadata().unwrap().len();
+            file.set_len((share * length as f64) as u64).unwrap();
+        })?;
+    }
+}

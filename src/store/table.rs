@@ -1,0 +1,323 @@
+//! Parquet tables with metadata in the footer, whose bytes depend on their rows and nothing else.
+//!
+//! # Changelog of [`TABLE_VERSION`]
+//! - 1: first version.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use polars_core::prelude::{
+    ArrowField, ArrowSchema, CompatLevel, DataFrame, PlSmallStr, PolarsError, Schema, SchemaExt,
+};
+use polars_io::SerReader;
+use polars_io::parquet::read::{ParallelStrategy, ParquetReader};
+use polars_io::parquet::write::{
+    BatchedWriter, KeyValueMetadata, ParquetCompression, ParquetWriter, StatisticsOptions,
+};
+use polars_parquet::write::{ZstdLevel, schema_to_metadata_key};
+use serde::{Deserialize, Serialize};
+
+use super::atomic::Pending;
+use super::error::StoreError;
+
+/// Version of [`TableInfo`].
+pub const TABLE_VERSION: u64 = 1;
+/// The footer key under which [`TableInfo`] is found, as JSON.
+pub const FOOTER_KEY: &str = "cliffline";
+
+/// Pinned, because the bytes of a table must not change with a library's default: zstd's own default level, and row
+/// groups of 2^17 rows, of which a reader with one thread and little memory can hold one.
+const ZSTD_LEVEL: i32 = 3;
+const ROW_GROUP_ROWS: usize = 1 << 17;
+const DATA_PAGE_BYTES: usize = 1 << 20;
+
+/// What one column means.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ColumnInfo {
+    /// `1` for a pure number, empty where a unit makes no sense.
+    pub unit: String,
+    /// `id`, `status`, `axis`, `param`, `metric`, `realised`, `checksum`, `index`, `series` or `value`.
+    pub role: String,
+    pub description: String,
+    /// Least and greatest possible value; `None` where there is no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[Option<f64>; 2]>,
+}
+
+impl ColumnInfo {
+    /// A column without a range.
+    pub fn new(role: &str, unit: &str, description: impl Into<String>) -> Self {
+        Self { unit: unit.into(), role: role.into(), description: description.into(), range: None }
+    }
+}
+
+/// What a table is, kept in its footer under [`FOOTER_KEY`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableInfo {
+    pub version: u64,
+    /// Name of the table, such as `cells`.
+    pub table: String,
+    pub columns: BTreeMap<String, ColumnInfo>,
+}
+
+impl TableInfo {
+    pub fn new(table: &str, columns: impl IntoIterator<Item = (String, ColumnInfo)>) -> Self {
+        Self { version: TABLE_VERSION, table: table.into(), columns: columns.into_iter().collect() }
+    }
+}
+
+/// Size and hash of a written table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableBytes {
+    pub bytes: u64,
+    /// 64 hex digits.
+    pub blake3: String,
+    pub rows: u64,
+}
+
+/// Writes `frame` to `path` as Parquet, atomically.
+///
+/// # Errors
+/// [`StoreError::Table`] when `info` and `frame` do not name the same columns, [`StoreError::Io`] when it cannot be
+/// written; then `path` is as it was.
+pub fn write_table(path: &Path, frame: &DataFrame, info: &TableInfo) -> Result<TableBytes, StoreError> {
+    let mut writer = TableWriter::create(path, frame.schema(), info)?;
+    writer.write(frame)?;
+    writer.finish()
+}
+
+/// Writes a table in several goes, each of which begins a new row group. Dropped before [`finish`](Self::finish) it
+/// leaves nothing behind.
+pub struct TableWriter {
+    path: PathBuf,
+    writer: BatchedWriter<SharedSink>,
+    sink: Rc<RefCell<Sink>>,
+    rows: u64,
+}
+
+impl TableWriter {
+    /// Begins the table `path` with the columns of `schema`, each of which `info` must describe.
+    pub fn create(path: &Path, schema: &Schema, info: &TableInfo) -> Result<Self, StoreError> {
+        let undescribed = schema.iter_names().find(|name| !info.columns.contains_key(name.as_str()));
+        let unknown = info.columns.keys().find(|name| !schema.contains(name));
+        let table_error = |reason: String| StoreError::Table { path: path.to_path_buf(), reason };
+        if let Some(name) = undescribed {
+            return Err(table_error(format!("its column `{name}` is not described")));
+        }
+        if let Some(name) = unknown {
+            return Err(table_error(format!("it has no column `{name}`, which is described")));
+        }
+        let json = serde_json::to_string(info).map_err(|e| table_error(e.to_string()))?;
+        let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|e| table_error(e.to_string()))?;
+        let arrow = schema_to_metadata_key(&arrow_schema(schema, info));
+        let footer = vec![(arrow.key, arrow.value.unwrap_or_default()), (FOOTER_KEY.to_string(), json)];
+        let sink = Rc::new(RefCell::new(Sink {
+            pending: Pending::create(path)?,
+            hasher: blake3::Hasher::new(),
+            bytes: 0,
+            error: None,
+        }));
+        let writer = ParquetWriter::new(SharedSink(Rc::clone(&sink)))
+            .with_compression(ParquetCompression::Zstd(Some(level)))
+            .with_statistics(StatisticsOptions::default())
+            .with_row_group_size(Some(ROW_GROUP_ROWS))
+            .with_data_page_size(Some(DATA_PAGE_BYTES))
+            .set_parallel(false)
+            .with_key_value_metadata(Some(KeyValueMetadata::from_static(footer)))
+            .batched(schema)
+            .map_err(|e| table_error(e.to_string()))?;
+        Ok(Self { path: path.to_path_buf(), writer, sink, rows: 0 })
+    }
+
+    /// Appends the rows of `frame`, in row groups of at most 2^17 rows.
+    pub fn write(&mut self, frame: &DataFrame) -> Result<(), StoreError> {
+        for start in (0..frame.height()).step_by(ROW_GROUP_ROWS) {
+            let mut rows = frame.slice(start as i64, ROW_GROUP_ROWS);
+            // One chunk per column, so that one row group comes out however the frame was put together.
+            rows.rechunk_mut();
+            let result = self.writer.write_batch(&rows);
+            result.map_err(|e| self.error(e))?;
+        }
+        self.rows += frame.height() as u64;
+        Ok(())
+    }
+
+    /// Writes the footer and gives the table its name.
+    pub fn finish(self) -> Result<TableBytes, StoreError> {
+        let result = self.writer.finish();
+        result.map_err(|e| self.error(e))?;
+        let Self { path, writer, sink, rows } = self;
+        drop(writer);
+        let sink = Rc::into_inner(sink)
+            .ok_or_else(|| StoreError::Table { path: path.clone(), reason: "its writer is still in use".into() })?
+            .into_inner();
+        sink.pending.commit(&path)?;
+        Ok(TableBytes { bytes: sink.bytes, blake3: sink.hasher.finalize().to_hex().to_string(), rows })
+    }
+
+    /// The IO error behind `error`, where there is one: polars passes on only its text.
+    fn error(&self, error: PolarsError) -> StoreError {
+        match self.sink.borrow_mut().error.take() {
+            Some(source) => StoreError::io("write", &self.path)(source),
+            None => StoreError::Table { path: self.path.clone(), reason: error.to_string() },
+        }
+    }
+}
+
+/// The Arrow schema that readers find in the footer: strings as the long-standing `LargeUtf8` rather than as views,
+/// which older readers do not know, and unit, role and description with every field.
+fn arrow_schema(schema: &Schema, info: &TableInfo) -> ArrowSchema {
+    let describe = |mut field: ArrowField| {
+        if let Some(column) = info.columns.get(field.name.as_str()) {
+            let pairs = [("unit", &column.unit), ("role", &column.role), ("description", &column.description)];
+            let pairs = pairs.into_iter().map(|(key, text)| (PlSmallStr::from_static(key), text.as_str().into()));
+            field.metadata = Some(Arc::new(pairs.collect()));
+        }
+        (field.name.clone(), field)
+    };
+    schema.to_arrow(CompatLevel::oldest()).iter_values().cloned().map(describe).collect()
+}
+
+/// Where a table's bytes go: the unfinished file and its hash.
+struct Sink {
+    pending: Pending,
+    hasher: blake3::Hasher,
+    bytes: u64,
+    error: Option<io::Error>,
+}
+
+/// The handle that polars keeps until the table is finished.
+struct SharedSink(Rc<RefCell<Sink>>);
+
+impl Write for SharedSink {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let mut sink = self.0.borrow_mut();
+        if let Err(error) = sink.pending.writer().write_all(buffer) {
+            let kind = error.kind();
+            sink.error = Some(error);
+            return Err(kind.into());
+        }
+        sink.hasher.update(buffer);
+        sink.bytes += buffer.len() as u64;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().pending.writer().flush()
+    }
+}
+
+/// Reads a Parquet table into memory.
+pub fn read_table(path: &Path) -> Result<DataFrame, StoreError> {
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    ParquetReader::new(file)
+        .read_parallel(ParallelStrategy::None)
+        .finish()
+        .map_err(|e| StoreError::Table { path: path.to_path_buf(), reason: e.to_string() })
+}
+
+/// Reads what a table says about itself.
+///
+/// # Errors
+/// [`StoreError::Table`] when it is not one of our tables, [`StoreError::Newer`] for a newer program's.
+pub fn read_table_info(path: &Path) -> Result<TableInfo, StoreError> {
+    let table_error = |reason: String| StoreError::Table { path: path.to_path_buf(), reason };
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let mut reader = ParquetReader::new(file);
+    let metadata = reader.get_metadata().map_err(|e| table_error(e.to_string()))?;
+    let json = metadata
+        .key_value_metadata()
+        .iter()
+        .flatten()
+        .find(|pair| pair.key == FOOTER_KEY)
+        .and_then(|pair| pair.value.clone())
+        .ok_or_else(|| table_error(format!("its footer has no key `{FOOTER_KEY}`")))?;
+    let info: serde_json::Value = serde_json::from_str(&json).map_err(|e| table_error(e.to_string()))?;
+    let found = info.get("version").and_then(|v| v.as_u64()).unwrap_or(0);
+    if found > TABLE_VERSION {
+        return Err(StoreError::Newer { path: path.to_path_buf(), found, supported: TABLE_VERSION });
+    }
+    serde_json::from_value(info).map_err(|e| table_error(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use polars_core::prelude::{Column, IntoSeries, ListChunked, NamedFrom, Series};
+
+    use super::*;
+
+    fn frame(n: usize) -> (DataFrame, TableInfo) {
+        let vectors: ListChunked = (0..n).map(|i| Some(Series::new("".into(), vec![i as f32, 0.5, -1.0]))).collect();
+        let columns = vec![
+            Column::new("index".into(), (0..n as i64).collect::<Vec<_>>()),
+            Column::new("shape".into(), (0..n).map(|i| format!("shape {}", i % 4)).collect::<Vec<_>>()),
+            Column::new("orientation".into(), (0..n).map(|i| (i > 0).then_some(i as f64)).collect::<Vec<_>>()),
+            vectors.into_series().with_name("z_img".into()).into(),
+        ];
+        let info = ["index", "shape", "orientation", "z_img"]
+            .map(|name| (name.to_string(), ColumnInfo::new("value", "1", format!("the {name}"))));
+        (DataFrame::new_infer_height(columns).unwrap(), TableInfo::new("samples", info))
+    }
+
+    #[test]
+    fn tables_come_back_with_types_nulls_lists_and_metadata() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.parquet");
+        let (frame, info) = frame(5);
+        let written = write_table(&path, &frame, &info).unwrap();
+        assert!(read_table(&path).unwrap().equals_missing(&frame));
+        assert_eq!(read_table_info(&path).unwrap(), info);
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!((written.bytes, written.rows), (bytes.len() as u64, 5));
+        assert_eq!(written.blake3, blake3::hash(&bytes).to_hex().as_str());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_empty_table_keeps_its_columns() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.parquet");
+        let (frame, info) = frame(0);
+        write_table(&path, &frame, &info).unwrap();
+        let back = read_table(&path).unwrap();
+        assert_eq!((back.height(), back.schema()), (0, frame.schema()));
+    }
+
+    #[test]
+    fn large_tables_are_cut_into_row_groups_however_the_frame_is_chunked() {
+        let dir = tempfile::tempdir().unwrap();
+        let values = |range: std::ops::Range<i64>| {
+            DataFrame::new_infer_height(vec![Column::new("index".into(), range.collect::<Vec<_>>())]).unwrap()
+        };
+        let n = ROW_GROUP_ROWS as i64 + 10;
+        let whole = values(0..n);
+        let stacked = values(0..7).vstack(&values(7..n)).unwrap();
+        let info = TableInfo::new("t", [("index".to_string(), ColumnInfo::new("index", "", "row"))]);
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        assert_eq!(write_table(&a, &whole, &info).unwrap(), write_table(&b, &stacked, &info).unwrap());
+        let mut reader = ParquetReader::new(File::open(&a).unwrap());
+        assert_eq!(reader.get_metadata().unwrap().row_groups.len(), 2);
+    }
+
+    #[test]
+    fn undescribed_columns_and_strangers_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.parquet");
+        let (frame, mut info) = frame(2);
+        let shape = info.columns.remove("shape").unwrap();
+        let error = write_table(&path, &frame, &info).unwrap_err().to_string();
+        assert!(error.contains("column `shape` is not described"), "{error}");
+        info.columns.insert("shape".into(), shape.clone());
+        info.columns.insert("colour".into(), shape);
+        let error = write_table(&path, &frame, &info).unwrap_err().to_string();
+        assert!(error.contains("no column `colour`"), "{error}");
+        std::fs::write(&path, b"PAR1 this is no table PAR1").unwrap();
+        assert!(matches!(read_table(&path), Err(StoreError::Table { .. })));
+        assert!(matches!(read_table_info(&path), Err(StoreError::Table { .. })));
+    }
+}
