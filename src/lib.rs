@@ -1,6 +1,35 @@
 //! Cliffline maps where the shared embedding geometry of tiny multimodal contrastive models degrades and collapses.
+//!
+//! A **spec** describes a **sweep**; a sweep has **axes**; an axis has **levels**; one level per axis, the seed
+//! included, is a **cell**; a **pack** is a set of cells trained together as one batched tensor program.
+//!
+//! # The map
+//!
+//! Data flows down this list once per run, and imports point only towards the bottom of it.
+//!
+//! | room | owns | imports |
+//! |---|---|---|
+//! | [`cli`] | arguments, wiring, exit codes; one file per command | everything |
+//! | [`analysis`] | pure functions of finished cells: the summary | records of the store |
+//! | [`store`] | Parquet tables, parts, resume, reuse, manifests | outcomes of the engine |
+//! | [`engine`] | plan, packs, scheduler, the trainer | everything below |
+//! | [`metric`] | the measurement panel, one file per family, and its registry; host f64 | `numerics` |
+//! | [`aligner`] | encoders, InfoNCE, gradients, optimisers, training, as Burn tensors with a leading cell axis | `spec`'s configuration, `numerics` |
+//! | [`world`] | latents, operators, perturbations, pairing, splits, checks | `spec`'s configuration, `numerics` |
+//! | [`spec`] | the configuration and its registry; TOML to a checked sweep; cell ids | `numerics` |
+//! | [`numerics`] | seeded streams, linear algebra, statistics | nothing |
+//!
+//! Burn appears in `aligner` only (the engine hands its devices around without looking inside).
+//!
+//! # Where a change goes
+//!
+//! To add a metric: a file in `metric` and a line in [`metric::METRICS`]. A perturbation: a file in
+//! `world/perturbation` and a line in [`world::perturbation::PERTURBATIONS`]. A parameter: a field and a line of
+//! [`spec::PARAMS`]. Columns, checks, help and ids follow.
 
 pub mod aligner;
+pub mod analysis;
+pub mod cli;
 pub mod engine;
 pub mod metric;
 pub mod numerics;

@@ -1,1 +1,5 @@
-fn main(){}
+//! The `cliffline` program: see [`cliffline::cli`].
+
+fn main() -> std::process::ExitCode {
+    cliffline::cli::main()
+}

@@ -1,7 +1,7 @@
 //! What a sweep will cost: steps, memory, bytes and time, before anything is trained.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::pack::Pack;

@@ -22,7 +22,7 @@ mod sample;
 pub mod text;
 
 pub use check::{CheckReport, check};
-pub use export::Export;
+pub use export::{Export, Lists};
 pub use factors::{Factor, Factors, Shape};
 pub use image::Renderer;
 pub use pairing::{Pairing, partners};

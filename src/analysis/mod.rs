@@ -1,0 +1,5 @@
+//! Pure functions of finished cells.
+
+mod summary;
+
+pub use summary::{Summary, summarise};

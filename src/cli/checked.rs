@@ -1,0 +1,66 @@
+//! Retraining recorded cells and comparing them with their records: what `verify --rerun` and `embed` share.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use crate::aligner::backend::{Backend, Choice};
+use crate::engine::{BurnTrainer, Control, Outcome, Retrained};
+use crate::spec::config::Config;
+use crate::spec::{Cell, Overrides};
+use crate::store::CellRecord;
+
+/// Axis paths of a run, from its resolved spec.
+pub fn axes(dir: &Path) -> anyhow::Result<Vec<String>> {
+    let path = dir.join("spec.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let sweep = crate::spec::from_str(&text, &path.display().to_string(), &Overrides::default())?;
+    Ok(sweep.axes.into_iter().map(|a| a.path).collect())
+}
+
+/// A trainer of the class that made a record.
+pub fn trainer_for(class: &str) -> anyhow::Result<BurnTrainer> {
+    let name = class.split_whitespace().nth(1).context("the record names no backend")?;
+    let backend: Backend = Choice::named(name)?.open()?;
+    if backend.class() != class {
+        bail!(
+            "the cell was made in the class `{class}`, this machine makes `{}`: only a machine of the same class can \
+             be held to the same bits",
+            backend.class()
+        );
+    }
+    Ok(BurnTrainer::new(backend))
+}
+
+/// Trains a recorded cell again.
+pub fn retrain(trainer: &BurnTrainer, record: &CellRecord) -> anyhow::Result<Retrained> {
+    let config: Config = serde_json::from_value(record.config.clone())
+        .with_context(|| format!("cell {} has a configuration that this version does not know", record.cell_id))?;
+    let cell = Cell { id: config.cell_id(), config, levels: Default::default() };
+    if cell.id != record.cell_id {
+        bail!("cell {} is recorded with a configuration whose id is {}", record.cell_id, cell.id);
+    }
+    Ok(trainer.retrain(&cell, &Control::default())?)
+}
+
+/// What differs between a record and the same cell trained again; empty when nothing does.
+pub fn differences(record: &CellRecord, again: &Outcome) -> Vec<String> {
+    let before = record.to_outcome();
+    let mut found = Vec::new();
+    let mut compare = |what: &str, same: bool| {
+        if !same {
+            found.push(what.to_string());
+        }
+    };
+    compare("status", before.status == again.status);
+    compare("reason", before.reason == again.reason);
+    compare("steps", before.steps == again.steps);
+    let (b, a) = (&before.checksums, &again.checksums);
+    compare("checksum of the first batch's embeddings", b.first_batch_embeddings == a.first_batch_embeddings);
+    compare("checksum of the final parameters", b.final_parameters == a.final_parameters);
+    compare("checksum of the test embeddings", b.test_embeddings == a.test_embeddings);
+    for (name, value) in &before.metrics {
+        compare(&format!("metric {name}"), again.metrics.get(name) == Some(value));
+    }
+    found
+}

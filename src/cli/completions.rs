@@ -1,0 +1,44 @@
+//! `cliffline completions`, `man` and `reference`: documents generated from the program itself.
+
+use clap::{Args, CommandFactory};
+use serde_json::json;
+
+use super::{Cli, exit, output};
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ReferenceArgs {
+    /// Print the JSON Schema of a spec and the metrics as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(args: &CompletionsArgs) -> anyhow::Result<u8> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "cliffline", &mut text);
+    output::line(String::from_utf8(text)?.trim_end())?;
+    Ok(exit::OK)
+}
+
+pub fn man() -> anyhow::Result<u8> {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut text)?;
+    output::line(String::from_utf8(text)?.trim_end())?;
+    Ok(exit::OK)
+}
+
+pub fn reference(args: &ReferenceArgs) -> anyhow::Result<u8> {
+    if args.json {
+        let metrics: Vec<_> = crate::metric::descriptors()
+            .map(|d| json!({"name": d.name, "unit": d.unit, "healthy": d.healthy.name(), "summary": d.summary, "source": d.source}))
+            .collect();
+        output::json(&json!({"version": 1, "spec_schema": crate::spec::schema(), "metrics": metrics}))?;
+    } else {
+        output::line(&format!("# Parameters\n\n{}\n# Metrics\n\n{}", crate::spec::reference(), crate::metric::reference()))?;
+    }
+    Ok(exit::OK)
+}

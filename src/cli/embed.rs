@@ -1,0 +1,81 @@
+//! `cliffline embed`: retrains one cell, holds it to its manifest, and writes its test embeddings.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use polars_core::prelude::{Column, DataFrame, IntoColumn, ListChunked, NamedFrom, Series};
+use serde_json::json;
+
+use super::{DirArgs, exit, output};
+use crate::metric::{Evaluation, Modality};
+use crate::spec::config::Config;
+use crate::store::{ColumnInfo, RunReader, TableInfo, write_table};
+use crate::world::{SplitName, World};
+
+#[derive(Debug, Args)]
+pub struct EmbedArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// Cell id, or the beginning of one
+    cell: String,
+    /// Parquet file to write, one row per test sample
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
+    let record = RunReader::open(&args.dir.dir)?.record(&args.cell)?;
+    let config: Config = serde_json::from_value(record.config.clone()).context("reading the cell's configuration")?;
+    let trainer = super::checked::trainer_for(&record.class)?;
+    let again = super::checked::retrain(&trainer, &record)?;
+    let differing = super::checked::differences(&record, &again.outcome);
+    if !differing.is_empty() {
+        eprintln!("cell {} came out differently: {}; nothing is written", record.cell_id, differing.join(", "));
+        return Ok(exit::NO);
+    }
+    let d = config.model.embedding as usize;
+    let evaluation = Evaluation::new(&again.test.img, &again.test.txt, d, config.train.temperature)
+        .with_context(|| format!("cell {} has no embeddings to write ({})", record.cell_id, record.reason))?;
+    let world = World::generate(config.seed, &config.world, config.text.features)?;
+    let split = world.split(SplitName::Test);
+    let factor = |name: &str, unit: &str, values: Vec<f64>| described(Series::new(name.into(), values).into(), "index", unit, "latent factor");
+    let lists = |name: &str, values: &[f32], what: &str| described(list_column(name, values, d), "value", "1", what);
+    let f = &split.factors;
+    let columns = vec![
+        described(Series::new("index".into(), split.index.clone()).into(), "id", "", "sample index in the cell's world"),
+        described(Series::new("shape".into(), f.iter().map(|x| x.shape.name()).collect::<Vec<_>>()).into(), "index", "", "latent factor"),
+        factor("orientation", "rad", f.iter().map(|x| x.orientation).collect()),
+        factor("frequency", "cycles per image side", f.iter().map(|x| x.frequency).collect()),
+        factor("phase", "rad", f.iter().map(|x| x.phase).collect()),
+        factor("thickness", "image sides", f.iter().map(|x| x.thickness).collect()),
+        lists("raw_img", &again.test.img, "image embedding before normalisation"),
+        lists("raw_txt", &again.test.txt, "embedding before normalisation of the text this image is paired with"),
+        lists("z_img", &evaluation.z_f32(Modality::Img), "L2-normalised image embedding"),
+        lists("z_txt", &evaluation.z_f32(Modality::Txt), "L2-normalised text embedding"),
+    ];
+    let info = TableInfo::new("embeddings", columns.iter().map(|(c, i)| (c.name().to_string(), i.clone())));
+    let frame = DataFrame::new_infer_height(columns.into_iter().map(|(c, _)| c).collect())?;
+    let written = write_table(&args.output, &frame, &info)?;
+    if args.json {
+        output::json(&json!({"version": 1, "cell_id": record.cell_id, "file": args.output, "rows": written.rows, "blake3": written.blake3}))?;
+    } else {
+        output::line(&format!("{}: {} rows, cell {} as recorded", args.output.display(), written.rows, record.cell_id))?;
+    }
+    Ok(exit::OK)
+}
+
+pub(super) fn described(column: Column, role: &str, unit: &str, what: &str) -> (Column, ColumnInfo) {
+    (column, ColumnInfo::new(role, unit, what))
+}
+
+/// `[N, width]` row-major values as a column of lists.
+pub(super) fn list_column(name: &str, values: &[f32], width: usize) -> Column {
+    let rows = values.chunks(width.max(1)).map(|row| Series::new("".into(), row));
+    let mut lists: ListChunked = rows.collect();
+    lists.rename(name.into());
+    lists.into_column()
+}

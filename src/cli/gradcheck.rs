@@ -1,0 +1,51 @@
+//! `cliffline gradcheck`: analytic gradients against autodiff and f64 differences.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{BackendArgs, OverrideArgs, exit, output};
+use crate::aligner::step::Fault;
+use crate::engine;
+
+#[derive(Debug, Args)]
+pub struct GradcheckArgs {
+    /// Path or name of a spec; its first cell's shapes and settings are checked
+    #[arg(value_name = "SPEC", default_value = "smoke")]
+    spec: String,
+    #[command(flatten)]
+    overrides: OverrideArgs,
+    #[command(flatten)]
+    backend: BackendArgs,
+    /// Break a kernel of the analytic gradient, to see the check fail
+    #[arg(long, value_parser = super::agree::fault)]
+    fault: Option<Fault>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(args: &GradcheckArgs) -> anyhow::Result<u8> {
+    let sweep = args.overrides.load(&args.spec)?;
+    let backend = args.backend.open()?;
+    let checks = engine::gradcheck(&sweep.cells, &backend, args.fault)?;
+    let passed = checks.iter().all(|c| c.passed);
+    if args.json {
+        output::json(&json!({"version": 1, "class": backend.class(), "passed": passed, "checks": checks}))?;
+    } else {
+        let header = ["case", "tensor", "against autodiff", "against f64", "tolerance", ""].map(str::to_string);
+        let rows = checks.iter().map(|c| {
+            let verdict = if c.passed { "ok" } else { "WRONG" };
+            vec![
+                c.case.clone(),
+                c.tensor.clone(),
+                format!("{:.1e}", c.worst_autodiff),
+                format!("{:.1e}", c.worst_difference),
+                format!("{:.1e}", c.tolerance),
+                verdict.to_string(),
+            ]
+        });
+        output::line(&output::table(&header, rows.collect()))?;
+        output::line(if passed { "the gradients are right" } else { "the gradients are WRONG" })?;
+    }
+    Ok(if passed { exit::OK } else { exit::NO })
+}

@@ -1,0 +1,215 @@
+//! The command line: arguments, wiring and exit codes, one file per command.
+//!
+//! Standard output carries data; everything else goes to standard error. Exit codes: see [`exit`].
+
+mod agree;
+mod checked;
+mod code;
+mod completions;
+mod devices;
+mod embed;
+mod gradcheck;
+mod output;
+mod plan;
+mod progress;
+mod run;
+mod show;
+mod status;
+mod verify;
+mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::aligner::backend::{Backend, Choice};
+use crate::spec::{Overrides, SpecError, Sweep};
+
+/// Exit codes.
+pub mod exit {
+    pub const OK: u8 = 0;
+    /// `agree`, `gradcheck`, `verify` or `world check` says no.
+    pub const NO: u8 = 1;
+    /// Usage, spec or IO.
+    pub const ERROR: u8 = 2;
+    /// Some cells failed.
+    pub const CELLS_FAILED: u8 = 3;
+    /// Incomplete, and the same command resumes it.
+    pub const INCOMPLETE: u8 = 4;
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// Maps where the shared embedding geometry of tiny multimodal contrastive models degrades and collapses.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train every cell of a sweep that is not there yet, and write its tables
+    Run(run::RunArgs),
+    /// Show what would run and what it would cost, without training it
+    Plan(plan::PlanArgs),
+    /// Show how a run stands, live or dead
+    Status(status::StatusArgs),
+    /// Check a run's files, and with --rerun retrain a sample of its cells and compare
+    Verify(verify::VerifyArgs),
+    /// Print one cell's audit manifest as JSON
+    Show(show::ShowArgs),
+    /// Retrain one cell, check it against its manifest, and write its test embeddings
+    Embed(embed::EmbedArgs),
+    /// Compare backends on the same cells, stage by stage
+    Agree(agree::AgreeArgs),
+    /// Check analytic gradients against autodiff and f64 differences
+    Gradcheck(gradcheck::GradcheckArgs),
+    /// Check or export the synthetic world
+    #[command(subcommand)]
+    World(world::WorldCommand),
+    /// List backends and graphics adapters
+    Devices(devices::DevicesArgs),
+    /// Print the parameters of a spec and the metrics of the tables
+    Reference(completions::ReferenceArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+}
+
+/// A spec and what overrides it.
+#[derive(Clone, Debug, Args)]
+struct SpecArgs {
+    /// Path of a spec, or the name of a file in sweeps/ (smoke, reference, collapse, noise, corruption)
+    #[arg(value_name = "SPEC")]
+    spec: String,
+    #[command(flatten)]
+    overrides: OverrideArgs,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+struct OverrideArgs {
+    /// Set a parameter of the spec
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// Replace or add an axis: values, log:LO:HI:N, linear:LO:HI:N, or seed=seeds:N
+    #[arg(long, value_name = "PATH=V1,V2,..")]
+    axis: Vec<String>,
+}
+
+impl OverrideArgs {
+    fn overrides(&self) -> Overrides {
+        Overrides { set: self.set.clone(), axis: self.axis.clone() }
+    }
+
+    /// Loads `spec` under these overrides.
+    fn load(&self, spec: &str) -> Result<Sweep, SpecError> {
+        crate::spec::load(spec, &self.overrides())
+    }
+}
+
+impl SpecArgs {
+    fn load(&self) -> Result<Sweep, SpecError> {
+        self.overrides.load(&self.spec)
+    }
+}
+
+/// Where cells train.
+#[derive(Clone, Debug, Args)]
+struct BackendArgs {
+    /// Where to train: auto takes a real GPU, else the CPU
+    #[arg(long, value_enum, default_value = "auto", env = "CLIFFLINE_BACKEND")]
+    backend: Choice,
+    /// Worker threads on the CPU; 0 uses every core
+    #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_THREADS")]
+    threads: usize,
+    /// Cells trained together; 0 chooses by memory and caches. Results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_PACK")]
+    pack: usize,
+}
+
+impl BackendArgs {
+    /// Opens the backend and says on standard error which and why.
+    fn open(&self) -> anyhow::Result<Backend> {
+        let backend = self.backend.open()?;
+        eprintln!("backend {}: {}", backend.name, backend.why);
+        Ok(backend)
+    }
+
+    /// Workers: a GPU is fed by one.
+    fn workers(&self, backend: &Backend) -> usize {
+        match (backend.is_cpu(), self.threads) {
+            (false, _) => 1,
+            (true, 0) => std::thread::available_parallelism().map_or(1, usize::from),
+            (true, n) => n,
+        }
+    }
+
+    /// Cells per pack for cells like this one.
+    fn pack_size(&self, backend: &Backend, config: &crate::spec::Config) -> usize {
+        if self.pack > 0 { self.pack } else { crate::engine::pack_size(config, backend.is_cpu()) }
+    }
+}
+
+/// A run directory.
+#[derive(Clone, Debug, Args)]
+struct DirArgs {
+    /// Run directory, for instance results/smoke-1a2b3c4d
+    dir: PathBuf,
+}
+
+/// Parses the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let command = Cli::command().after_long_help(EXIT_CODES);
+    let matches = match command.try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version are not errors; both go where clap sends them.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::ERROR } else { exit::OK });
+        }
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match dispatch(cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            report(&error);
+            ExitCode::from(exit::ERROR)
+        }
+    }
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 ok; 1 agree, gradcheck, verify or world check says no; 2 usage, spec or IO; \
+                          3 cells failed; 4 incomplete but resumable; 130 interrupted.";
+
+fn dispatch(command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Run(args) => run::main(&args),
+        Command::Plan(args) => plan::main(&args),
+        Command::Status(args) => status::main(&args),
+        Command::Verify(args) => verify::main(&args),
+        Command::Show(args) => show::main(&args),
+        Command::Embed(args) => embed::main(&args),
+        Command::Agree(args) => agree::main(&args),
+        Command::Gradcheck(args) => gradcheck::main(&args),
+        Command::World(command) => world::main(&command),
+        Command::Devices(args) => devices::main(&args),
+        Command::Reference(args) => completions::reference(&args),
+        Command::Completions(args) => completions::main(&args),
+        Command::Man => completions::man(),
+    }
+}
+
+/// Prints an error and its causes. A spec error shows its place in the file instead.
+fn report(error: &anyhow::Error) {
+    match error.downcast_ref::<SpecError>() {
+        Some(spec) => eprintln!("{}", spec.render(output::color())),
+        None => eprintln!("error: {error:#}"),
+    }
+}

@@ -1,0 +1,367 @@
+//! `cliffline run`: trains what is missing and writes the tables.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+use super::progress::Progress;
+use super::{BackendArgs, SpecArgs, exit, output};
+use crate::analysis::{Summary, summarise};
+use crate::engine::{BurnTrainer, Control, Event, Outcome, Status, make_packs, run_packs};
+use crate::metric;
+use crate::spec::{PARAMS, Sweep};
+use crate::store::{
+    CellRecord, Environment, Found, Identity, Levels, MetricColumn, ParamColumn, RunDir, RunManifest, RunState,
+    TableSpec, now_utc, write_atomic, write_run_tables,
+};
+
+/// Metrics of the table at the end of a run.
+const SUMMARY_METRICS: [&str; 2] = ["effective_rank_img", "retrieval_at_1_i2t"];
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Run directory [default: results/<name>-<first 8 of the spec hash>]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    backend: BackendArgs,
+    /// Print one JSON document on standard output instead of the summary
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
+    let sweep = args.spec.load()?;
+    let dir = args.output.clone().unwrap_or_else(|| default_dir(&sweep));
+    let backend = args.backend.open()?;
+    let workers = args.backend.workers(&backend);
+    let trainer = BurnTrainer::new(backend);
+    let session = Session::open(&sweep, &dir, &trainer)?;
+    session.go(args, &trainer, workers)
+}
+
+/// `results/<name>-<first 8 of the spec hash>`.
+pub fn default_dir(sweep: &Sweep) -> PathBuf {
+    Path::new("results").join(format!("{}-{}", sweep.name, &sweep.hash()[..8]))
+}
+
+/// One process's work on a run directory.
+struct Session<'a> {
+    sweep: &'a Sweep,
+    dir: PathBuf,
+    run: RunDir,
+    manifest: RunManifest,
+    /// The manifest that was there, complete and of this very plan.
+    complete_before: Option<RunManifest>,
+    cell_ids: Vec<String>,
+    present: usize,
+    reused: usize,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the directory, says what was found, and takes over what sibling runs have.
+    fn open(sweep: &'a Sweep, dir: &Path, trainer: &BurnTrainer) -> anyhow::Result<Self> {
+        let backend = trainer.backend();
+        let class = backend.class();
+        let cell_ids: Vec<String> = sweep.cells.iter().map(|c| c.id.clone()).collect();
+        let configs: Vec<serde_json::Value> =
+            sweep.cells.iter().map(|c| serde_json::to_value(&c.config)).collect::<Result<_, _>>()?;
+        let identity = Identity {
+            sweep: sweep.name.clone(),
+            class: class.clone(),
+            cell_ids: cell_ids.clone(),
+            levels: Levels::of(&configs),
+        };
+        let (mut run, found) = RunDir::open(dir, &identity)?;
+        report_damage(&found);
+        let before = RunManifest::read(dir)?.filter(|m| m.spec_blake3 == sweep.hash() && m.class == class);
+        let adapter = backend.adapter.as_ref();
+        let environment =
+            Environment::detect(backend.name, adapter.map(|a| a.name.clone()), adapter.map(|a| a.driver.clone()));
+        let spec = serde_json::to_value(toml::from_str::<toml::Table>(&sweep.to_toml())?)?;
+        let manifest = before.clone().unwrap_or_else(|| {
+            let code = super::code::code();
+            RunManifest::begin(&sweep.name, &sweep.hash(), spec, &class, environment, code)
+        });
+        let present = finished(&run, &cell_ids);
+        let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let missing: HashSet<String> = cell_ids.iter().filter(|id| !is_finished(&run, id)).cloned().collect();
+        let mut reused = 0;
+        if !missing.is_empty() {
+            let from = run.reuse_from(parent, &missing)?;
+            reused = from.cells();
+            for (sibling, cells) in &from.from {
+                eprintln!("reused {cells} cells from {}", sibling.display());
+            }
+            for (path, reason) in &from.skipped {
+                eprintln!("could not reuse {}: {reason}", path.display());
+            }
+        }
+        let complete_before = before.filter(|m| m.state == RunState::Complete && found.damaged.is_empty());
+        Ok(Self { sweep, dir: dir.to_path_buf(), run, manifest, complete_before, cell_ids, present, reused })
+    }
+
+    fn go(mut self, args: &RunArgs, trainer: &BurnTrainer, workers: usize) -> anyhow::Result<u8> {
+        let missing: Vec<usize> =
+            (0..self.cell_ids.len()).filter(|i| !is_finished(&self.run, &self.cell_ids[*i])).collect();
+        if missing.is_empty() && self.reused == 0 && self.tables_are_intact() {
+            eprintln!("{}: all {} cells are there; nothing to do", self.dir.display(), self.cell_ids.len());
+            return self.close(args, 0, false);
+        }
+        self.begin(trainer)?;
+        let trained = missing.len();
+        let interrupted = self.train(&missing, args, trainer, workers)?;
+        self.write_tables()?;
+        let counts = self.run.reader().counts();
+        let finished = finished(&self.run, &self.cell_ids);
+        self.manifest.state = match (interrupted, finished == self.cell_ids.len()) {
+            (true, _) => RunState::Interrupted,
+            (false, true) => RunState::Complete,
+            (false, false) => RunState::Incomplete,
+        };
+        self.manifest.cells.by_status = counts;
+        self.manifest.write(&self.dir)?;
+        self.close(args, trained, interrupted)
+    }
+
+    /// Writes the spec and the manifest of a run at work.
+    fn begin(&mut self, trainer: &BurnTrainer) -> anyhow::Result<()> {
+        let text = self.sweep.to_toml();
+        write_atomic(&self.dir.join("spec.toml"), |out| out.write_all(text.as_bytes()))?;
+        self.manifest.state = RunState::Running;
+        self.manifest.cells.planned = self.cell_ids.len() as u64;
+        self.manifest.notes = vec![format!("backend {}: {}", trainer.backend().name, trainer.backend().why)];
+        let stop = &self.sweep.base.stop;
+        self.manifest.thresholds = BTreeMap::from([
+            ("stop.effective_rank_below".to_string(), json!(stop.effective_rank_below)),
+            ("stop.mean_cosine_above".to_string(), json!(stop.mean_cosine_above)),
+        ]);
+        Ok(self.manifest.write(&self.dir)?)
+    }
+
+    /// Trains the cells at `missing`, recording each pack as it finishes. True when interrupted.
+    fn train(
+        &mut self,
+        missing: &[usize],
+        args: &RunArgs,
+        trainer: &BurnTrainer,
+        workers: usize,
+    ) -> anyhow::Result<bool> {
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        let control = Arc::new(Control::default());
+        watch_interrupts(control.clone())?;
+        let cells = &self.sweep.cells;
+        let packs = make_packs(cells, missing, |cell| args.backend.pack_size(trainer.backend(), &cell.config));
+        let steps = missing.iter().map(|i| cells[*i].config.train.steps).sum();
+        eprintln!(
+            "{}: training {} of {} cells in {} packs on {workers} {}",
+            self.dir.display(),
+            missing.len(),
+            cells.len(),
+            packs.len(),
+            if workers == 1 { "worker" } else { "workers" },
+        );
+        let class = self.manifest.class.clone();
+        let configs: BTreeMap<&str, &crate::spec::Cell> = cells.iter().map(|c| (c.id.as_str(), c)).collect();
+        let progress = Progress::start(control.clone(), missing.len(), steps);
+        let started = Instant::now();
+        let run = &mut self.run;
+        let result = run_packs(cells, packs, trainer, workers, &control, |event| -> anyhow::Result<()> {
+            match event {
+                Event::Finished(outcomes) => {
+                    progress.finished(outcomes.iter().map(|o| o.status));
+                    let record = |o: Outcome| record(o, &configs, &class);
+                    let records = outcomes.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()?;
+                    run.append(&records).context("recording finished cells")
+                }
+                Event::Retrying { cells, reason } => {
+                    eprintln!("a pack of {cells} cells failed ({reason}); trying its halves");
+                    Ok(())
+                }
+            }
+        });
+        drop(progress);
+        let wall_s = started.elapsed().as_secs_f64();
+        let steps = control.cell_steps.load(Ordering::Relaxed);
+        self.manifest.timings = BTreeMap::from([
+            ("wall_s".to_string(), wall_s),
+            ("train_cell_steps".to_string(), steps as f64),
+            ("train_cell_steps_per_s".to_string(), steps as f64 / wall_s),
+            ("workers".to_string(), workers as f64),
+        ]);
+        result?;
+        Ok(control.is_cancelled())
+    }
+
+    fn tables_are_intact(&self) -> bool {
+        self.complete_before.as_ref().is_some_and(|m| {
+            !m.tables.is_empty() && m.tables.iter().all(|(file, table)| {
+                std::fs::read(self.dir.join(file)).is_ok_and(|b| blake3::hash(&b).to_hex().as_str() == table.blake3)
+            })
+        })
+    }
+
+    fn write_tables(&mut self) -> anyhow::Result<()> {
+        let axes: Vec<String> = self.sweep.axes.iter().map(|a| a.path.clone()).collect();
+        let params: Vec<ParamColumn> =
+            PARAMS.iter().map(|p| ParamColumn { path: p.path.to_string(), description: p.doc.to_string() }).collect();
+        let metrics: Vec<MetricColumn> = metric::descriptors().map(metric_column).collect();
+        let series = series_columns();
+        let spec = TableSpec { cell_ids: &self.cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
+        self.manifest.tables = write_run_tables(self.run.reader(), &spec)?;
+        Ok(())
+    }
+
+    /// Says how the run stands and which exit code that is.
+    fn close(self, args: &RunArgs, trained: usize, interrupted: bool) -> anyhow::Result<u8> {
+        let counts = self.run.reader().counts();
+        let finished = finished(&self.run, &self.cell_ids);
+        let failed = counts.get("failed").copied().unwrap_or(0);
+        let code = match () {
+            () if interrupted => exit::INTERRUPTED,
+            () if failed > 0 => exit::CELLS_FAILED,
+            () if finished < self.cell_ids.len() => exit::INCOMPLETE,
+            () => exit::OK,
+        };
+        let records = self.run.reader().records(&self.recorded())?;
+        let axes: Vec<_> = self.sweep.axes.iter().map(|a| (a.path.clone(), a.levels.clone())).collect();
+        let summaries: Vec<Summary> = SUMMARY_METRICS.iter().map(|m| summarise(m, &axes, &records)).collect();
+        if args.json {
+            output::json(&json!({
+                "version": 1, "dir": self.dir, "sweep": self.sweep.name, "cells": self.cell_ids.len(),
+                "finished": finished, "by_status": counts, "present": self.present, "reused": self.reused,
+                "trained": trained, "interrupted": interrupted, "exit_code": code, "class": self.manifest.class,
+                "timings": self.manifest.timings, "summary": summaries,
+            }))?;
+        } else {
+            for summary in &summaries {
+                output::line(&render(summary))?;
+            }
+            let by_status: Vec<String> =
+                counts.iter().filter(|(_, n)| **n > 0).map(|(s, n)| format!("{n} {s}")).collect();
+            output::line(&format!("{}: {finished} of {} cells: {}", self.dir.display(), self.cell_ids.len(), by_status.join(", ")))?;
+        }
+        if interrupted {
+            eprintln!("interrupted; the same command goes on from here");
+        }
+        if failed > 0 {
+            let first = records.iter().find(|r| r.to_outcome().status == Status::Failed);
+            let reason = first.map(|r| format!("{}: {}", &r.cell_id, r.reason)).unwrap_or_default();
+            eprintln!("{failed} cells failed, for instance {reason}; the same command tries them again");
+        }
+        Ok(code)
+    }
+
+    fn recorded(&self) -> Vec<String> {
+        self.cell_ids.iter().filter(|id| self.run.reader().status(id).is_some()).cloned().collect()
+    }
+}
+
+/// A failed cell is tried again, so it does not count as finished.
+fn is_finished(run: &RunDir, id: &str) -> bool {
+    run.reader().status(id).is_some_and(|s| s != Status::Failed)
+}
+
+fn finished(run: &RunDir, ids: &[String]) -> usize {
+    ids.iter().filter(|id| is_finished(run, id)).count()
+}
+
+fn report_damage(found: &Found) {
+    for damaged in &found.damaged {
+        let lost = damaged.lost.map_or("what it held".to_string(), |n| format!("{n} cells"));
+        eprintln!(
+            "{} is damaged ({}); moved to parts/damaged; {lost} will be computed again, {} kept",
+            damaged.name, damaged.reason, damaged.kept
+        );
+    }
+}
+
+fn record(outcome: Outcome, cells: &BTreeMap<&str, &crate::spec::Cell>, class: &str) -> anyhow::Result<CellRecord> {
+    let cell = cells.get(outcome.cell_id.as_str()).context("the trainer returned a cell that was not asked for")?;
+    let config = serde_json::to_value(&cell.config)?;
+    Ok(CellRecord::from_outcome(outcome, cell.config.train_id(), class.to_string(), config, now_utc()))
+}
+
+fn metric_column(d: &metric::Descriptor) -> MetricColumn {
+    let bound = |x: f64| x.is_finite().then_some(x);
+    MetricColumn {
+        name: d.name.to_string(),
+        unit: d.unit.to_string(),
+        range: [bound(d.range.0), bound(d.range.1)],
+        summary: d.summary.to_string(),
+    }
+}
+
+/// Descriptions of the curves' columns.
+fn series_columns() -> Vec<MetricColumn> {
+    let plain = |name: &str, unit: &str, summary: &str| MetricColumn {
+        name: name.to_string(),
+        unit: unit.to_string(),
+        range: [Some(0.0), None],
+        summary: summary.to_string(),
+    };
+    let mut columns = vec![
+        plain("loss", "nats", "weighted symmetric InfoNCE of the minibatch, before the step's update"),
+        plain("loss_i2t", "nats", "image-to-text InfoNCE of the minibatch"),
+        plain("loss_t2i", "nats", "text-to-image InfoNCE of the minibatch"),
+    ];
+    for name in crate::aligner::step::GRADIENT_NORM_NAMES {
+        columns.push(plain(name, "1", "Euclidean norm of the gradient before clipping, weights and biases together"));
+    }
+    columns.extend(metric::descriptors().map(|d| {
+        let column = metric_column(d);
+        let summary = format!("on the validation split: {}", column.summary);
+        MetricColumn { name: format!("validation_{}", column.name), summary, ..column }
+    }));
+    columns
+}
+
+/// Ctrl-C stops cleanly; a second one at once.
+fn watch_interrupts(control: Arc<Control>) -> anyhow::Result<()> {
+    ctrlc::set_handler(move || {
+        if control.cancel.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(exit::INTERRUPTED));
+        }
+        eprintln!("stopping; packs in flight are abandoned (once more to stop at once)");
+    })
+    .context("cannot watch for interrupts")
+}
+
+/// A summary as text.
+fn render(summary: &Summary) -> String {
+    let mut header = vec![match (summary.row_axis.as_str(), summary.column_axis.as_str()) {
+        ("", _) => String::new(),
+        (row, "") => row.to_string(),
+        (row, column) => format!("{row} \\ {column}"),
+    }];
+    header.extend(summary.columns.iter().map(|c| match c {
+        serde_json::Value::Null => "mean".to_string(),
+        level => output::scalar(level),
+    }));
+    let mut without = 0;
+    let rows = summary.rows.iter().zip(&summary.cells).map(|(level, entries)| {
+        let mut row = vec![output::scalar(level)];
+        for entry in entries {
+            without += entry.without_value;
+            row.push(match entry.mean {
+                Some(mean) => format!("{mean:.3}"),
+                None if entry.without_value > 0 => "no value".to_string(),
+                None => String::new(),
+            });
+        }
+        row
+    });
+    let table = output::table(&header, rows.collect());
+    let missing = if without > 0 { format!("; {without} cells have no value") } else { String::new() };
+    format!("{} (mean over the other axes{missing})\n{table}\n", summary.metric)
+}

@@ -1,0 +1,54 @@
+//! `cliffline status`: a live, dead or finished run.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{DirArgs, exit, output};
+use crate::store::{RunReader, RunState, is_live};
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(args: &StatusArgs) -> anyhow::Result<u8> {
+    let dir = &args.dir.dir;
+    let reader = RunReader::open(dir)?;
+    let manifest = reader.manifest()?;
+    let live = is_live(dir)?;
+    let counts = reader.counts();
+    let planned = manifest.as_ref().map_or(0, |m| m.cells.planned);
+    let finished = reader.len() as u64 - counts.get("failed").copied().unwrap_or(0);
+    let complete = manifest.as_ref().is_some_and(|m| m.state == RunState::Complete);
+    let state = match (&manifest, live) {
+        (_, true) => "live",
+        (None, false) => "no manifest",
+        (Some(m), false) => match m.state {
+            RunState::Running => "dead: the process that ran it is gone",
+            RunState::Complete => "complete",
+            RunState::Interrupted => "interrupted",
+            RunState::Incomplete => "incomplete",
+        },
+    };
+    if args.json {
+        output::json(&json!({
+            "version": 1, "dir": dir, "state": state, "live": live, "complete": complete, "planned": planned,
+            "finished": finished, "by_status": counts, "damaged": reader.damaged(), "class": reader.class(),
+            "updated_utc": manifest.as_ref().map(|m| m.updated_utc.clone()),
+        }))?;
+    } else {
+        let by_status: Vec<String> = counts.iter().filter(|(_, n)| **n > 0).map(|(s, n)| format!("{n} {s}")).collect();
+        output::line(&format!("{}: {state}; {finished} of {planned} cells finished", dir.display()))?;
+        if !by_status.is_empty() {
+            output::line(&by_status.join(", "))?;
+        }
+        for (name, reason) in reader.damaged() {
+            output::line(&format!("damaged: {name}: {reason}"))?;
+        }
+    }
+    Ok(if complete || live { exit::OK } else { exit::INCOMPLETE })
+}

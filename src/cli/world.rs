@@ -1,0 +1,151 @@
+//! `cliffline world check` and `world export`.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use polars_core::prelude::{DataFrame, NamedFrom, Series};
+use serde_json::json;
+
+use super::embed::{described, list_column};
+use super::{OverrideArgs, exit, output};
+use crate::spec::config::Config;
+use crate::store::{TableInfo, write_table};
+use crate::world::check::{Probe, ProbeKind, Score};
+use crate::world::{CheckReport, Export, check};
+
+#[derive(Debug, Subcommand)]
+pub enum WorldCommand {
+    /// Check that the factors can be read from both modalities and that the splits are clean
+    Check(CheckArgs),
+    /// Write one row per sample: factors, images, text features, pairing, split
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Path or name of a spec; the world of its first cell is checked
+    #[arg(value_name = "SPEC", default_value = "collapse")]
+    spec: String,
+    #[command(flatten)]
+    overrides: OverrideArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Path or name of a spec; the world of its first cell is written
+    #[arg(value_name = "SPEC", default_value = "collapse")]
+    spec: String,
+    #[command(flatten)]
+    overrides: OverrideArgs,
+    /// Parquet file to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(command: &WorldCommand) -> anyhow::Result<u8> {
+    match command {
+        WorldCommand::Check(args) => check_world(args),
+        WorldCommand::Export(args) => export(args),
+    }
+}
+
+fn first_cell(spec: &str, overrides: &OverrideArgs) -> anyhow::Result<Config> {
+    let sweep = overrides.load(spec)?;
+    Ok(sweep.cells.into_iter().next().context("the sweep has no cells")?.config)
+}
+
+fn check_world(args: &CheckArgs) -> anyhow::Result<u8> {
+    let report = check(&first_cell(&args.spec, &args.overrides)?)?;
+    if args.json {
+        output::json(&report)?;
+    } else {
+        output::line(&render(&report))?;
+    }
+    Ok(if report.passed { exit::OK } else { exit::NO })
+}
+
+fn render(report: &CheckReport) -> String {
+    let mut out = vec![format!("world of seed {}", report.seed), String::new()];
+    for (title, probes) in [("clean", &report.probes), ("perturbed", &report.probes_perturbed)] {
+        if probes.is_empty() {
+            continue;
+        }
+        let header = ["modality", "factor", "probe", "score", "chance", "of"].map(str::to_string);
+        out.push(format!("recoverability, {title} observations"));
+        out.push(output::table(&header, probes.iter().map(probe_row).collect()));
+        out.push(String::new());
+    }
+    for l in &report.leakage {
+        let (a, b) = (l.splits.0.name(), l.splits.1.name());
+        out.push(format!("{a} and {b}: {} shared indices, {} shared latents", l.shared_indices, l.shared_factors));
+    }
+    for p in &report.pairing {
+        out.push(format!("{}: {:.4} of the pairs are wrong (asked for {})", p.split.name(), p.corrupted_share, p.rate));
+    }
+    out.push(if report.passed { "passed".to_string() } else { format!("FAILED: {}", report.reasons.join("; ")) });
+    out.join("\n")
+}
+
+fn export(args: &ExportArgs) -> anyhow::Result<u8> {
+    let export = Export::new(&first_cell(&args.spec, &args.overrides)?)?;
+    let column = |name: &str, values: Vec<f64>, unit: &str| {
+        described(Series::new(name.into(), values).into(), "index", unit, "latent factor")
+    };
+    let text = |name: &str, values: Vec<String>, what: &str| described(Series::new(name.into(), values).into(), "index", "", what);
+    let lists = |name: &str, l: &crate::world::Lists, what: &str| {
+        described(list_column(name, &l.values, l.width), "value", "1", what)
+    };
+    let columns = vec![
+        described(Series::new("index".into(), export.index.clone()).into(), "id", "", "sample index"),
+        text("split", export.split.iter().map(|s| s.name().to_string()).collect(), "split of the sample"),
+        text("shape", export.shape.iter().map(|s| s.name().to_string()).collect(), "latent factor"),
+        column("orientation", export.orientation.clone(), "rad"),
+        column("frequency", export.frequency.clone(), "cycles per image side"),
+        column("phase", export.phase.clone(), "rad"),
+        column("thickness", export.thickness.clone(), "image sides"),
+        text("sentence", export.sentence.clone(), "the sample's own clean sentence"),
+        described(
+            Series::new("text_of".into(), export.text_of.clone()).into(),
+            "index",
+            "",
+            "index of the sample whose text this sample's image is paired with",
+        ),
+        lists("image", &export.image, "clean image, intensities in [-1, 1], row by row"),
+        lists("text", &export.text, "clean text features: token counts"),
+        lists("x_img", &export.x_img, "image as the encoder sees it"),
+        lists("x_txt", &export.x_txt, "own text as the encoder sees it"),
+    ];
+    let info = TableInfo::new("world", columns.iter().map(|(c, i)| (c.name().to_string(), i.clone())));
+    let frame = DataFrame::new_infer_height(columns.into_iter().map(|(c, _)| c).collect())?;
+    let written = write_table(&args.output, &frame, &info)?;
+    if args.json {
+        output::json(&json!({"version": 1, "file": args.output, "rows": written.rows, "blake3": written.blake3}))?;
+    } else {
+        output::line(&format!("{}: {} samples", args.output.display(), written.rows))?;
+    }
+    Ok(exit::OK)
+}
+
+fn probe_row(probe: &Probe) -> Vec<String> {
+    vec![
+        probe.modality.name().to_string(),
+        probe.factor.name().to_string(),
+        match probe.kind {
+            ProbeKind::Linear => "linear".to_string(),
+            ProbeKind::Nonlinear => "nonlinear".to_string(),
+        },
+        probe.value.map_or_else(|| probe.missing.clone().unwrap_or_default(), |v| format!("{v:.3}")),
+        format!("{:.3}", probe.chance),
+        match probe.score {
+            Score::RSquared => "R squared".to_string(),
+            Score::Accuracy => "accuracy".to_string(),
+        },
+    ]
+}
