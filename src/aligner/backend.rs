@@ -159,8 +159,11 @@ pub fn instruction_set() -> &'static str {
 
 /// Every graphics adapter of this machine, best first.
 pub fn adapters() -> Result<Vec<Adapter>, BackendError> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let found = futures_lite::future::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    // Without this the instance also opens OpenGL, which needs a display and says so on standard error.
+    let backends = wgpu::Backends::PRIMARY;
+    let descriptor = wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() };
+    let instance = wgpu::Instance::new(descriptor);
+    let found = futures_lite::future::block_on(instance.enumerate_adapters(backends));
     let mut adapters: Vec<Adapter> = found.iter().map(|a| describe(&a.get_info())).collect();
     adapters.sort_by_key(preference);
     Ok(adapters)
