@@ -172,14 +172,15 @@ mod tests {
         let mut stream = Streams::new(1, "gradcheck.test").item(0);
         let mut draw = |n: usize| (0..n).map(|_| stream.normal() as f32).collect::<Vec<f32>>();
         let x = [draw(12 * 10), draw(12 * 7)];
-        let train =
-            TrainConfig { temperature, weight_i2t: weights.0, weight_t2i: weights.1, ..TrainConfig::default() };
+        let train = TrainConfig { temperature, weight_i2t: weights.0, weight_t2i: weights.1, ..TrainConfig::default() };
         Case::new(format!("t={temperature}"), x, 12, [9, 6], train, 5)
     }
 
     #[test]
     fn analytic_gradients_agree_from_temperature_1e_3_to_10() {
-        for (temperature, weights) in [(1e-3, (0.5, 0.5)), (0.07, (0.5, 0.5)), (10.0, (0.5, 0.5)), (0.2, (1.0, 0.0)), (0.2, (0.3, 2.0))] {
+        for (temperature, weights) in
+            [(1e-3, (0.5, 0.5)), (0.07, (0.5, 0.5)), (10.0, (0.5, 0.5)), (0.2, (1.0, 0.0)), (0.2, (0.3, 2.0))]
+        {
             for check in case(temperature, weights).check(&Device::flex(), None) {
                 assert!(check.passed, "{check:?}");
             }

@@ -146,8 +146,7 @@ pub fn update(
             let c2 = lane_tensor(settings.beta2.correction(step).map(f64::sqrt), &settings.device);
             let rate = settings.learning_rate.clone() / c1;
             let parameters = zip3(parameters, first.clone(), second.clone(), |p, m, v| {
-                p * settings.shrinkage.clone()
-                    - m * rate.clone() / (v.sqrt() / c2.clone() + settings.epsilon.clone())
+                p * settings.shrinkage.clone() - m * rate.clone() / (v.sqrt() / c2.clone() + settings.epsilon.clone())
             });
             (parameters, State::Adamw { first, second })
         }

@@ -31,12 +31,7 @@ impl Encoder {
     }
 
     pub fn zip(self, other: Self, mut f: impl FnMut(Tensor<3>, Tensor<3>) -> Tensor<3>) -> Self {
-        Self {
-            w1: f(self.w1, other.w1),
-            b1: f(self.b1, other.b1),
-            w2: f(self.w2, other.w2),
-            b2: f(self.b2, other.b2),
-        }
+        Self { w1: f(self.w1, other.w1), b1: f(self.b1, other.b1), w2: f(self.w2, other.w2), b2: f(self.b2, other.b2) }
     }
 }
 

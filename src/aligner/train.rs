@@ -240,9 +240,8 @@ impl<'a> Pack<'a> {
         let active: Vec<usize> = (0..lanes.len()).collect();
         let parameters = initial_parameters(run.seeds, lanes, run.device);
         let rule = lanes[0].config.train.optimiser;
-        let batches = run.seeds.iter().map(|s| {
-            Batches::new(s.seed, s.train.n, lanes[0].config.train.batch_size as usize)
-        });
+        let batches =
+            run.seeds.iter().map(|s| Batches::new(s.seed, s.train.n, lanes[0].config.train.batch_size as usize));
         let mut pack = Self {
             run,
             lanes,

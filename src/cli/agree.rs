@@ -39,8 +39,7 @@ pub fn fault(name: &str) -> Result<Fault, String> {
 pub fn main(args: &AgreeArgs) -> anyhow::Result<u8> {
     anyhow::ensure!(args.backends.len() > 1, "--backends needs at least two backends, separated by commas");
     let sweep = args.overrides.load(&args.spec)?;
-    let backends =
-        args.backends.iter().map(|name| Choice::named(name)?.open()).collect::<Result<Vec<_>, _>>()?;
+    let backends = args.backends.iter().map(|name| Choice::named(name)?.open()).collect::<Result<Vec<_>, _>>()?;
     let mut passed = true;
     let mut documents = Vec::new();
     for second in &backends[1..] {
@@ -62,7 +61,13 @@ pub fn main(args: &AgreeArgs) -> anyhow::Result<u8> {
             let shown = if args.all { of.len() } else { of.iter().filter(|c| !c.passed).count().max(1) };
             rows.extend(of.iter().take(shown).map(|c| {
                 let verdict = if c.passed { "ok" } else { "DIFFERS" };
-                vec![c.stage.clone(), c.place.clone(), format!("{:.1e}", c.worst), format!("{:.1e}", c.tolerance), verdict.to_string()]
+                vec![
+                    c.stage.clone(),
+                    c.place.clone(),
+                    format!("{:.1e}", c.worst),
+                    format!("{:.1e}", c.tolerance),
+                    verdict.to_string(),
+                ]
             }));
         }
         let header = ["stage", "worst at", "difference", "tolerance", ""].map(str::to_string);

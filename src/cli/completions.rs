@@ -38,7 +38,11 @@ pub fn reference(args: &ReferenceArgs) -> anyhow::Result<u8> {
             .collect();
         output::json(&json!({"version": 1, "spec_schema": crate::spec::schema(), "metrics": metrics}))?;
     } else {
-        output::line(&format!("# Parameters\n\n{}\n# Metrics\n\n{}", crate::spec::reference(), crate::metric::reference()))?;
+        output::line(&format!(
+            "# Parameters\n\n{}\n# Metrics\n\n{}",
+            crate::spec::reference(),
+            crate::metric::reference()
+        ))?;
     }
     Ok(exit::OK)
 }

@@ -29,7 +29,9 @@ pub fn main(args: &DevicesArgs) -> anyhow::Result<u8> {
         output::line(&format!("wgpu  {} ({}), {} {}", adapter.name, adapter.kind, adapter.api, adapter.driver))?;
     }
     if found.is_empty() {
-        output::line("wgpu  no graphics adapter found (Debian: mesa-vulkan-drivers and libvulkan1 give a software one)")?;
+        output::line(
+            "wgpu  no graphics adapter found (Debian: mesa-vulkan-drivers and libvulkan1 give a software one)",
+        )?;
     }
     output::line(&format!("auto  {}: {}", auto.name, auto.why))?;
     Ok(exit::OK)

@@ -42,12 +42,24 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
         .with_context(|| format!("cell {} has no embeddings to write ({})", record.cell_id, record.reason))?;
     let world = World::generate(config.seed, &config.world, config.text.features)?;
     let split = world.split(SplitName::Test);
-    let factor = |name: &str, unit: &str, values: Vec<f64>| described(Series::new(name.into(), values).into(), "index", unit, "latent factor");
+    let factor = |name: &str, unit: &str, values: Vec<f64>| {
+        described(Series::new(name.into(), values).into(), "index", unit, "latent factor")
+    };
     let lists = |name: &str, values: &[f32], what: &str| described(list_column(name, values, d), "value", "1", what);
     let f = &split.factors;
     let columns = vec![
-        described(Series::new("index".into(), split.index.clone()).into(), "id", "", "sample index in the cell's world"),
-        described(Series::new("shape".into(), f.iter().map(|x| x.shape.name()).collect::<Vec<_>>()).into(), "index", "", "latent factor"),
+        described(
+            Series::new("index".into(), split.index.clone()).into(),
+            "id",
+            "",
+            "sample index in the cell's world",
+        ),
+        described(
+            Series::new("shape".into(), f.iter().map(|x| x.shape.name()).collect::<Vec<_>>()).into(),
+            "index",
+            "",
+            "latent factor",
+        ),
         factor("orientation", "rad", f.iter().map(|x| x.orientation).collect()),
         factor("frequency", "cycles per image side", f.iter().map(|x| x.frequency).collect()),
         factor("phase", "rad", f.iter().map(|x| x.phase).collect()),
@@ -61,9 +73,16 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
     let frame = DataFrame::new_infer_height(columns.into_iter().map(|(c, _)| c).collect())?;
     let written = write_table(&args.output, &frame, &info)?;
     if args.json {
-        output::json(&json!({"version": 1, "cell_id": record.cell_id, "file": args.output, "rows": written.rows, "blake3": written.blake3}))?;
+        output::json(
+            &json!({"version": 1, "cell_id": record.cell_id, "file": args.output, "rows": written.rows, "blake3": written.blake3}),
+        )?;
     } else {
-        output::line(&format!("{}: {} rows, cell {} as recorded", args.output.display(), written.rows, record.cell_id))?;
+        output::line(&format!(
+            "{}: {} rows, cell {} as recorded",
+            args.output.display(),
+            written.rows,
+            record.cell_id
+        ))?;
     }
     Ok(exit::OK)
 }

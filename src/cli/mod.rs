@@ -161,8 +161,18 @@ struct DirArgs {
     dir: PathBuf,
 }
 
+/// Mesa's device-selection layer prints errors to standard error where there is no desktop session, on every server
+/// and in every container. Adapters are chosen here by kind, so the layer has nothing to add there.
+fn quiet_device_selection() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os("NODEVICE_SELECT").is_none() {
+        // SAFETY: called first thing in `main`, before any other thread exists that could read the environment.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
+    quiet_device_selection();
     let command = Cli::command().after_long_help(EXIT_CODES);
     let matches = match command.try_get_matches() {
         Ok(matches) => matches,

@@ -205,9 +205,10 @@ impl<'a> Session<'a> {
 
     fn tables_are_intact(&self) -> bool {
         self.complete_before.as_ref().is_some_and(|m| {
-            !m.tables.is_empty() && m.tables.iter().all(|(file, table)| {
-                std::fs::read(self.dir.join(file)).is_ok_and(|b| blake3::hash(&b).to_hex().as_str() == table.blake3)
-            })
+            !m.tables.is_empty()
+                && m.tables.iter().all(|(file, table)| {
+                    std::fs::read(self.dir.join(file)).is_ok_and(|b| blake3::hash(&b).to_hex().as_str() == table.blake3)
+                })
         })
     }
 
@@ -217,7 +218,8 @@ impl<'a> Session<'a> {
             PARAMS.iter().map(|p| ParamColumn { path: p.path.to_string(), description: p.doc.to_string() }).collect();
         let metrics: Vec<MetricColumn> = metric::descriptors().map(metric_column).collect();
         let series = series_columns();
-        let spec = TableSpec { cell_ids: &self.cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
+        let spec =
+            TableSpec { cell_ids: &self.cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
         self.manifest.tables = write_run_tables(self.run.reader(), &spec)?;
         Ok(())
     }
@@ -249,7 +251,12 @@ impl<'a> Session<'a> {
             }
             let by_status: Vec<String> =
                 counts.iter().filter(|(_, n)| **n > 0).map(|(s, n)| format!("{n} {s}")).collect();
-            output::line(&format!("{}: {finished} of {} cells: {}", self.dir.display(), self.cell_ids.len(), by_status.join(", ")))?;
+            output::line(&format!(
+                "{}: {finished} of {} cells: {}",
+                self.dir.display(),
+                self.cell_ids.len(),
+                by_status.join(", ")
+            ))?;
         }
         if interrupted {
             eprintln!("interrupted; the same command goes on from here");

@@ -98,7 +98,9 @@ fn export(args: &ExportArgs) -> anyhow::Result<u8> {
     let column = |name: &str, values: Vec<f64>, unit: &str| {
         described(Series::new(name.into(), values).into(), "index", unit, "latent factor")
     };
-    let text = |name: &str, values: Vec<String>, what: &str| described(Series::new(name.into(), values).into(), "index", "", what);
+    let text = |name: &str, values: Vec<String>, what: &str| {
+        described(Series::new(name.into(), values).into(), "index", "", what)
+    };
     let lists = |name: &str, l: &crate::world::Lists, what: &str| {
         described(list_column(name, &l.values, l.width), "value", "1", what)
     };

@@ -11,8 +11,8 @@ use crate::aligner::parameters::Parameters;
 use crate::aligner::step::Fault;
 use crate::aligner::train::{End, Lane, RawEmbeddings, Run, SeedData, Trained, ValidationPoint, Verdict, train};
 use crate::metric::{self, Evaluation, MetricError};
-use crate::spec::config::{Config, StopConfig, TextFeatures, WorldConfig};
 use crate::spec::Cell;
+use crate::spec::config::{Config, StopConfig, TextFeatures, WorldConfig};
 use crate::world::perturbation::PERTURBATIONS;
 use crate::world::{Pairing, Split, SplitName, World, partners};
 
@@ -123,10 +123,8 @@ impl BurnTrainer {
         let observed: Vec<Arc<Observed>> =
             seeds.iter().filter_map(|s| config_of(*s)).map(|c| self.observed(c)).collect::<Result<_, _>>()?;
         let seed_data: Vec<SeedData<'_>> = observed.iter().map(|o| o.seed_data()).collect();
-        let pairings: Vec<[Pairing; 3]> = cells
-            .iter()
-            .map(|cell| observed[position(&seeds, cell.config.seed)].pairings(&cell.config))
-            .collect();
+        let pairings: Vec<[Pairing; 3]> =
+            cells.iter().map(|cell| observed[position(&seeds, cell.config.seed)].pairings(&cell.config)).collect();
         let lanes: Vec<Lane<'_>> = cells
             .iter()
             .zip(&pairings)
@@ -148,8 +146,8 @@ impl BurnTrainer {
             cell_steps: &control.cell_steps,
             fault: self.fault,
         };
-        let trained = train(&run, &lanes, |point| watches[point.cell].look(point))
-            .map_err(|_| TrainError::Cancelled)?;
+        let trained =
+            train(&run, &lanes, |point| watches[point.cell].look(point)).map_err(|_| TrainError::Cancelled)?;
         let each = cells.iter().zip(trained).zip(watches).zip(&pairings);
         Ok(each.map(|(((cell, trained), watch), pairing)| (outcome(cell, &trained, watch, pairing), trained)).collect())
     }
@@ -246,7 +244,8 @@ impl Watch {
         if !Self::checks(&self.config, point.step) {
             return Verdict::Continue;
         }
-        self.last_violation = violation(&self.config.stop, &evaluation).map(|what| format!("{what} at step {}", point.step));
+        self.last_violation =
+            violation(&self.config.stop, &evaluation).map(|what| format!("{what} at step {}", point.step));
         match &self.last_violation {
             None => Verdict::Continue,
             Some(what) => {
@@ -359,7 +358,8 @@ fn curves(trained: &Trained, watch: Watch) -> Curves {
         rows.entry(step).or_default().extend(named);
     }
     let names: BTreeSet<&String> = rows.values().flat_map(BTreeMap::keys).collect();
-    let column = |name: &String| rows.values().map(|row| row.get(name).copied()).collect::<Vec<_>>();
+    let column =
+        |name: &String| rows.values().map(|row| row.get(name).copied().filter(|v| v.is_finite())).collect::<Vec<_>>();
     Curves { step: rows.keys().copied().collect(), series: names.into_iter().map(|n| (n.clone(), column(n))).collect() }
 }
 

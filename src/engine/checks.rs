@@ -181,7 +181,8 @@ const COMPARED_METRICS: [(&str, bool); 8] = [
 fn difference(name: &str, expected: &Outcome, actual: &Outcome, absolute: bool) -> f64 {
     match (expected.metrics.get(name), actual.metrics.get(name)) {
         (Some(Measured::Value(e)), Some(Measured::Value(a))) => {
-            (e - a).abs() / if absolute || name.starts_with("mean_cosine") { 1.0 } else { e.abs().max(f64::MIN_POSITIVE) }
+            (e - a).abs()
+                / if absolute || name.starts_with("mean_cosine") { 1.0 } else { e.abs().max(f64::MIN_POSITIVE) }
         }
         (Some(Measured::Missing(_)), Some(Measured::Missing(_))) => 0.0,
         _ => f64::INFINITY,

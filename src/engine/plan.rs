@@ -130,7 +130,12 @@ pub struct Calibration {
 const SAMPLE: Duration = Duration::from_millis(100);
 
 /// Trains a pack for about `budget` on one worker and abandons it.
-pub fn calibrate(cells: &[Cell], pack: &Pack, trainer: &dyn Trainer, budget: Duration) -> Result<Calibration, TrainError> {
+pub fn calibrate(
+    cells: &[Cell],
+    pack: &Pack,
+    trainer: &dyn Trainer,
+    budget: Duration,
+) -> Result<Calibration, TrainError> {
     let lanes: Vec<&Cell> = pack.cells.iter().map(|c| &cells[*c]).collect();
     let control = Arc::new(Control::default());
     let started = Instant::now();

@@ -134,7 +134,8 @@ fn attempt(
 }
 
 fn describe(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_string()).or_else(|| panic.downcast_ref::<String>().cloned());
+    let text =
+        panic.downcast_ref::<&str>().map(|s| (*s).to_string()).or_else(|| panic.downcast_ref::<String>().cloned());
     format!("the trainer panicked: {}", text.unwrap_or_else(|| "no message".into()))
 }
 

@@ -162,7 +162,12 @@ pub const PARAMS: &[Param] = &[
     param("world.n_train", int(8, 1 << 20), Structure, "training pairs"),
     param("world.n_validation", int(8, 1 << 14), Structure, "validation pairs"),
     param("world.n_test", int(8, 1 << 14), Structure, "test pairs"),
-    param("image.noise", float(0.0, 100.0), Switch, "standard deviation of additive Gaussian pixel noise, in intensity (clean images span -1 to 1)"),
+    param(
+        "image.noise",
+        float(0.0, 100.0),
+        Switch,
+        "standard deviation of additive Gaussian pixel noise, in intensity (clean images span -1 to 1)",
+    ),
     param("image.mask", float(0.0, 1.0), Switch, "probability that a pixel is replaced by the background, 0"),
     param("text.features", Kind::Choice(&["bag_of_tokens", "token_position"]), Structure, "what the text encoder sees"),
     param("text.dropout", float(0.0, 1.0), Switch, "probability that a token is dropped"),
@@ -180,18 +185,50 @@ pub const PARAMS: &[Param] = &[
     param("train.weight_t2i", float(0.0, 100.0), Lane, "weight of the text-to-image loss"),
     param("train.optimiser", Kind::Choice(&["sgd", "adamw"]), Structure, "update rule"),
     param("train.learning_rate", float(0.0, 1e4), Lane, "learning rate"),
-    param("train.momentum", Kind::Float { min: 0.0, max: 1.0, open: false }, Lane, "SGD momentum; AdamW does not read it"),
+    param(
+        "train.momentum",
+        Kind::Float { min: 0.0, max: 1.0, open: false },
+        Lane,
+        "SGD momentum; AdamW does not read it",
+    ),
     param("train.beta1", float(0.0, 0.999_999), Lane, "AdamW first-moment decay"),
     param("train.beta2", float(0.0, 0.999_999_9), Lane, "AdamW second-moment decay"),
     param("train.epsilon", positive(1.0), Lane, "AdamW denominator offset"),
-    param("train.weight_decay", float(0.0, 100.0), Lane, "weight decay: added to the gradient (SGD) or decoupled (AdamW)"),
+    param(
+        "train.weight_decay",
+        float(0.0, 100.0),
+        Lane,
+        "weight decay: added to the gradient (SGD) or decoupled (AdamW)",
+    ),
     param("train.clip_norm", float(0.0, 1e9), Switch, "largest gradient norm per modality; 0 switches clipping off"),
     param("stop.every", int(1, 1 << 24), Structure, "steps between checks of the stop rules"),
-    param("stop.effective_rank_below", float(0.0, 1e6), Lane, "a cell has collapsed when an effective rank on the validation split is below this; 0 switches the rule off"),
-    param("stop.mean_cosine_above", float(-1.0, 1.0), Lane, "a cell has collapsed when a mean cosine on the validation split is above this; 1 switches the rule off"),
+    param(
+        "stop.effective_rank_below",
+        float(0.0, 1e6),
+        Lane,
+        "a cell has collapsed when an effective rank on the validation split is below this; 0 switches the rule off",
+    ),
+    param(
+        "stop.mean_cosine_above",
+        float(-1.0, 1.0),
+        Lane,
+        "a cell has collapsed when a mean cosine on the validation split is above this; 1 switches the rule off",
+    ),
     param("stop.freeze", Kind::Bool, Structure, "stop training a collapsed cell; false only records it"),
-    Param { path: "curves.every", kind: int(0, 1 << 24), role: Structure, doc: "steps between points of the loss and gradient curves; 0 switches curves off", trains: false },
-    Param { path: "curves.validate_every", kind: int(0, 1 << 24), role: Structure, doc: "steps between validation points of the curves; 0 switches them off", trains: false },
+    Param {
+        path: "curves.every",
+        kind: int(0, 1 << 24),
+        role: Structure,
+        doc: "steps between points of the loss and gradient curves; 0 switches curves off",
+        trains: false,
+    },
+    Param {
+        path: "curves.validate_every",
+        kind: int(0, 1 << 24),
+        role: Structure,
+        doc: "steps between validation points of the curves; 0 switches them off",
+        trains: false,
+    },
 ];
 
 /// The entry of [`PARAMS`] for `path`.
@@ -250,11 +287,8 @@ impl Config {
     }
 
     fn hash(&self, context: &str, keep: impl Fn(&Param) -> bool) -> String {
-        let kept: std::collections::BTreeMap<_, _> = self
-            .scalars()
-            .into_iter()
-            .filter(|(path, _)| param_at(path).is_none_or(&keep))
-            .collect();
+        let kept: std::collections::BTreeMap<_, _> =
+            self.scalars().into_iter().filter(|(path, _)| param_at(path).is_none_or(&keep)).collect();
         let canonical = serde_json::to_string(&kept).expect("a config is plain data");
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(canonical.as_bytes());

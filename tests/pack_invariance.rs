@@ -1,0 +1,116 @@
+//! A cell's result does not depend on its pack: not on its size, not on its mates, not on its place among them.
+//!
+//! Bit for bit on every backend at hand. Shapes are odd on purpose, so that vectorised loops have tails that fall on
+//! other elements in other packs.
+
+use cliffline::aligner::backend::{Backend, Choice};
+use cliffline::engine::{BurnTrainer, Control, Outcome, Status, Trainer};
+use cliffline::spec::{Cell, Overrides, from_str};
+
+const SPEC: &str = r#"
+name = "invariance"
+[world]
+image_size = 9
+n_train = 70
+n_validation = 21
+n_test = 23
+[model]
+hidden_img = 13
+hidden_txt = 7
+embedding = 5
+[train]
+steps = 24
+batch_size = 19
+[stop]
+every = 8
+effective_rank_below = 2.5
+[curves]
+every = 5
+validate_every = 6
+[axes]
+seed = { seeds = 2 }
+"train.temperature" = [0.02, 0.3]
+"train.learning_rate" = [0.05, 300.0]
+"train.weight_decay" = [0.0, 100.0]
+"#;
+
+/// Everything but the wall time.
+fn fingerprint(mut outcome: Outcome) -> Outcome {
+    outcome.wall_s = 0.0;
+    outcome
+}
+
+fn train(trainer: &BurnTrainer, cells: &[&Cell]) -> Vec<Outcome> {
+    let outcomes = trainer.train(cells, &Control::default()).expect("the pack trains");
+    outcomes.into_iter().map(fingerprint).collect()
+}
+
+/// Trains every cell alone, then in packs of the given sizes, forwards and backwards, and compares.
+fn assert_invariant(backend: Backend, settings: &[&str], sizes: &[usize]) {
+    let set = settings.iter().map(|s| (*s).to_string()).collect();
+    let sweep = from_str(SPEC, "invariance.toml", &Overrides { set, axis: Vec::new() }).expect("a valid spec");
+    let trainer = BurnTrainer::new(backend);
+    let cells: Vec<&Cell> = sweep.cells.iter().collect();
+    let solo: Vec<Outcome> = cells.iter().flat_map(|cell| train(&trainer, &[cell])).collect();
+    for size in sizes {
+        let packed: Vec<Outcome> = cells.chunks(*size).flat_map(|pack| train(&trainer, pack)).collect();
+        assert_eq!(packed, solo, "packs of {size} on {} with {settings:?}", trainer.backend().name);
+        let backwards: Vec<&Cell> = cells.iter().rev().copied().collect();
+        let mut packed: Vec<Outcome> = backwards.chunks(*size).flat_map(|pack| train(&trainer, pack)).collect();
+        packed.reverse();
+        assert_eq!(packed, solo, "reversed packs of {size} on {} with {settings:?}", trainer.backend().name);
+    }
+}
+
+const PLAIN: &[&str] = &[];
+const EVERYTHING: &[&str] = &[
+    "image.noise=0.4",
+    "image.mask=0.2",
+    "text.dropout=0.3",
+    "pairing.rate=0.3",
+    "pairing.applies_to=both",
+    "train.clip_norm=0.5",
+    "train.optimiser=adamw",
+];
+
+#[test]
+fn flex_is_bit_identical_in_packs_of_any_size() {
+    let flex = || Choice::Flex.open().expect("flex needs nothing");
+    assert_invariant(flex(), PLAIN, &[2, 5, 16]);
+    assert_invariant(flex(), EVERYTHING, &[3, 7]);
+    assert_invariant(flex(), &["text.features=token_position"], &[4]);
+}
+
+#[test]
+fn ndarray_is_bit_identical_in_packs_of_any_size() {
+    let ndarray = || Choice::Ndarray.open().expect("ndarray needs nothing");
+    assert_invariant(ndarray(), PLAIN, &[2, 5, 16]);
+    assert_invariant(ndarray(), EVERYTHING, &[3, 7]);
+}
+
+/// The same on WGPU, a software adapter included. Without any adapter it says so and checks nothing; with
+/// `CLIFFLINE_REQUIRE_WGPU` set, as CI does, that is a failure.
+#[test]
+fn wgpu_is_bit_identical_in_packs_of_any_size() {
+    match Choice::Wgpu.open() {
+        Ok(wgpu) => {
+            assert_invariant(wgpu.clone(), PLAIN, &[2, 5, 16]);
+            assert_invariant(wgpu, EVERYTHING, &[7]);
+        }
+        Err(error) if std::env::var_os("CLIFFLINE_REQUIRE_WGPU").is_some() => panic!("{error}"),
+        Err(error) => eprintln!("SKIPPED: pack invariance on WGPU was not checked: {error}"),
+    }
+}
+
+#[test]
+fn the_sweep_of_these_tests_has_cells_that_end_in_different_ways() {
+    let sweep = from_str(SPEC, "invariance.toml", &Overrides::default()).expect("a valid spec");
+    let trainer = BurnTrainer::new(Choice::Flex.open().expect("flex needs nothing"));
+    let cells: Vec<&Cell> = sweep.cells.iter().collect();
+    let outcomes = train(&trainer, &cells);
+    for status in [Status::Ok, Status::Collapsed, Status::Diverged] {
+        assert!(outcomes.iter().any(|o| o.status == status), "no cell ends {status:?}");
+    }
+    let ends: std::collections::BTreeSet<u64> = outcomes.iter().map(|o| o.steps).collect();
+    assert!(ends.len() > 2, "lanes must leave their packs at different steps: {ends:?}");
+}
