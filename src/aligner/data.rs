@@ -153,3 +153,64 @@ pub fn index_tensor(indices: Vec<i32>, device: &Device) -> Tensor<1, Int> {
     let n = indices.len();
     Tensor::from_data(TensorData::new(indices, [n]), device)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aligner::parameters::host;
+    use crate::spec::config::{Config, TextFeatures, WorldConfig};
+    use crate::world::perturbation::{PERTURBATIONS, observed};
+    use crate::world::{Modality, SplitName, World};
+
+    #[test]
+    fn the_device_applies_the_perturbations_as_the_host_defines_them() {
+        let sizes = WorldConfig { image_size: 8, n_train: 12, n_validation: 8, n_test: 8 };
+        let mut config = Config::default();
+        (config.image.noise, config.image.mask, config.text.dropout) = (0.3, 0.4, 0.5);
+        let device = Device::flex();
+        let worlds = [3, 4].map(|seed| World::generate(seed, &sizes, TextFeatures::TokenPosition).expect("sound"));
+        let split = |i: usize| worlds[i].split(SplitName::Train);
+        let draws = |i: usize, path: &str| {
+            PERTURBATIONS.iter().find(|p| p.path == path).map(|p| (p.draws)(split(i))).expect("registered")
+        };
+        let all = [0, 1].map(|i| [draws(i, "image.noise"), draws(i, "image.mask"), draws(i, "text.dropout")]);
+        let data = [0, 1].map(|i| SplitData {
+            n: 12,
+            img: ModalityData {
+                clean: &split(i).img.clean,
+                background: &split(i).img.background,
+                noise: Some(&all[i][0]),
+                uniform: Some(&all[i][1]),
+            },
+            txt: ModalityData {
+                clean: &split(i).txt.clean,
+                background: &split(i).txt.background,
+                noise: None,
+                uniform: Some(&all[i][2]),
+            },
+        });
+        let on_device = DeviceSplit::new(&data, &device);
+        let partner: Vec<u32> = (0..12).rev().collect();
+        // The second lane reads the second seed at zero strengths: clean data, bit for bit.
+        let lane = |seed: usize, strength: f64| Reading {
+            seed,
+            noise: [0.3 * strength, 0.0],
+            drop: [0.4 * strength, 0.5 * strength],
+            partner: &partner,
+        };
+        let view = PackView::new(&on_device, vec![lane(0, 1.0), lane(1, 0.0)], &device);
+        let rows: Vec<usize> = vec![5, 0, 11];
+        let (img, txt) = view.observe(rows.len(), |_| &rows);
+        let expect = |x: Vec<f32>, row: usize, p: usize| x[row * p..(row + 1) * p].to_vec();
+        for (lane, config) in [config.clone(), Config::default()].iter().enumerate() {
+            let (x_img, x_txt) =
+                (observed(split(lane), Modality::Image, config), observed(split(lane), Modality::Text, config));
+            for (b, row) in rows.iter().enumerate() {
+                let got = host(img.clone().slice([lane..lane + 1, b..b + 1, 0..64]));
+                assert_eq!(got, expect(x_img.clone(), *row, 64), "image of lane {lane}, row {row}");
+                let got = host(txt.clone().slice([lane..lane + 1, b..b + 1, 0..512]));
+                assert_eq!(got, expect(x_txt.clone(), 11 - row, 512), "text of lane {lane}, row {row}");
+            }
+        }
+    }
+}

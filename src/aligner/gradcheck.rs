@@ -188,6 +188,31 @@ mod tests {
     }
 
     #[test]
+    fn the_loss_agrees_with_the_f64_reference() {
+        for (temperature, weights) in [(1e-3, (0.5, 0.5)), (0.07, (0.3, 2.0)), (10.0, (1.0, 0.0))] {
+            let case = case(temperature, weights);
+            let (parameters, [x_img, x_txt], settings) = case.on(&Device::flex());
+            let loss = loss_and_gradients(&parameters, x_img, x_txt, &settings, None).loss;
+            let x: [Vec<f64>; 2] = [0, 1].map(|m| widen(&case.x[m]));
+            let wide: Vec<Vec<f64>> = case.parameters.iter().flatten().map(|t| widen(t)).collect();
+            let reference = Reference {
+                widths: case.widths,
+                x: [&x[0], &x[1]],
+                temperature,
+                weight_i2t: weights.0,
+                weight_t2i: weights.1,
+            }
+            .loss(&wide);
+            for (actual, expected) in
+                [(loss.total, reference.total), (loss.i2t, reference.i2t), (loss.t2i, reference.t2i)]
+            {
+                let actual = f64::from(host(actual)[0]);
+                assert!((actual - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{actual} is not {expected}");
+            }
+        }
+    }
+
+    #[test]
     fn every_fault_is_caught() {
         for (name, fault) in Fault::ALL {
             let checks = case(0.07, (0.5, 0.5)).check(&Device::flex(), Some(fault));

@@ -167,3 +167,76 @@ fn zip3(
     drop(c);
     zip(a, b, |x, y| f(x, y, third.pop().expect("same number of tensors")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aligner::parameters::host;
+
+    /// Three updates of a three-vector, kept in an image encoder's `b2`; the rest is zero.
+    fn run(rule: Optimiser, train: TrainConfig) -> Vec<f32> {
+        let device = Device::flex();
+        let vector = |values: [f32; 3]| Tensor::<3>::from_data(TensorData::new(values.to_vec(), [1, 1, 3]), &device);
+        let zero = || Tensor::<3>::zeros([1, 1, 1], &device);
+        let encoder = |b2: Tensor<3>| Encoder { w1: zero(), b1: zero(), w2: zero(), b2 };
+        let both = |values| Parameters { img: encoder(vector(values)), txt: encoder(vector(values)) };
+        let settings = UpdateSettings::new(&[&train], &device);
+        let mut parameters = both([0.5, -1.25, 2.0]);
+        let mut state = State::new(rule, &parameters);
+        for (i, gradient) in [[0.1, -0.2, 0.3], [-0.05, 0.4, 0.1], [0.2, 0.1, -0.6]].into_iter().enumerate() {
+            (parameters, state) = update(parameters, both(gradient), state, &settings, i as u64 + 1);
+        }
+        assert_eq!(host(parameters.img.b2.clone()), host(parameters.txt.b2));
+        host(parameters.img.b2)
+    }
+
+    /// A few roundings of numbers of order 1.
+    const TOLERANCE: f32 = 1e-6;
+
+    fn assert_close(actual: &[f32], expected: [f32; 3]) {
+        for (a, e) in actual.iter().zip(expected) {
+            assert!((a - e).abs() < TOLERANCE, "{actual:?} is not {expected:?}");
+        }
+    }
+
+    fn settings() -> TrainConfig {
+        TrainConfig { learning_rate: 0.1, momentum: 0.9, ..TrainConfig::default() }
+    }
+
+    #[test]
+    fn sgd_agrees_with_optax() {
+        // optax 0.2.8, float64: chain(add_decayed_weights(0.01), sgd(0.1, momentum=0.9)).
+        let train = TrainConfig { weight_decay: 0.01, ..settings() };
+        assert_close(&run(Optimiser::Sgd, train), [0.459_630_39, -1.274_829_5, 1.948_613_6]);
+    }
+
+    #[test]
+    fn adamw_agrees_with_optax() {
+        // optax 0.2.8, float64: adamw(0.1, b1=0.8, b2=0.99, eps=1e-3, weight_decay=0.01).
+        let train = TrainConfig { weight_decay: 0.01, beta1: 0.8, beta2: 0.99, epsilon: 1e-3, ..settings() };
+        assert_close(&run(Optimiser::Adamw, train), [0.310_180_63, -1.233_970_2, 1.844_496_7]);
+    }
+
+    #[test]
+    fn clipping_agrees_with_optax() {
+        // optax 0.2.8, float64: chain(clip_by_global_norm(0.3), sgd(0.1, momentum=0.9)). The 1e-6 that is added to the
+        // norm here moves the result by less than the tolerance.
+        let train = TrainConfig { clip_norm: 0.3, ..settings() };
+        assert_close(&run(Optimiser::Sgd, train), [0.475_763_23, -1.266_124_5, 1.949_202_3]);
+    }
+
+    #[test]
+    fn no_gradient_and_no_decay_change_nothing() {
+        let device = Device::flex();
+        let ones = |d: usize| Tensor::<3>::ones([1, 1, d], &device);
+        let encoder = || Encoder { w1: ones(2), b1: ones(2), w2: ones(2), b2: ones(2) };
+        for rule in [Optimiser::Sgd, Optimiser::Adamw] {
+            let parameters = Parameters { img: encoder(), txt: encoder() };
+            let gradients = parameters.zeros_like();
+            let train = TrainConfig { clip_norm: 1.0, ..settings() };
+            let state = State::new(rule, &parameters);
+            let (after, _) = update(parameters, gradients, state, &UpdateSettings::new(&[&train], &device), 1);
+            assert!(after.tensors().into_iter().all(|t| host(t.clone()) == [1.0, 1.0]), "{rule:?}");
+        }
+    }
+}
