@@ -73,6 +73,8 @@ pub fn lane_tensor(values: impl Iterator<Item = f64>, device: &Device) -> Tensor
 }
 
 /// What an update rule remembers between steps.
+// There is one per pack; its size on the stack does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum State {
     Sgd { velocity: Parameters },
@@ -207,14 +209,14 @@ mod tests {
     fn sgd_agrees_with_optax() {
         // optax 0.2.8, float64: chain(add_decayed_weights(0.01), sgd(0.1, momentum=0.9)).
         let train = TrainConfig { weight_decay: 0.01, ..settings() };
-        assert_close(&run(Optimiser::Sgd, train), [0.459_630_39, -1.274_829_5, 1.948_613_6]);
+        assert_close(&run(Optimiser::Sgd, train), [0.459_630_4, -1.274_829_5, 1.948_613_6]);
     }
 
     #[test]
     fn adamw_agrees_with_optax() {
         // optax 0.2.8, float64: adamw(0.1, b1=0.8, b2=0.99, eps=1e-3, weight_decay=0.01).
         let train = TrainConfig { weight_decay: 0.01, beta1: 0.8, beta2: 0.99, epsilon: 1e-3, ..settings() };
-        assert_close(&run(Optimiser::Adamw, train), [0.310_180_63, -1.233_970_2, 1.844_496_7]);
+        assert_close(&run(Optimiser::Adamw, train), [0.310_180_6, -1.233_970_2, 1.844_496_7]);
     }
 
     #[test]
@@ -222,7 +224,7 @@ mod tests {
         // optax 0.2.8, float64: chain(clip_by_global_norm(0.3), sgd(0.1, momentum=0.9)). The 1e-6 that is added to the
         // norm here moves the result by less than the tolerance.
         let train = TrainConfig { clip_norm: 0.3, ..settings() };
-        assert_close(&run(Optimiser::Sgd, train), [0.475_763_23, -1.266_124_5, 1.949_202_3]);
+        assert_close(&run(Optimiser::Sgd, train), [0.475_763_2, -1.266_124_5, 1.949_202_3]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use run::render as render_summary;
+
 use crate::aligner::backend::{Backend, Choice};
 use crate::spec::{Overrides, SpecError, Sweep};
 

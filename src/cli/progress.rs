@@ -99,7 +99,7 @@ impl Shared {
 
     fn draw_bar(&self) {
         let bar = ProgressBar::new(self.cell_steps.max(1));
-        if let Ok(style) = ProgressStyle::with_template("[{bar:24}] {percent:>3}% {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("[{bar:16}] {percent:>3}% {wide_msg}") {
             bar.set_style(style);
         }
         while !self.done.load(Ordering::Relaxed) {

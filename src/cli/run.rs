@@ -345,7 +345,7 @@ fn watch_interrupts(control: Arc<Control>) -> anyhow::Result<()> {
 }
 
 /// A summary as text.
-fn render(summary: &Summary) -> String {
+pub fn render(summary: &Summary) -> String {
     let mut header = vec![match (summary.row_axis.as_str(), summary.column_axis.as_str()) {
         ("", _) => String::new(),
         (row, "") => row.to_string(),
