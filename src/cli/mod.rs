@@ -26,7 +26,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use run::render as render_summary;
 
 use crate::aligner::backend::{Backend, Choice};
-use crate::spec::{Overrides, SpecError, Sweep};
+use crate::engine::{self, Estimate, Pack};
+use crate::spec::{Cell, Overrides, SpecError, Sweep};
 
 /// Exit codes.
 pub mod exit {
@@ -141,6 +142,15 @@ impl BackendArgs {
         Ok(backend)
     }
 
+    /// Opens the backend, and holds rendering and other host work to the same number of threads.
+    fn open_for_work(&self) -> anyhow::Result<Backend> {
+        let backend = self.open()?;
+        if self.threads > 0 {
+            rayon::ThreadPoolBuilder::new().num_threads(self.threads).build_global()?;
+        }
+        Ok(backend)
+    }
+
     /// Workers: a GPU is fed by one.
     fn workers(&self, backend: &Backend) -> usize {
         match (backend.is_cpu(), self.threads) {
@@ -150,10 +160,29 @@ impl BackendArgs {
         }
     }
 
-    /// Cells per pack for cells like this one.
-    fn pack_size(&self, backend: &Backend, config: &crate::spec::Config) -> usize {
-        if self.pack > 0 { self.pack } else { crate::engine::pack_size(config, backend.is_cpu()) }
+    /// Packs of the cells at `wanted` and what they cost.
+    fn packs(&self, backend: &Backend, sweep: &Sweep, wanted: &[usize]) -> (Vec<Pack>, Estimate) {
+        let size = |cell: &Cell| match self.pack {
+            0 => engine::pack_size(&cell.config, backend.is_cpu()),
+            n => n,
+        };
+        let packs = engine::make_packs(&sweep.cells, wanted, size);
+        let estimate = engine::estimate(&sweep.cells, &packs, self.workers(backend));
+        (packs, estimate)
     }
+}
+
+/// Refuses what does not fit into memory.
+fn require_memory(estimate: &Estimate) -> anyhow::Result<()> {
+    let available = crate::spec::memory_available();
+    anyhow::ensure!(
+        estimate.memory_bytes <= available,
+        "training would take about {} of memory, and {} can be had: lower --threads or --pack, or world.n_train, \
+         world.image_size or train.batch_size",
+        output::bytes(estimate.memory_bytes),
+        output::bytes(available),
+    );
+    Ok(())
 }
 
 /// A run directory.

@@ -1,12 +1,15 @@
 //! `cliffline plan`: what would run, and what it would cost.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 
-use super::{BackendArgs, SpecArgs, exit, output};
-use crate::engine::{BurnTrainer, calibrate, estimate, make_packs};
+use super::{BackendArgs, SpecArgs, exit, output, require_memory};
+use crate::engine::{BurnTrainer, Status, calibrate};
+use crate::spec::Sweep;
+use crate::store::RunReader;
 
 /// How long the calibration trains.
 const CALIBRATION: Duration = Duration::from_secs(3);
@@ -17,6 +20,9 @@ pub struct PlanArgs {
     spec: SpecArgs,
     #[command(flatten)]
     backend: BackendArgs,
+    /// Run directory: its finished cells are not counted [default: results/<name>-<first 8 of the spec hash>]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
     /// List every cell with its levels
     #[arg(long)]
     cells: bool,
@@ -30,11 +36,13 @@ pub struct PlanArgs {
 
 pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
     let sweep = args.spec.load()?;
-    let backend = args.backend.open()?;
+    let backend = args.backend.open_for_work()?;
     let workers = args.backend.workers(&backend);
-    let all: Vec<usize> = (0..sweep.cells.len()).collect();
-    let packs = make_packs(&sweep.cells, &all, |cell| args.backend.pack_size(&backend, &cell.config));
-    let estimate = estimate(&sweep.cells, &packs, workers);
+    let dir = args.output.clone().unwrap_or_else(|| super::run::default_dir(&sweep));
+    let wanted = missing(&sweep, &dir, &backend.class());
+    let present = sweep.cells.len() - wanted.len();
+    let (packs, estimate) = args.backend.packs(&backend, &sweep, &wanted);
+    require_memory(&estimate)?;
     let class = backend.class();
     let trainer = BurnTrainer::new(backend);
     let calibration = match packs.first() {
@@ -45,7 +53,7 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
     if args.json {
         let cells: Vec<_> = sweep.cells.iter().map(|c| json!({"cell_id": c.id, "levels": c.levels})).collect();
         output::json(&json!({
-            "version": 1, "sweep": sweep.name, "spec_hash": sweep.hash(), "dir": super::run::default_dir(&sweep),
+            "version": 1, "sweep": sweep.name, "spec_hash": sweep.hash(), "dir": dir, "present": present,
             "class": class, "workers": workers, "estimate": estimate, "calibration": calibration,
             "seconds": time.map(|[low, middle, high]| json!({"low": low, "expected": middle, "high": high})),
             "axes": sweep.axes.iter().map(|a| json!({"path": a.path, "levels": a.levels})).collect::<Vec<_>>(),
@@ -55,7 +63,7 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
     }
     let mut rows = vec![
         vec!["sweep".to_string(), format!("{} ({})", sweep.name, &sweep.hash()[..8])],
-        vec!["cells".to_string(), estimate.cells.to_string()],
+        vec!["cells".to_string(), format!("{} to train, {present} there already", estimate.cells)],
         vec!["packs".to_string(), format!("{} of up to {} cells", estimate.packs, estimate.largest_pack)],
         vec!["cell-steps".to_string(), estimate.cell_steps.to_string()],
         vec!["memory".to_string(), output::bytes(estimate.memory_bytes)],
@@ -82,6 +90,16 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
         }
     }
     Ok(exit::OK)
+}
+
+/// Cells that a run into `dir` would train. A directory that cannot be read, or of another class, has none of them.
+fn missing(sweep: &Sweep, dir: &Path, class: &str) -> Vec<usize> {
+    let reader = RunReader::open(dir).ok().filter(|reader| reader.class() == Some(class));
+    let finished = |id: &str| {
+        let status = reader.as_ref().and_then(|reader| reader.status(id));
+        status.is_some_and(|status| status != Status::Failed)
+    };
+    (0..sweep.cells.len()).filter(|i| !finished(&sweep.cells[*i].id)).collect()
 }
 
 /// Two columns, both left.

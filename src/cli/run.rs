@@ -11,9 +11,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::progress::Progress;
-use super::{BackendArgs, SpecArgs, exit, output};
+use super::{BackendArgs, SpecArgs, exit, output, require_memory};
 use crate::analysis::{Summary, summarise};
-use crate::engine::{BurnTrainer, Control, Event, Outcome, Status, make_packs, run_packs};
+use crate::engine::{BurnTrainer, Control, Event, Outcome, Status, run_packs};
 use crate::metric;
 use crate::spec::{PARAMS, Sweep};
 use crate::store::{
@@ -41,8 +41,10 @@ pub struct RunArgs {
 pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
     let sweep = args.spec.load()?;
     let dir = args.output.clone().unwrap_or_else(|| default_dir(&sweep));
-    let backend = args.backend.open()?;
+    let backend = args.backend.open_for_work()?;
     let workers = args.backend.workers(&backend);
+    let all: Vec<usize> = (0..sweep.cells.len()).collect();
+    require_memory(&args.backend.packs(&backend, &sweep, &all).1)?;
     let trainer = BurnTrainer::new(backend);
     let session = Session::open(&sweep, &dir, &trainer)?;
     session.go(args, &trainer, workers)
@@ -161,8 +163,7 @@ impl<'a> Session<'a> {
         let control = Arc::new(Control::default());
         watch_interrupts(control.clone())?;
         let cells = &self.sweep.cells;
-        let packs = make_packs(cells, missing, |cell| args.backend.pack_size(trainer.backend(), &cell.config));
-        let steps = missing.iter().map(|i| cells[*i].config.train.steps).sum();
+        let (packs, estimate) = args.backend.packs(trainer.backend(), self.sweep, missing);
         eprintln!(
             "{}: training {} of {} cells in {} packs on {workers} {}",
             self.dir.display(),
@@ -173,7 +174,7 @@ impl<'a> Session<'a> {
         );
         let class = self.manifest.class.clone();
         let configs: BTreeMap<&str, &crate::spec::Cell> = cells.iter().map(|c| (c.id.as_str(), c)).collect();
-        let progress = Progress::start(control.clone(), missing.len(), steps);
+        let progress = Progress::start(control.clone(), missing.len(), estimate.cell_steps);
         let started = Instant::now();
         let run = &mut self.run;
         let result = run_packs(cells, packs, trainer, workers, &control, |event| -> anyhow::Result<()> {

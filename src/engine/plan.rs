@@ -118,7 +118,7 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], threads: usize) -> Estimate {
 /// A short measurement of how fast packs train here.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Calibration {
-    /// Cell-steps per second of one worker: slowest, median and fastest of the intervals measured.
+    /// Cell-steps per second of one worker: 10th, 50th and 90th percentile of the intervals measured.
     pub cell_steps_per_s: [f64; 3],
     /// Seconds that a panel takes for one cell.
     pub panel_s: f64,
@@ -170,8 +170,11 @@ pub fn calibrate(
         // The pack was over before two readings: its whole time is the only measurement, preparation included.
         rates.push(steps_and_time.0.max(1) as f64 / steps_and_time.1.max(1e-9));
     }
-    rates.sort_by(f64::total_cmp);
-    let cell_steps_per_s = [rates[0], rates[rates.len() / 2], rates[rates.len() - 1]];
+    let quantiles = crate::numerics::stats::quantiles(&rates, &[0.1, 0.5, 0.9]);
+    let cell_steps_per_s = match quantiles.as_deref() {
+        Ok([slow, median, fast]) => [*slow, *median, *fast],
+        _ => return Err(TrainError::Failed("the calibration measured no speed".into())),
+    };
     let panel_s = panel_seconds(&cells[pack.cells[0]].config);
     Ok(Calibration { cell_steps_per_s, panel_s, took_s: started.elapsed().as_secs_f64() })
 }

@@ -265,8 +265,8 @@ fn size(bytes: u128) -> String {
     if value < 1e6 { format!("{value:.1} {}", units[unit]) } else { format!("{value:.1e} {}", units[unit]) }
 }
 
-/// Bytes of memory that can be had without swapping, where the system says; else [`FALLBACK_MEMORY`].
-fn memory_available() -> u64 {
+/// Bytes of memory that can be had without swapping, where the system says (Linux); else 8 GiB.
+pub fn memory_available() -> u64 {
     let parse = |text: String| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)

@@ -37,7 +37,7 @@ mod tree;
 pub use builtin::{BUILTINS, Builtin};
 pub use config::{Config, PARAMS, Param, param_at};
 pub use diagnostic::{Diagnostic, Location, Report, Site, Source, SpecError};
-pub use load::{Overrides, from_str, load};
+pub use load::{Overrides, from_str, load, memory_available};
 pub use preset::{PRESETS, Preset, preset_named};
 pub use reference::{reference, schema};
 pub use sweep::{Axis, Cell, Exclude, Sweep, Zip};
