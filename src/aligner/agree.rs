@@ -3,11 +3,12 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::encoder::forward;
+use super::fault::Fault;
 use super::gradcheck::worst;
 use super::info_nce::LossSettings;
 use super::optimiser::{State, UpdateSettings, update};
 use super::parameters::{Encoder, HostEncoder, Parameters, Widths, host};
-use super::step::{Fault, loss_and_gradients};
+use super::step::loss_and_gradients;
 use crate::spec::config::TrainConfig;
 
 /// Spacing of f32 at 1.

@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use super::fault::Fault;
 use super::parameters::Encoder;
-use super::step::Fault;
 
 /// Added to the squared norm before the root, so that the zero vector has a finite gradient. Embeddings have norms of
 /// order 1, where f32 does not see it.

@@ -3,10 +3,11 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::encoder::forward;
+use super::fault::Fault;
 use super::info_nce::{LossSettings, info_nce};
 use super::parameters::{Encoder, HostEncoder, Parameters, Widths, host, xavier};
 use super::reference::Reference;
-use super::step::{Fault, loss_and_gradients};
+use super::step::loss_and_gradients;
 use crate::numerics::stream::Streams;
 use crate::spec::config::TrainConfig;
 

@@ -10,6 +10,7 @@ pub mod backend;
 pub mod batches;
 pub mod data;
 pub mod encoder;
+pub mod fault;
 pub mod gradcheck;
 pub mod info_nce;
 pub mod optimiser;

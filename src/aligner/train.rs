@@ -11,10 +11,11 @@ use burn::tensor::{Device, Tensor};
 use super::batches::Batches;
 use super::data::{DeviceSplit, PackView, Reading, SplitData, index_tensor};
 use super::encoder::embed;
+use super::fault::Fault;
 use super::info_nce::LossSettings;
 use super::optimiser::{State, UpdateSettings, update};
 use super::parameters::{Encoder, HostEncoder, Parameters, Widths, host, xavier};
-use super::step::{Fault, GRADIENT_NORM_NAMES, gradient_norms, loss_and_gradients};
+use super::step::{GRADIENT_NORM_NAMES, gradient_norms, loss_and_gradients};
 use crate::spec::config::{Config, TrainConfig};
 
 /// Rows embedded at a time on a validation or test split; bounds memory and does not depend on the pack.

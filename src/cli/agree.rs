@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{OverrideArgs, exit, output};
 use crate::aligner::backend::Choice;
-use crate::aligner::step::Fault;
+use crate::aligner::fault::Fault;
 use crate::engine;
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{BackendArgs, OverrideArgs, exit, output};
-use crate::aligner::step::Fault;
+use crate::aligner::fault::Fault;
 use crate::engine;
 
 #[derive(Debug, Args)]

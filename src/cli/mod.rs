@@ -5,6 +5,7 @@
 mod agree;
 mod checked;
 mod code;
+mod columns;
 mod completions;
 mod devices;
 mod embed;
@@ -15,6 +16,7 @@ mod progress;
 mod run;
 mod show;
 mod status;
+mod summary;
 mod verify;
 mod world;
 
@@ -23,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use run::render as render_summary;
+pub use summary::render as render_summary;
 
 use crate::aligner::backend::{Backend, Choice};
 use crate::engine::{self, Estimate, Pack};

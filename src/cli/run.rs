@@ -11,14 +11,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::progress::Progress;
-use super::{BackendArgs, SpecArgs, exit, output, require_memory};
+use super::summary::render;
+use super::{BackendArgs, SpecArgs, columns, exit, output, require_memory};
 use crate::analysis::{Summary, summarise};
 use crate::engine::{BurnTrainer, Control, Event, Outcome, Status, run_packs};
-use crate::metric;
-use crate::spec::{PARAMS, Sweep};
+use crate::spec::Sweep;
 use crate::store::{
-    CellRecord, Environment, Found, Identity, Levels, MetricColumn, ParamColumn, RunDir, RunManifest, RunState,
-    TableSpec, now_utc, write_atomic, write_run_tables,
+    CellRecord, Environment, Found, Identity, Levels, RunDir, RunManifest, RunState, TableSpec, now_utc, write_atomic,
+    write_run_tables,
 };
 
 /// Metrics of the table at the end of a run.
@@ -215,10 +215,7 @@ impl<'a> Session<'a> {
 
     fn write_tables(&mut self) -> anyhow::Result<()> {
         let axes: Vec<String> = self.sweep.axes.iter().map(|a| a.path.clone()).collect();
-        let params: Vec<ParamColumn> =
-            PARAMS.iter().map(|p| ParamColumn { path: p.path.to_string(), description: p.doc.to_string() }).collect();
-        let metrics: Vec<MetricColumn> = metric::descriptors().map(metric_column).collect();
-        let series = series_columns();
+        let (params, metrics, series) = (columns::params(), columns::metrics(), columns::series());
         let spec =
             TableSpec { cell_ids: &self.cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
         self.manifest.tables = write_run_tables(self.run.reader(), &spec)?;
@@ -300,40 +297,6 @@ fn record(outcome: Outcome, cells: &BTreeMap<&str, &crate::spec::Cell>, class: &
     Ok(CellRecord::from_outcome(outcome, cell.config.train_id(), class.to_string(), config, now_utc()))
 }
 
-fn metric_column(d: &metric::Descriptor) -> MetricColumn {
-    let bound = |x: f64| x.is_finite().then_some(x);
-    MetricColumn {
-        name: d.name.to_string(),
-        unit: d.unit.to_string(),
-        range: [bound(d.range.0), bound(d.range.1)],
-        summary: d.summary.to_string(),
-    }
-}
-
-/// Descriptions of the curves' columns.
-fn series_columns() -> Vec<MetricColumn> {
-    let plain = |name: &str, unit: &str, summary: &str| MetricColumn {
-        name: name.to_string(),
-        unit: unit.to_string(),
-        range: [Some(0.0), None],
-        summary: summary.to_string(),
-    };
-    let mut columns = vec![
-        plain("loss", "nats", "weighted symmetric InfoNCE of the minibatch, before the step's update"),
-        plain("loss_i2t", "nats", "image-to-text InfoNCE of the minibatch"),
-        plain("loss_t2i", "nats", "text-to-image InfoNCE of the minibatch"),
-    ];
-    for name in crate::aligner::step::GRADIENT_NORM_NAMES {
-        columns.push(plain(name, "1", "Euclidean norm of the gradient before clipping, weights and biases together"));
-    }
-    columns.extend(metric::descriptors().map(|d| {
-        let column = metric_column(d);
-        let summary = format!("on the validation split: {}", column.summary);
-        MetricColumn { name: format!("validation_{}", column.name), summary, ..column }
-    }));
-    columns
-}
-
 /// Ctrl-C stops cleanly; a second one at once.
 fn watch_interrupts(control: Arc<Control>) -> anyhow::Result<()> {
     ctrlc::set_handler(move || {
@@ -343,33 +306,4 @@ fn watch_interrupts(control: Arc<Control>) -> anyhow::Result<()> {
         eprintln!("stopping; packs in flight are abandoned (once more to stop at once)");
     })
     .context("cannot watch for interrupts")
-}
-
-/// A summary as text.
-pub fn render(summary: &Summary) -> String {
-    let mut header = vec![match (summary.row_axis.as_str(), summary.column_axis.as_str()) {
-        ("", _) => String::new(),
-        (row, "") => row.to_string(),
-        (row, column) => format!("{row} \\ {column}"),
-    }];
-    header.extend(summary.columns.iter().map(|c| match c {
-        serde_json::Value::Null => "mean".to_string(),
-        level => output::scalar(level),
-    }));
-    let mut without = 0;
-    let rows = summary.rows.iter().zip(&summary.cells).map(|(level, entries)| {
-        let mut row = vec![output::scalar(level)];
-        for entry in entries {
-            without += entry.without_value;
-            row.push(match entry.mean {
-                Some(mean) => format!("{mean:.3}"),
-                None if entry.without_value > 0 => "no value".to_string(),
-                None => String::new(),
-            });
-        }
-        row
-    });
-    let table = output::table(&header, rows.collect());
-    let missing = if without > 0 { format!("; {without} cells have no value") } else { String::new() };
-    format!("{} (mean over the other axes{missing})\n{table}\n", summary.metric)
 }

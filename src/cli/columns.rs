@@ -1,0 +1,50 @@
+//! What the tables' columns are, from the registries.
+
+use crate::aligner::step::GRADIENT_NORM_NAMES;
+use crate::metric;
+use crate::spec::PARAMS;
+use crate::store::{MetricColumn, ParamColumn};
+
+/// Every parameter, in registry order.
+pub fn params() -> Vec<ParamColumn> {
+    PARAMS.iter().map(|p| ParamColumn { path: p.path.to_string(), description: p.doc.to_string() }).collect()
+}
+
+/// Every metric, in registry order.
+pub fn metrics() -> Vec<MetricColumn> {
+    metric::descriptors().map(metric_column).collect()
+}
+
+fn metric_column(d: &metric::Descriptor) -> MetricColumn {
+    let bound = |x: f64| x.is_finite().then_some(x);
+    MetricColumn {
+        name: d.name.to_string(),
+        unit: d.unit.to_string(),
+        range: [bound(d.range.0), bound(d.range.1)],
+        summary: d.summary.to_string(),
+    }
+}
+
+/// Descriptions of the curves' columns.
+pub fn series() -> Vec<MetricColumn> {
+    let plain = |name: &str, unit: &str, summary: &str| MetricColumn {
+        name: name.to_string(),
+        unit: unit.to_string(),
+        range: [Some(0.0), None],
+        summary: summary.to_string(),
+    };
+    let mut columns = vec![
+        plain("loss", "nats", "weighted symmetric InfoNCE of the minibatch, before the step's update"),
+        plain("loss_i2t", "nats", "image-to-text InfoNCE of the minibatch"),
+        plain("loss_t2i", "nats", "text-to-image InfoNCE of the minibatch"),
+    ];
+    for name in GRADIENT_NORM_NAMES {
+        columns.push(plain(name, "1", "Euclidean norm of the gradient before clipping, weights and biases together"));
+    }
+    columns.extend(metric::descriptors().map(|d| {
+        let column = metric_column(d);
+        let summary = format!("on the validation split: {}", column.summary);
+        MetricColumn { name: format!("validation_{}", column.name), summary, ..column }
+    }));
+    columns
+}
