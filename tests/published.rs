@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use cliffline::aligner::backend::Choice;
 use cliffline::analysis::summarise;
 use cliffline::cli::render_summary;
+use cliffline::engine::{BurnTrainer, Control};
 use cliffline::metric;
-use cliffline::spec::{Overrides, PARAMS, load};
+use cliffline::spec::{Cell, Config, Overrides, PARAMS, load};
 use cliffline::store::{CellRecord, RunReader, read_table};
 
 const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/published/collapse");
@@ -41,6 +43,29 @@ fn its_columns_are_those_of_the_registries() {
     for descriptor in metric::descriptors() {
         let column = format!("metric_{}", descriptor.name);
         assert!(names.contains(&column), "{column}");
+    }
+}
+
+/// Guards the numerics version: numbers that change while it stays the same would be mixed with older ones. On another
+/// machine class there is nothing to compare with, and the test says so.
+#[test]
+fn its_cells_come_out_the_same_again() {
+    let (_, records) = records();
+    let backend = Choice::Flex.open().expect("flex needs nothing");
+    if backend.class() != records[0].class {
+        let (here, there) = (backend.class(), &records[0].class);
+        let numerics = |class: &str| class.split(' ').next().unwrap_or_default().to_string();
+        assert_eq!(numerics(&here), numerics(there), "publish the run again after a change of the numerics version");
+        eprintln!("SKIPPED: the published run is of class `{there}`, this machine's is `{here}`");
+        return;
+    }
+    let trainer = BurnTrainer::new(backend);
+    for record in [&records[0], &records[100]] {
+        let config: Config = serde_json::from_value(record.config.clone()).expect("a configuration");
+        let cell = Cell { id: config.cell_id(), config, levels: Default::default() };
+        let mut again = trainer.retrain(&cell, &Control::default()).expect("it trains").outcome;
+        again.wall_s = record.wall_s;
+        assert_eq!(again, record.to_outcome(), "numbers changed: bump NUMERICS_VERSION and publish the run again");
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cliffline run`: trains what is missing and writes the tables.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -256,6 +257,7 @@ impl<'a> Session<'a> {
                 by_status.join(", ")
             ))?;
         }
+        write_step_summary(&summaries, &self.dir)?;
         if interrupted {
             eprintln!("interrupted; the same command goes on from here");
         }
@@ -270,6 +272,16 @@ impl<'a> Session<'a> {
     fn recorded(&self) -> Vec<String> {
         self.cell_ids.iter().filter(|id| self.run.reader().status(id).is_some()).cloned().collect()
     }
+}
+
+/// Appends the summary to the job's page where a CI service asks for one.
+fn write_step_summary(summaries: &[Summary], dir: &Path) -> anyhow::Result<()> {
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|p| !p.is_empty()) else { return Ok(()) };
+    let tables: Vec<String> = summaries.iter().map(render).collect();
+    let text = format!("### {}\n\n```\n{}```\n", dir.display(), tables.join("\n"));
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+    file.and_then(|mut f| f.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write GITHUB_STEP_SUMMARY, {}", path.to_string_lossy()))
 }
 
 /// A failed cell is tried again, so it does not count as finished.

@@ -363,11 +363,12 @@ fn curves(trained: &Trained, watch: Watch) -> Curves {
     Curves { step: rows.keys().copied().collect(), series: names.into_iter().map(|n| (n.clone(), column(n))).collect() }
 }
 
-/// BLAKE3 over the little-endian bytes of the tensors, in order.
+/// BLAKE3 over the little-endian bytes of the tensors, in order. Every not-a-number counts as the same one: which bits
+/// it has is up to the processor.
 fn checksum<'a>(tensors: impl IntoIterator<Item = &'a Vec<f32>>) -> String {
     let mut hasher = blake3::Hasher::new();
     for tensor in tensors {
-        let bytes: Vec<u8> = tensor.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let bytes: Vec<u8> = tensor.iter().flat_map(|v| if v.is_nan() { f32::NAN } else { *v }.to_le_bytes()).collect();
         hasher.update(&bytes);
     }
     hasher.finalize().to_hex().to_string()
