@@ -88,7 +88,7 @@ enum Command {
 /// A spec and what overrides it.
 #[derive(Clone, Debug, Args)]
 struct SpecArgs {
-    /// Path of a spec, or the name of a file in sweeps/ (smoke, reference, collapse, noise, corruption)
+    /// Path of a spec, or the name of a file in sweeps/, such as smoke
     #[arg(value_name = "SPEC")]
     spec: String,
     #[command(flatten)]
