@@ -7,15 +7,44 @@ use anyhow::{Context, bail};
 use crate::aligner::backend::{Backend, Choice};
 use crate::engine::{BurnTrainer, Control, Outcome, Retrained};
 use crate::spec::config::Config;
-use crate::spec::{Cell, Overrides};
-use crate::store::CellRecord;
+use crate::spec::{Cell, Overrides, Sweep};
+use crate::store::{CellRecord, RunManifest, RunReader, StoreError};
+
+/// The resolved spec of a run.
+pub fn spec(dir: &Path) -> anyhow::Result<Sweep> {
+    let path = dir.join("spec.toml");
+    let advice = "the command that made the run writes it again";
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}; {advice}", path.display()))?;
+    Ok(crate::spec::from_str(&text, &path.display().to_string(), &Overrides::default())?)
+}
 
 /// Axis paths of a run, from its resolved spec.
 pub fn axes(dir: &Path) -> anyhow::Result<Vec<String>> {
-    let path = dir.join("spec.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let sweep = crate::spec::from_str(&text, &path.display().to_string(), &Overrides::default())?;
-    Ok(sweep.axes.into_iter().map(|a| a.path).collect())
+    Ok(spec(dir)?.axes.into_iter().map(|a| a.path).collect())
+}
+
+/// The run manifest, if it is there and sound, and what is wrong with it: name and reason.
+pub fn manifest(reader: &RunReader) -> anyhow::Result<(Option<RunManifest>, Option<(String, String)>)> {
+    match reader.manifest() {
+        Ok(manifest) => Ok((manifest, None)),
+        Err(StoreError::Damaged { reason, .. }) => {
+            let advice = "the command that made the run writes it again";
+            Ok((None, Some(("manifest.json".to_string(), format!("{reason}; {advice}")))))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Refuses to write `path` over a file of a run or into a folder that is not there, before any work is done.
+pub fn require_writable(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    anyhow::ensure!(folder.is_dir(), "cannot create {}: there is no folder {}", path.display(), folder.display());
+    anyhow::ensure!(
+        !(path.exists() && folder.join("manifest.json").exists()),
+        "{} is a file of a run; choose another path with -o",
+        path.display()
+    );
+    Ok(())
 }
 
 /// A trainer of the class that made a record.

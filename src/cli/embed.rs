@@ -28,6 +28,7 @@ pub struct EmbedArgs {
 }
 
 pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
+    super::checked::require_writable(&args.output)?;
     let record = RunReader::open(&args.dir.dir)?.record(&args.cell)?;
     let config: Config = serde_json::from_value(record.config.clone()).context("reading the cell's configuration")?;
     let trainer = super::checked::trainer_for(&record.class)?;

@@ -249,10 +249,21 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
     }
 }
 
+/// An error and those of its causes that it does not quote already.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// Prints an error and its causes. A spec error shows its place in the file instead.
 fn report(error: &anyhow::Error) {
     match error.downcast_ref::<SpecError>() {
         Some(spec) => eprintln!("{}", spec.render(output::color())),
-        None => eprintln!("error: {error:#}"),
+        None => eprintln!("error: {}", chain(error)),
     }
 }

@@ -74,11 +74,11 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
         rows.push(vec![format!("axis {}", axis.path), levels.join(", ")]);
     }
     if let (Some(c), Some([low, middle, high])) = (&calibration, time) {
-        let [slow, median, fast] = c.cell_steps_per_s;
-        rows.push(vec![
-            "speed".to_string(),
-            format!("{median:.0} cell-steps/s per worker ({slow:.0} to {fast:.0} in {})", output::seconds(c.took_s)),
-        ]);
+        if let Some([slow, median, fast]) = c.cell_steps_per_s {
+            let took = output::seconds(c.took_s);
+            let speed = format!("{median:.0} cell-steps/s per worker ({slow:.0} to {fast:.0} in {took})");
+            rows.push(vec!["speed".to_string(), speed]);
+        }
         let [low, middle, high] = [low, middle, high].map(output::seconds);
         rows.push(vec!["time".to_string(), format!("{middle} on {workers} workers ({low} to {high})")]);
     }

@@ -67,6 +67,8 @@ struct Session<'a> {
     cell_ids: Vec<String>,
     present: usize,
     reused: usize,
+    /// Cells trained by this process.
+    trained: usize,
 }
 
 impl<'a> Session<'a> {
@@ -109,18 +111,27 @@ impl<'a> Session<'a> {
             }
         }
         let complete_before = before.filter(|m| m.state == RunState::Complete && found.damaged.is_empty());
-        Ok(Self { sweep, dir: dir.to_path_buf(), run, manifest, complete_before, cell_ids, present, reused })
+        Ok(Self {
+            sweep,
+            dir: dir.to_path_buf(),
+            run,
+            manifest,
+            complete_before,
+            cell_ids,
+            present,
+            reused,
+            trained: 0,
+        })
     }
 
     fn go(mut self, args: &RunArgs, trainer: &BurnTrainer, workers: usize) -> anyhow::Result<u8> {
         let missing: Vec<usize> =
             (0..self.cell_ids.len()).filter(|i| !is_finished(&self.run, &self.cell_ids[*i])).collect();
-        if missing.is_empty() && self.reused == 0 && self.tables_are_intact() {
+        if missing.is_empty() && self.reused == 0 && self.files_are_intact() {
             eprintln!("{}: all {} cells are there; nothing to do", self.dir.display(), self.cell_ids.len());
-            return self.close(args, 0, false);
+            return self.close(args, false);
         }
         self.begin(trainer)?;
-        let trained = missing.len();
         let interrupted = self.train(&missing, args, trainer, workers)?;
         self.write_tables()?;
         let counts = self.run.reader().counts();
@@ -132,7 +143,7 @@ impl<'a> Session<'a> {
         };
         self.manifest.cells.by_status = counts;
         self.manifest.write(&self.dir)?;
-        self.close(args, trained, interrupted)
+        self.close(args, interrupted)
     }
 
     /// Writes the spec and the manifest of a run at work.
@@ -177,14 +188,16 @@ impl<'a> Session<'a> {
         let configs: BTreeMap<&str, &crate::spec::Cell> = cells.iter().map(|c| (c.id.as_str(), c)).collect();
         let progress = Progress::start(control.clone(), missing.len(), estimate.cell_steps);
         let started = Instant::now();
-        let run = &mut self.run;
+        let (run, trained) = (&mut self.run, &mut self.trained);
         let result = run_packs(cells, packs, trainer, workers, &control, |event| -> anyhow::Result<()> {
             match event {
                 Event::Finished(outcomes) => {
                     progress.finished(outcomes.iter().map(|o| o.status));
                     let record = |o: Outcome| record(o, &configs, &class);
                     let records = outcomes.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()?;
-                    run.append(&records).context("recording finished cells")
+                    run.append(&records).context("recording finished cells")?;
+                    *trained += records.len();
+                    Ok(())
                 }
                 Event::Retrying { cells, reason } => {
                     eprintln!("a pack of {cells} cells failed ({reason}); trying its halves");
@@ -203,6 +216,12 @@ impl<'a> Session<'a> {
         ]);
         result?;
         Ok(control.is_cancelled())
+    }
+
+    /// Whether the derived files are those of a complete run of this very plan.
+    fn files_are_intact(&self) -> bool {
+        let spec = std::fs::read_to_string(self.dir.join("spec.toml"));
+        spec.is_ok_and(|text| text == self.sweep.to_toml()) && self.tables_are_intact()
     }
 
     fn tables_are_intact(&self) -> bool {
@@ -224,7 +243,7 @@ impl<'a> Session<'a> {
     }
 
     /// Says how the run stands and which exit code that is.
-    fn close(self, args: &RunArgs, trained: usize, interrupted: bool) -> anyhow::Result<u8> {
+    fn close(self, args: &RunArgs, interrupted: bool) -> anyhow::Result<u8> {
         let counts = self.run.reader().counts();
         let finished = finished(&self.run, &self.cell_ids);
         let failed = counts.get("failed").copied().unwrap_or(0);
@@ -241,7 +260,7 @@ impl<'a> Session<'a> {
             output::json(&json!({
                 "version": 1, "dir": self.dir, "sweep": self.sweep.name, "cells": self.cell_ids.len(),
                 "finished": finished, "by_status": counts, "present": self.present, "reused": self.reused,
-                "trained": trained, "interrupted": interrupted, "exit_code": code, "class": self.manifest.class,
+                "trained": self.trained, "interrupted": interrupted, "exit_code": code, "class": self.manifest.class,
                 "timings": self.manifest.timings, "summary": summaries,
             }))?;
         } else {
@@ -295,11 +314,12 @@ fn finished(run: &RunDir, ids: &[String]) -> usize {
 
 fn report_damage(found: &Found) {
     for damaged in &found.damaged {
-        let lost = damaged.lost.map_or("what it held".to_string(), |n| format!("{n} cells"));
-        eprintln!(
-            "{} is damaged ({}); moved to parts/damaged; {lost} will be computed again, {} kept",
-            damaged.name, damaged.reason, damaged.kept
-        );
+        let lost = match damaged.lost {
+            None => "; what it held will be computed again".to_string(),
+            Some(0) => String::new(),
+            Some(n) => format!("; {n} cells will be computed again, {} are kept", damaged.kept),
+        };
+        eprintln!("{} is damaged ({}); moved to parts/damaged{lost}", damaged.name, damaged.reason);
     }
 }
 

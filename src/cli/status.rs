@@ -18,15 +18,17 @@ pub struct StatusArgs {
 pub fn main(args: &StatusArgs) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
     let reader = RunReader::open(dir)?;
-    let manifest = reader.manifest()?;
+    let (manifest, damage) = super::checked::manifest(&reader)?;
     let live = is_live(dir)?;
     let counts = reader.counts();
     let planned = manifest.as_ref().map_or(0, |m| m.cells.planned);
     let finished = reader.len() as u64 - counts.get("failed").copied().unwrap_or(0);
-    let complete = manifest.as_ref().is_some_and(|m| m.state == RunState::Complete);
+    let complete = finished >= planned && manifest.as_ref().is_some_and(|m| m.state == RunState::Complete);
+    let damaged: Vec<(String, String)> = reader.damaged().iter().cloned().chain(damage).collect();
     let state = match (&manifest, live) {
         (_, true) => "live",
         (None, false) => "no manifest",
+        (Some(m), false) if m.state == RunState::Complete && !complete => "cells are missing",
         (Some(m), false) => match m.state {
             RunState::Running => "dead: the process that ran it is gone",
             RunState::Complete => "complete",
@@ -37,7 +39,7 @@ pub fn main(args: &StatusArgs) -> anyhow::Result<u8> {
     if args.json {
         output::json(&json!({
             "version": 1, "dir": dir, "state": state, "live": live, "complete": complete, "planned": planned,
-            "finished": finished, "by_status": counts, "damaged": reader.damaged(), "class": reader.class(),
+            "finished": finished, "by_status": counts, "damaged": damaged, "class": reader.class(),
             "updated_utc": manifest.as_ref().map(|m| m.updated_utc.clone()),
         }))?;
     } else {
@@ -46,7 +48,7 @@ pub fn main(args: &StatusArgs) -> anyhow::Result<u8> {
         if !by_status.is_empty() {
             output::line(&by_status.join(", "))?;
         }
-        for (name, reason) in reader.damaged() {
+        for (name, reason) in &damaged {
             output::line(&format!("damaged: {name}: {reason}"))?;
         }
     }

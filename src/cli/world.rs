@@ -94,6 +94,7 @@ fn render(report: &CheckReport) -> String {
 }
 
 fn export(args: &ExportArgs) -> anyhow::Result<u8> {
+    super::checked::require_writable(&args.output)?;
     let export = Export::new(&first_cell(&args.spec, &args.overrides)?)?;
     let column = |name: &str, values: Vec<f64>, unit: &str| {
         described(Series::new(name.into(), values).into(), "index", unit, "latent factor")

@@ -1,6 +1,5 @@
 //! What a sweep will cost: steps, memory, bytes and time, before anything is trained.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -119,7 +118,8 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], threads: usize) -> Estimate {
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Calibration {
     /// Cell-steps per second of one worker: 10th, 50th and 90th percentile of the intervals measured.
-    pub cell_steps_per_s: [f64; 3],
+    /// None when there are no steps to count.
+    pub cell_steps_per_s: Option<[f64; 3]>,
     /// Seconds that a panel takes for one cell.
     pub panel_s: f64,
     /// Seconds that the measurement took.
@@ -129,7 +129,7 @@ pub struct Calibration {
 /// How often the calibration reads the step counter.
 const SAMPLE: Duration = Duration::from_millis(100);
 
-/// Trains a pack for about `budget` on one worker and abandons it.
+/// Trains a pack on one worker, over and over for about `budget`, and abandons it.
 pub fn calibrate(
     cells: &[Cell],
     pack: &Pack,
@@ -137,28 +137,29 @@ pub fn calibrate(
     budget: Duration,
 ) -> Result<Calibration, TrainError> {
     let lanes: Vec<&Cell> = pack.cells.iter().map(|c| &cells[*c]).collect();
-    let control = Arc::new(Control::default());
+    let control = Control::default();
     let started = Instant::now();
-    let mut rates = Vec::new();
-    let mut steps_and_time = (0u64, 0f64);
-    std::thread::scope(|scope| {
-        let worker = scope.spawn(|| trainer.train(&lanes, &control));
-        let mut begun: Option<(Instant, u64)> = None;
-        let mut last: Option<(Instant, u64)> = None;
-        while !worker.is_finished() && begun.is_none_or(|(at, _)| at.elapsed() < budget) {
-            std::thread::sleep(SAMPLE);
-            let now = (Instant::now(), control.cell_steps.load(Ordering::Relaxed));
-            // Time before the first step is preparation: it is shared by all packs of a seed.
-            if now.1 == 0 {
-                continue;
+    let again = || {
+        loop {
+            trainer.train(&lanes, &control)?;
+            // Without steps there is nothing to count, and one round says what it costs.
+            if control.cell_steps.load(Ordering::Relaxed) == 0 {
+                return Ok(());
             }
-            if let Some((at, steps)) = last.filter(|(_, steps)| now.1 > *steps) {
-                rates.push((now.1 - steps) as f64 / (now.0 - at).as_secs_f64());
-            }
-            begun.get_or_insert(now);
-            last = Some(now);
         }
-        steps_and_time = (control.cell_steps.load(Ordering::Relaxed), started.elapsed().as_secs_f64());
+    };
+    let mut readings: Vec<(Instant, u64)> = Vec::new();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(again);
+        // Time before the first step is preparation: it is shared by all packs of a seed, and does not count.
+        let counted = |readings: &[(Instant, u64)]| readings.first().map_or(Duration::ZERO, |(at, _)| at.elapsed());
+        while !worker.is_finished() && counted(&readings) < budget {
+            std::thread::sleep(SAMPLE);
+            let steps = control.cell_steps.load(Ordering::Relaxed);
+            if steps > 0 {
+                readings.push((Instant::now(), steps));
+            }
+        }
         control.cancel.store(true, Ordering::Relaxed);
         match worker.join() {
             Ok(Err(TrainError::Failed(reason))) => Err(TrainError::Failed(reason)),
@@ -166,14 +167,11 @@ pub fn calibrate(
             Err(_) => Err(TrainError::Failed("the trainer panicked while calibrating".into())),
         }
     })?;
-    if rates.is_empty() {
-        // The pack was over before two readings: its whole time is the only measurement, preparation included.
-        rates.push(steps_and_time.0.max(1) as f64 / steps_and_time.1.max(1e-9));
-    }
-    let quantiles = crate::numerics::stats::quantiles(&rates, &[0.1, 0.5, 0.9]);
-    let cell_steps_per_s = match quantiles.as_deref() {
-        Ok([slow, median, fast]) => [*slow, *median, *fast],
-        _ => return Err(TrainError::Failed("the calibration measured no speed".into())),
+    let rate = |pair: &[(Instant, u64)]| (pair[1].1 - pair[0].1) as f64 / (pair[1].0 - pair[0].0).as_secs_f64();
+    let rates: Vec<f64> = readings.windows(2).map(rate).filter(|rate| *rate > 0.0).collect();
+    let cell_steps_per_s = match crate::numerics::stats::quantiles(&rates, &[0.1, 0.5, 0.9]).as_deref() {
+        Ok([slow, median, fast]) => Some([*slow, *median, *fast]),
+        _ => None,
     };
     let panel_s = panel_seconds(&cells[pack.cells[0]].config);
     Ok(Calibration { cell_steps_per_s, panel_s, took_s: started.elapsed().as_secs_f64() })
@@ -199,8 +197,11 @@ impl Calibration {
     pub fn seconds(&self, estimate: &Estimate, threads: usize) -> [f64; 3] {
         let threads = threads.min(estimate.packs).max(1) as f64;
         let panels = estimate.cells as f64 * self.panel_s;
-        let [slow, median, fast] = self.cell_steps_per_s;
-        [fast, median, slow].map(|rate| (estimate.cell_steps as f64 / rate + panels) / threads)
+        let training = match self.cell_steps_per_s {
+            Some([slow, median, fast]) => [fast, median, slow].map(|rate| estimate.cell_steps as f64 / rate),
+            None => [0.0; 3],
+        };
+        training.map(|seconds| (seconds + panels) / threads)
     }
 }
 

@@ -103,6 +103,9 @@ fn hint(error: &io::Error) -> &'static str {
             " (the disk is full: free some space and run the same command again; every finished cell is kept)"
         }
         io::ErrorKind::PermissionDenied => " (check the permissions, then run the same command again)",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            " (a file is in the way: remove it, or choose another path with -o)"
+        }
         io::ErrorKind::ReadOnlyFilesystem => " (the file system is read-only: choose another directory with -o)",
         _ => "",
     }

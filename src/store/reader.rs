@@ -176,6 +176,26 @@ impl RunReader {
         }
     }
 
+    /// Every record that can be read, by ascending id, and the faults of those parts that are damaged: name and reason.
+    pub fn sound_records(&self) -> Result<(Vec<CellRecord>, Vec<(String, String)>), StoreError> {
+        let mut faults = self.damaged.clone();
+        let mut sound = BTreeMap::new();
+        for (number, part) in &self.parts {
+            faults.extend(part.faults()?.into_iter().map(|(_, reason)| (name_of(&part.path), reason)));
+            for block in 0..part.index.blocks.len() {
+                // A fault of the block is listed already.
+                let Ok(records) = part.records(block) else { continue };
+                for (slot, record) in records.into_iter().enumerate() {
+                    let current = self.cells.get(&record.cell_id);
+                    if current.is_some_and(|place| (place.part, place.block, place.slot) == (*number, block, slot)) {
+                        sound.insert(record.cell_id.clone(), record);
+                    }
+                }
+            }
+        }
+        Ok((sound.into_values().collect(), faults))
+    }
+
     fn records_once(&self, ids: &[String]) -> Result<Vec<CellRecord>, StoreError> {
         // Each block is decoded once, whatever the order of the ids.
         let mut wanted: BTreeMap<(u64, usize), Vec<(usize, usize)>> = BTreeMap::new();

@@ -121,9 +121,14 @@ impl RunDir {
     pub fn open(dir: &Path, identity: &Identity) -> Result<(Self, Found), StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
         refuse_foreign(dir)?;
+        let parts_dir = dir.join(PARTS);
+        if !dir.join(LOCK_FILE).exists() && parts_dir.is_dir() {
+            // Nobody is at work here, and a directory that is refused gets not even a lock file.
+            check_manifest(dir, identity)?;
+            refuse_other_plan(dir, identity, &open_parts(&parts_dir)?.0)?;
+        }
         let lock = DirLock::acquire(dir)?;
         let manifest_fault = check_manifest(dir, identity)?;
-        let parts_dir = dir.join(PARTS);
         fs::create_dir_all(&parts_dir).map_err(StoreError::io("create", &parts_dir))?;
         let (parts, broken) = open_parts(&parts_dir)?;
         refuse_other_plan(dir, identity, &parts)?;

@@ -1,0 +1,147 @@
+//! `gradcheck`, `agree`, `devices`, and the documents that the program makes of its registries.
+
+use std::collections::BTreeSet;
+
+use cliffline::metric;
+use cliffline::spec::PARAMS;
+use serde_json::Value;
+
+use crate::common::{Ran, Sandbox};
+use crate::{contains_all, has_keys, refused};
+
+const FAULTS: [(&str, &str); 4] = [
+    ("tanh", "embeddings"),
+    ("normalise", "embeddings"),
+    ("info-nce-gradient", "gradients"),
+    ("hidden-gradient", "gradients"),
+];
+
+const TENSORS: [&str; 8] = ["img.w1", "img.b1", "img.w2", "img.b2", "txt.w1", "txt.b1", "txt.w2", "txt.b2"];
+
+/// The values of `key` among the entries of a list that did not pass.
+fn failing<'a>(checks: &'a Value, key: &str) -> BTreeSet<&'a str> {
+    let checks = checks.as_array().expect("a list");
+    checks.iter().filter(|c| c["passed"] == false).filter_map(|c| c[key].as_str()).collect()
+}
+
+#[test]
+fn gradcheck_passes_and_fails_on_every_fault() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.ok("gradcheck --backend flex");
+    contains_all(&ran.stdout, &["against autodiff", "against f64", "tolerance", "the gradients are right"]);
+    contains_all(&ran.stdout, &TENSORS);
+    let json = sandbox.ok("gradcheck --backend flex --json").json();
+    assert_eq!(json["passed"], true);
+    let tensors: BTreeSet<&str> =
+        json["checks"].as_array().expect("checks").iter().filter_map(|c| c["tensor"].as_str()).collect();
+    assert_eq!(tensors, BTreeSet::from(TENSORS));
+    for (fault, _) in FAULTS {
+        let ran = sandbox.run(&format!("gradcheck --backend flex --fault {fault} --json"));
+        assert_eq!((ran.code, &ran.json()["passed"]), (Some(1), &false.into()), "{fault}");
+    }
+    let words = sandbox.run("gradcheck --backend flex --fault tanh");
+    assert_eq!(words.code, Some(1));
+    contains_all(&words.stdout, &["WRONG", "the gradients are WRONG"]);
+    // A fault in the hidden layer's gradient is pinned to the hidden layer's tensors.
+    let hidden = sandbox.run("gradcheck --backend flex --fault hidden-gradient --json").json();
+    let first_layer = BTreeSet::from(["img.w1", "img.b1", "txt.w1", "txt.b1"]);
+    assert_eq!(failing(&hidden["checks"], "tensor"), first_layer);
+    let unknown = refused(&sandbox, "gradcheck --backend flex --fault x", &["'x'", "'--fault <FAULT>'"]);
+    FAULTS.iter().for_each(|(fault, _)| contains_all(&unknown.stderr, &[fault]));
+}
+
+#[test]
+fn agree_passes_and_names_the_stage_of_every_fault() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.ok("agree --backends flex,ndarray");
+    contains_all(&ran.stdout, &["ndarray", "against", "flex", "the backends agree"]);
+    assert!(!ran.stdout.contains("DIFFERS"));
+    let stages = ["embeddings", "loss", "gradients", "one step", "10 steps", "metrics"];
+    contains_all(&ran.stdout, &stages);
+    let json = sandbox.ok("agree --backends flex,ndarray --json").json();
+    assert_eq!((&json["passed"], json["against"].as_array().map(Vec::len)), (&true.into(), Some(1)));
+    for (fault, first) in FAULTS {
+        let arguments = format!("agree --backends flex,ndarray --fault {fault}");
+        let ran = sandbox.run(&arguments);
+        assert_eq!(ran.code, Some(1), "{fault}");
+        contains_all(&ran.stdout, &["DIFFERS", "the backends do NOT agree"]);
+        let differing: Vec<&str> = ran.stdout.lines().filter(|line| line.ends_with("DIFFERS")).collect();
+        assert!(differing[0].starts_with(first), "{fault} breaks {first} first:\n{}", ran.stdout);
+        let json = sandbox.run(&format!("{arguments} --json")).json();
+        let failing = failing(&json["against"][0]["comparisons"], "stage");
+        let before = stages.iter().take_while(|stage| **stage != first);
+        assert!(failing.contains(first), "{fault}: {failing:?}");
+        before.for_each(|stage| assert!(!failing.contains(stage), "{fault} cannot break {stage}"));
+    }
+    refused(&sandbox, "agree --backends flex", &["--backends needs at least two backends"]);
+    refused(&sandbox, "agree --backends flex,foo", &["foo", "wgpu, flex, ndarray"]);
+}
+
+#[test]
+fn devices_lists_the_cpu_and_what_auto_takes() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.ok("devices");
+    contains_all(&ran.stdout, &["flex, ndarray  CPU", "wgpu", "auto"]);
+    let json = sandbox.ok("devices --json").json();
+    has_keys(&json, &["version", "cpu", "adapters", "auto"]);
+    assert!(json["cpu"]["cores"].as_u64().is_some_and(|n| n > 0));
+    assert!(["wgpu", "flex"].contains(&json["auto"]["backend"].as_str().expect("a name")));
+}
+
+/// Only the Vulkan loader of Linux can be told to find nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_an_adapter_wgpu_says_what_to_install_and_auto_takes_the_cpu() {
+    let sandbox = Sandbox::new();
+    let blind = |arguments: &str| {
+        let mut command = sandbox.command(arguments);
+        command.env("VK_DRIVER_FILES", "/nonexistent").env("VK_ICD_FILENAMES", "/nonexistent");
+        Ran::of(command.output().expect("the program starts"))
+    };
+    let asked = blind("run smoke -o run --backend wgpu");
+    assert_eq!(asked.code, Some(2));
+    contains_all(&asked.stderr, &["no graphics adapter was found", "looked for Vulkan", "Install", "--backend flex"]);
+    assert!(sandbox.tree().is_empty());
+    let auto = blind("run smoke -o run --backend auto");
+    assert_eq!(auto.code, Some(0), "{auto:?}");
+    assert_eq!(auto.stderr.matches("auto found no graphics adapter, so it uses the CPU").count(), 1);
+    contains_all(&blind("devices").stdout, &["no graphics adapter found", "mesa-vulkan-drivers"]);
+}
+
+#[test]
+fn documents_come_from_the_registries() {
+    let sandbox = Sandbox::new();
+    let commands = ["run", "plan", "status", "verify", "show", "embed", "agree", "gradcheck", "world", "devices"];
+    let help = sandbox.ok("--help");
+    contains_all(&help.stdout, &commands);
+    contains_all(&help.stdout, &["Exit codes", "130 interrupted"]);
+    contains_all(&sandbox.ok("completions bash").stdout, &["_cliffline()", "complete -F _cliffline"]);
+    contains_all(&sandbox.ok("completions bash").stdout, &commands);
+    contains_all(&sandbox.ok("man").stdout, &[".TH cliffline"]);
+    contains_all(&sandbox.ok("man").stdout, &commands);
+    let run = sandbox.ok("run --help").stdout;
+    contains_all(&run, &["--output", "--backend", "--threads", "--pack", "--set", "--axis", "--json"]);
+
+    let reference = sandbox.ok("reference").stdout;
+    for param in PARAMS {
+        assert!(reference.contains(&format!("`{}`", param.path)), "{}", param.path);
+    }
+    for descriptor in metric::descriptors() {
+        assert!(reference.contains(&format!("`{}`", descriptor.name)), "{}", descriptor.name);
+    }
+    let json = sandbox.ok("reference --json").json();
+    let named: Vec<&str> =
+        json["metrics"].as_array().expect("metrics").iter().filter_map(|m| m["name"].as_str()).collect();
+    assert_eq!(named, metric::descriptors().map(|d| d.name).collect::<Vec<_>>());
+    assert!(json["spec_schema"].is_object());
+    contains_all(&sandbox.ok("--version").stdout, &[env!("CARGO_PKG_VERSION")]);
+}
+
+#[test]
+fn a_closed_pipe_ends_the_program_quietly() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.command("reference").spawn().expect("the program starts");
+    drop(child.stdout.take());
+    let ran = Ran::of(child.wait_with_output().expect("it ends"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
