@@ -16,7 +16,8 @@ const SPACING: f64 = f32::EPSILON as f64;
 
 /// Spacings allowed per unit of `sqrt(n)` in a sum of `n` products. Rounding errors of random sign add up like a random
 /// walk, of which this allows four standard deviations; exponentials and roots, which differ between devices by a few
-/// units, fit in as well. Measured differences lie about ten times below.
+/// units, fit in as well. Measured differences of embeddings lie about ten times below. Those of gradients lie further
+/// below: the bound assumes a softmax undecided between candidates.
 const HEADROOM: f64 = 4.0;
 
 /// Steps of the longest stage.
@@ -39,7 +40,7 @@ pub struct Problem<'a> {
 pub struct Comparison {
     /// `embeddings`, `loss`, `gradients`, `one step`, `10 steps`, or a metric.
     pub stage: String,
-    /// Which tensor, for instance `img.w1`.
+    /// Which tensor or metric, and which of the compared cells.
     pub place: String,
     /// Worst difference, relative to the larger of the value and the tensor's root mean square.
     pub worst: f64,
@@ -64,29 +65,46 @@ impl Problem<'_> {
         let actual = self.run(second, fault);
         let mut out = Vec::new();
         for ((stage, expected), (_, actual)) in expected.into_iter().zip(actual) {
-            let tolerance = self.tolerance(stage);
             for ((place, expected), (_, actual)) in expected.into_iter().zip(actual) {
-                let squares: f64 = expected.iter().map(|v| f64::from(*v).powi(2)).sum();
-                let scale = (squares / expected.len().max(1) as f64).sqrt();
-                out.push(Comparison::new(stage, place, worst(&actual, &expected, scale), tolerance));
+                out.push(self.compare_lanes(stage, &place, &expected, &actual));
             }
         }
         out
     }
 
-    /// Tolerance of a stage, from the lengths of the sums before it and the inverse of the lowest temperature.
-    pub fn tolerance(&self, stage: &str) -> f64 {
+    /// Compares each cell's part of a tensor on the cell's own scale and tolerance, so that a sharp cell does not hide a
+    /// mild one. Reports the cell that uses most of its tolerance.
+    fn compare_lanes(&self, stage: &str, place: &str, expected: &[f32], actual: &[f32]) -> Comparison {
+        let cells = self.train.len();
+        let lane = |values: &[f32], c: usize| values[c * values.len() / cells..(c + 1) * values.len() / cells].to_vec();
+        let each = (0..cells).map(|c| {
+            let (expected, actual) = (lane(expected, c), lane(actual, c));
+            let squares: f64 = expected.iter().map(|v| f64::from(*v).powi(2)).sum();
+            let scale = (squares / expected.len().max(1) as f64).sqrt();
+            let tolerance = self.tolerance(stage, self.train[c].temperature);
+            Comparison::new(stage, format!("{place}, cell {c}"), worst(&actual, &expected, scale), tolerance)
+        });
+        let share = |c: &Comparison| c.worst / c.tolerance;
+        // Not-a-number sorts above every number.
+        let most = each.max_by(|a, b| share(a).total_cmp(&share(b)));
+        most.unwrap_or_else(|| Comparison::new(stage, place.to_string(), f64::INFINITY, 0.0))
+    }
+
+    /// Tolerance of a stage at a temperature, from the lengths of the sums before it.
+    pub fn tolerance(&self, stage: &str, temperature: f64) -> f64 {
         let longest = |f: fn(&Widths) -> usize| self.widths.iter().map(f).max().unwrap_or(1) as f64;
         let sums = longest(|w| w.inputs).sqrt() + longest(|w| w.hidden).sqrt() + longest(|w| w.embedding).sqrt();
         let embeddings = HEADROOM * SPACING * sums;
-        let sharpness = self.train.iter().map(|t| 1.0 + 1.0 / t.temperature).fold(0.0, f64::max);
+        // A logit is a cosine over the temperature, and so is its error.
+        let sharpness = 1.0 + 1.0 / temperature;
         let gradients = embeddings * sharpness + HEADROOM * SPACING * (self.batch as f64).sqrt();
         match stage {
             "embeddings" => embeddings,
             "loss" => embeddings * sharpness,
             // A step moves a weight by no more than its own size here, so a gradient's relative error bounds it.
             "gradients" | "one step" => gradients,
-            // Each step adds an error of that size to what is carried forward.
+            // Each step adds an error of that size to what is carried forward, and does not amplify what is: true of
+            // healthy training, and where it is not the comparison says so.
             _ => gradients * STEPS as f64,
         }
     }

@@ -1,9 +1,11 @@
 //! Where tensors live: backends, adapters and the class of results they make.
 
-use burn::tensor::{Device, DeviceKind};
+use burn::tensor::{Device, DeviceKind, Tensor, TensorData};
 
-/// Version of everything that decides a number: world, initialisation, program, metrics. Results of different
-/// versions are never mixed. Changelog: 1 = first release.
+use super::parameters::host;
+
+/// Version of everything that decides a number or which numbers there are: world, initialisation, program, metrics.
+/// Results of different versions are never mixed. Changelog: 1 = first release.
 pub const NUMERICS_VERSION: u32 = 1;
 
 /// A backend as the user names it.
@@ -29,6 +31,8 @@ pub struct Backend {
     pub adapter: Option<Adapter>,
     /// Why this one, in one sentence.
     pub why: String,
+    /// The class of its results.
+    pub class: String,
 }
 
 /// A graphics adapter as its driver describes it.
@@ -78,7 +82,8 @@ impl Choice {
 
 impl Backend {
     fn cpu(name: &'static str, device: Device, why: String) -> Self {
-        Self { name, device, adapter: None, why }
+        let class = class(name, None, &device);
+        Self { name, device, adapter: None, why, class }
     }
 
     // Burn deprecates ndarray in favour of flex; it stays as an independent implementation to agree with.
@@ -98,7 +103,8 @@ impl Backend {
             _ => DeviceKind::DefaultDevice,
         });
         let why = format!("as asked, on {} ({})", adapter.name, adapter.kind);
-        Ok(Self { name: "wgpu", device, adapter: Some(adapter), why })
+        let class = class("wgpu", Some(&adapter), &device);
+        Ok(Self { name: "wgpu", device, adapter: Some(adapter), why, class })
     }
 
     fn auto() -> Self {
@@ -120,16 +126,48 @@ impl Backend {
     pub fn is_cpu(&self) -> bool {
         self.adapter.is_none()
     }
+}
 
-    /// The class of results: numerics version, backend, and instruction set or adapter and driver. Results of one
-    /// class are interchangeable; classes are never mixed.
-    pub fn class(&self) -> String {
-        let place = match &self.adapter {
-            None => format!("{} {}", std::env::consts::ARCH, instruction_set()),
-            Some(a) => format!("{} {} {}", a.name, a.api, a.driver),
-        };
-        format!("n{NUMERICS_VERSION} {} {place}", self.name)
+/// The class of results: numerics version, backend, instruction set, adapter and driver where there is one, and a
+/// fingerprint of the arithmetic. Results of one class are interchangeable; classes are never mixed.
+fn class(name: &str, adapter: Option<&Adapter>, device: &Device) -> String {
+    let cpu = format!("{} {}", std::env::consts::ARCH, instruction_set());
+    let place = match adapter {
+        None => cpu,
+        Some(a) => format!("{} {} {} {cpu}", a.name, a.api, a.driver),
+    };
+    format!("n{NUMERICS_VERSION} {name} {place} {}", fingerprint(device))
+}
+
+/// Eight hex digits of a hash of what this device and this host make of a fixed set of operations.
+///
+/// Two machines with one processor can still differ: in the C library's tanh, exp and log, which CPU backends and the
+/// metrics call, in how a product is cut to the caches, in a driver's shader compiler. All of that shows here.
+fn fingerprint(device: &Device) -> String {
+    const LONG: usize = 2048;
+    let ramp: Vec<f32> = (0..2 * LONG).map(|i| (i as f32 - LONG as f32 + 0.5) / 300.0).collect();
+    let x = Tensor::<1>::from_data(TensorData::new(ramp.clone(), [2 * LONG]), device);
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |tensor: Tensor<1>| {
+        for v in host(tensor) {
+            hasher.update(&v.to_le_bytes());
+        }
+    };
+    add(x.clone().tanh());
+    add(x.clone().exp());
+    add((x.clone() * x.clone()).log());
+    add((x.clone() * x.clone()).sqrt());
+    // Inner dimensions long enough to be cut into blocks, and short ones that are not.
+    for (rows, inner) in [(2, LONG), (16, 256), (64, 64)] {
+        let a = x.clone().slice([0..rows * inner]).reshape([1, rows, inner]);
+        let b = x.clone().tanh().slice([0..rows * inner]).reshape([1, inner, rows]);
+        add(a.matmul(b).reshape([rows * rows]));
     }
+    for v in ramp.iter().map(|v| f64::from(*v)) {
+        hasher.update(&v.exp().to_le_bytes());
+        hasher.update(&(v * v).ln().to_le_bytes());
+    }
+    hasher.finalize().to_hex()[..8].to_string()
 }
 
 impl Adapter {

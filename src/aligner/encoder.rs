@@ -4,10 +4,7 @@ use burn::tensor::Tensor;
 
 use super::fault::Fault;
 use super::parameters::Encoder;
-
-/// Added to the squared norm before the root, so that the zero vector has a finite gradient. Embeddings have norms of
-/// order 1, where f32 does not see it.
-pub const NORM_GUARD: f64 = 1e-12;
+use crate::numerics::linalg::NORM_GUARD;
 
 /// What the forward pass leaves for the backward pass.
 #[derive(Clone, Debug)]
@@ -30,6 +27,11 @@ pub fn embed(encoder: &Encoder, x: Tensor<3>, fault: Option<Fault>) -> (Tensor<3
 }
 
 /// Forward pass: `unit = raw / sqrt(|raw|^2 + NORM_GUARD)`.
+///
+/// **Shapes**: `x [C, N, P]`.
+///
+/// **Numerics**: a raw embedding longer than 1.8e19 overflows: its norm is infinite and its unit vector 0, which no
+/// loss notices. [`loss_and_gradients`](super::step::loss_and_gradients) therefore looks at the norms.
 pub fn forward(encoder: &Encoder, x: Tensor<3>, fault: Option<Fault>) -> Activations {
     let (raw, hidden) = embed(encoder, x, fault);
     let norm = (raw.clone() * raw.clone()).sum_dim(2).add_scalar(NORM_GUARD).sqrt();

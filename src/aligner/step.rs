@@ -13,12 +13,12 @@ use super::parameters::Parameters;
 pub struct StepGradients {
     pub loss: Loss,
     pub gradients: Parameters,
-    /// Normalised embeddings `[C, B, D]`.
-    pub z_img: Tensor<3>,
-    pub z_txt: Tensor<3>,
 }
 
 /// Loss and analytic gradients.
+///
+/// **Returns** the total loss in nats, not-a-number for a cell whose embeddings overflowed, and the gradients of the
+/// parameters.
 ///
 /// **Shapes**: `x_img [C, B, P_img]`, `x_txt [C, B, P_txt]`; row `b` of both is a pair.
 pub fn loss_and_gradients(
@@ -30,14 +30,22 @@ pub fn loss_and_gradients(
 ) -> StepGradients {
     let img = forward(&parameters.img, x_img.clone(), fault);
     let txt = forward(&parameters.txt, x_txt.clone(), fault);
-    let (z_img, z_txt) = (img.unit.clone(), txt.unit.clone());
-    let (loss, d_img, d_txt) = info_nce(&z_img, &z_txt, settings);
+    let (mut loss, d_img, d_txt) = info_nce(&img.unit, &txt.unit, settings);
+    loss.total = loss.total + overflow(&img.norm) + overflow(&txt.norm);
     let d_img = Fault::InfoNceGradient.breaks(fault, d_img);
     let gradients = Parameters {
         img: backward(&parameters.img, x_img, img, d_img, fault),
         txt: backward(&parameters.txt, x_txt, txt, d_txt, fault),
     };
-    StepGradients { loss, gradients, z_img, z_txt }
+    StepGradients { loss, gradients }
+}
+
+/// Zero while all norms `[C, B, 1]` of a cell are finite, else not-a-number, `[C, 1, 1]`.
+///
+/// An infinite norm makes the unit vector 0, the loss exactly `ln B` and every gradient 0: training would be over and
+/// look healthy.
+fn overflow(norm: &Tensor<3>) -> Tensor<3> {
+    (norm.clone() - norm.clone()).mean_dim(1)
 }
 
 /// Names of the gradient-norm series, in the order of [`gradient_norms`].

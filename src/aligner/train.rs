@@ -70,13 +70,14 @@ pub enum End {
 #[derive(Clone, Debug)]
 pub struct Trained {
     pub end: End,
-    /// Optimiser steps taken; for a diverged lane, the steps before the first non-finite value.
+    /// Optimiser steps taken; for a lane whose loss became non-finite, the steps before it did.
     pub steps: u64,
     /// Step to series name to value, at the cadence of the curves.
     pub series: BTreeMap<u64, BTreeMap<&'static str, f64>>,
     /// Normalised embeddings of the first minibatch before any update.
     pub first_batch: RawEmbeddings,
-    /// Parameters at the end, tensor by tensor in the order of [`Parameters::names`].
+    /// Parameters when the lane left the pack, tensor by tensor in the order of [`Parameters::names`]. A diverged lane
+    /// leaves at the next check of the stop rules.
     pub parameters: Vec<Vec<f32>>,
     /// Test embeddings at the end.
     pub test: RawEmbeddings,
@@ -117,8 +118,8 @@ pub struct Cancelled;
 
 /// Trains the cells of one pack.
 ///
-/// `observe` sees a lane's validation embeddings at the steps, step 0 included, for which `run.due` says so. All cells
-/// must share a pack key. Returns one result per lane, in order.
+/// `observe` sees a lane's validation embeddings at the steps, step 0 included, for which `run.due` says so; it may
+/// find values there that are not finite. All cells must share a pack key. Returns one result per lane, in order.
 pub fn train(
     run: &Run<'_>,
     lanes: &[Lane<'_>],
@@ -327,7 +328,8 @@ impl<'a> Pack<'a> {
     }
 
     /// Shows the observer the validation embeddings of every active lane that is due. A lane is judged at its own
-    /// steps alone, never because a pack-mate is due.
+    /// steps alone, never because a pack-mate is due; and whether it has diverged is judged by its losses and at its
+    /// end alone, so that how often one looks changes nothing.
     fn validate(
         &mut self,
         step: u64,
@@ -340,10 +342,6 @@ impl<'a> Pack<'a> {
         let look = |(lane, embeddings): (usize, &RawEmbeddings)| {
             if !(self.run.due)(self.active[lane], step) {
                 return None;
-            }
-            if !embeddings.is_finite() {
-                let what = format!("the validation embeddings became non-finite by step {step}");
-                return Some((step, End::Diverged(what)));
             }
             match observe(ValidationPoint { cell: self.active[lane], step, embeddings }) {
                 Verdict::Continue => None,
@@ -365,8 +363,13 @@ impl<'a> Pack<'a> {
                 keep.push(lane);
                 continue;
             };
-            if !matches!(end, End::Diverged(_)) && !test.is_finite() {
-                end = End::Diverged(format!("the test embeddings are non-finite at step {step}"));
+            let parameters = self.parameters().to_host(lane);
+            if !matches!(end, End::Diverged(_)) {
+                let sound = parameters.iter().flatten().all(|p| p.is_finite());
+                let unsound = [("parameters", sound), ("test embeddings", test.is_finite())];
+                if let Some((what, _)) = unsound.iter().find(|(_, finite)| !finite) {
+                    end = End::Diverged(format!("the {what} are non-finite at step {step}"));
+                }
             }
             let cell = self.active[lane];
             results[cell] = Some(Trained {
@@ -374,7 +377,7 @@ impl<'a> Pack<'a> {
                 steps,
                 series: std::mem::take(&mut self.series[cell]),
                 first_batch: self.first_batch[cell].clone(),
-                parameters: self.parameters().to_host(lane),
+                parameters,
                 test,
             });
         }

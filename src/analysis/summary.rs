@@ -65,3 +65,51 @@ pub fn summarise(metric: &str, axes: &[AxisLevels], records: &[CellRecord]) -> S
     let cells = (0..rows.len()).map(|r| (0..columns.len()).map(|c| entry((r, c))).collect()).collect();
     Summary { metric: metric.to_string(), row_axis, column_axis, rows, columns, cells }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::engine::{Measured, Outcome, Status};
+    use crate::spec::{Cell, Overrides, from_str};
+
+    fn record(cell: &Cell, value: Option<f64>) -> CellRecord {
+        let measured = value.map_or_else(|| Measured::Missing("diverged".into()), Measured::Value);
+        let outcome = Outcome {
+            cell_id: cell.id.clone(),
+            status: Status::Ok,
+            reason: String::new(),
+            steps: 1,
+            metrics: [("effective_rank_img".to_string(), measured)].into(),
+            spectra: Default::default(),
+            curves: Default::default(),
+            checksums: Default::default(),
+            realised: Default::default(),
+            wall_s: 0.0,
+        };
+        let config = serde_json::to_value(&cell.config).expect("plain data");
+        CellRecord::from_outcome(outcome, String::new(), String::new(), config, String::new())
+    }
+
+    #[test]
+    fn means_are_over_the_cells_with_a_value_and_the_others_are_counted() {
+        let text = "name = \"t\"\npreset = \"tiny\"\n[axes]\nseed = [0, 1, 2]\n\"train.temperature\" = [0.1, 1.0]\n";
+        let sweep = from_str(text, "t.toml", &Overrides::default()).expect("a valid spec");
+        let axes: Vec<AxisLevels> = sweep.axes.iter().map(|a| (a.path.clone(), a.levels.clone())).collect();
+        // Temperature 0.1: 1, 2 and nothing; temperature 1: only the first seed is finished.
+        let value = |cell: &Cell| match (cell.config.seed, cell.config.train.temperature) {
+            (2, 0.1) => Some(None),
+            (seed, 0.1) => Some(Some(1.0 + seed as f64)),
+            (0, _) => Some(Some(5.0)),
+            _ => None,
+        };
+        let records: Vec<CellRecord> = sweep.cells.iter().filter_map(|c| Some(record(c, value(c)?))).collect();
+        let summary = summarise("effective_rank_img", &axes, &records);
+        assert_eq!((summary.row_axis.as_str(), summary.column_axis.as_str()), ("train.temperature", ""));
+        assert_eq!(summary.rows, vec![json!(0.1), json!(1.0)]);
+        assert_eq!(summary.columns, vec![Value::Null]);
+        assert_eq!(summary.cells[0], vec![Entry { mean: Some(1.5), n: 2, without_value: 1 }]);
+        assert_eq!(summary.cells[1], vec![Entry { mean: Some(5.0), n: 1, without_value: 0 }]);
+    }
+}

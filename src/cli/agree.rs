@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{OverrideArgs, exit, output};
-use crate::aligner::backend::Choice;
+use crate::aligner::backend::{BackendError, Choice};
 use crate::aligner::fault::Fault;
 use crate::engine;
 
@@ -39,15 +39,27 @@ pub fn fault(name: &str) -> Result<Fault, String> {
 pub fn main(args: &AgreeArgs) -> anyhow::Result<u8> {
     anyhow::ensure!(args.backends.len() > 1, "--backends needs at least two backends, separated by commas");
     let sweep = args.overrides.load(&args.spec)?;
-    let backends = args.backends.iter().map(|name| Choice::named(name)?.open()).collect::<Result<Vec<_>, _>>()?;
+    let distinct: std::collections::BTreeSet<&String> = args.backends.iter().collect();
+    anyhow::ensure!(distinct.len() == args.backends.len(), "--backends names a backend twice");
+    let mut backends = Vec::new();
+    let mut absent = None;
+    for name in &args.backends {
+        match Choice::named(name)?.open() {
+            Ok(backend) => backends.push(backend),
+            // The others are compared all the same; that this one could not be is the verdict then.
+            Err(error @ BackendError::NoAdapter { .. }) => absent = Some(error),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    anyhow::ensure!(!backends.is_empty(), "none of the backends can be opened");
     let mut passed = true;
     let mut documents = Vec::new();
     for second in &backends[1..] {
         let comparisons = engine::agree(&sweep.cells, &backends[0], second, args.fault)?;
-        let title = format!("{} against {}", second.class(), backends[0].class());
+        let title = format!("{} against {}", second.class, backends[0].class);
         passed &= comparisons.iter().all(|c| c.passed);
         if args.json {
-            documents.push(json!({"second": second.class(), "comparisons": comparisons}));
+            documents.push(json!({"second": second.class, "comparisons": comparisons}));
             continue;
         }
         let mut stages: Vec<&str> = comparisons.iter().map(|c| c.stage.as_str()).collect();
@@ -74,9 +86,13 @@ pub fn main(args: &AgreeArgs) -> anyhow::Result<u8> {
         output::line(&format!("{title}\n{}\n", output::table(&header, rows)))?;
     }
     if args.json {
-        output::json(&json!({"version": 1, "first": backends[0].class(), "passed": passed, "against": documents}))?;
+        output::json(&json!({"version": 1, "first": backends[0].class, "passed": passed, "against": documents}))?;
     } else {
-        output::line(if passed { "the backends agree" } else { "the backends do NOT agree" })?;
+        let names: Vec<&str> = backends.iter().map(|b| b.name).collect();
+        output::line(&format!("{} {}", names.join(", "), if passed { "agree" } else { "do NOT agree" }))?;
     }
-    Ok(if passed { exit::OK } else { exit::NO })
+    match absent {
+        Some(error) => Err(error.into()),
+        None => Ok(if passed { exit::OK } else { exit::NO }),
+    }
 }

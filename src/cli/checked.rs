@@ -51,11 +51,11 @@ pub fn require_writable(path: &Path) -> anyhow::Result<()> {
 pub fn trainer_for(class: &str) -> anyhow::Result<BurnTrainer> {
     let name = class.split_whitespace().nth(1).context("the record names no backend")?;
     let backend: Backend = Choice::named(name)?.open()?;
-    if backend.class() != class {
+    if backend.class.clone() != class {
         bail!(
             "the cell was made in the class `{class}`, this machine makes `{}`: only a machine of the same class can \
              be held to the same bits",
-            backend.class()
+            backend.class.clone()
         );
     }
     Ok(BurnTrainer::new(backend))

@@ -33,6 +33,13 @@ pub fn code() -> Code {
     }
 }
 
+/// The program and the machine that make a cell, in one line: version, commit, processor.
+pub fn made_by(code: &Code, cpu: Option<&str>) -> String {
+    let commit = code.git_commit.as_deref().map_or("unknown commit", |c| &c[..c.len().min(12)]);
+    let dirty = if code.git_dirty == Some(true) { ", changed since" } else { "" };
+    format!("cliffline {} ({commit}{dirty}) on {}", code.version, cpu.unwrap_or("an unknown processor"))
+}
+
 /// Versions of the recorded crates in a lock file; several versions of one crate are joined.
 fn crate_versions(lock: &str) -> BTreeMap<String, String> {
     let parsed: toml::Table = lock.parse().unwrap_or_default();

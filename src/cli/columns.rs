@@ -30,11 +30,15 @@ pub fn series() -> Vec<MetricColumn> {
     let plain = |name: &str, unit: &str, summary: &str| MetricColumn {
         name: name.to_string(),
         unit: unit.to_string(),
-        range: [Some(0.0), None],
+        range: [None, None],
         summary: summary.to_string(),
     };
     let mut columns = vec![
-        plain("loss", "nats", "weighted symmetric InfoNCE of the minibatch, before the step's update"),
+        plain(
+            "loss",
+            "nats",
+            "weighted symmetric InfoNCE of the minibatch, before the step's update; a loss of 0 can come out below it by rounding, up to about 1e-7 over the temperature",
+        ),
         plain("loss_i2t", "nats", "image-to-text InfoNCE of the minibatch"),
         plain("loss_t2i", "nats", "text-to-image InfoNCE of the minibatch"),
     ];

@@ -35,7 +35,11 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
     let again = super::checked::retrain(&trainer, &record)?;
     let differing = super::checked::differences(&record, &again.outcome);
     if !differing.is_empty() {
-        eprintln!("cell {} came out differently: {}; nothing is written", record.cell_id, differing.join(", "));
+        output::note(&format!(
+            "cell {} came out differently: {}; nothing is written",
+            record.cell_id,
+            differing.join(", ")
+        ));
         return Ok(exit::NO);
     }
     let d = config.model.embedding as usize;

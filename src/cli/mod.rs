@@ -140,7 +140,7 @@ impl BackendArgs {
     /// Opens the backend and says on standard error which and why.
     fn open(&self) -> anyhow::Result<Backend> {
         let backend = self.backend.open()?;
-        eprintln!("backend {}: {}", backend.name, backend.why);
+        output::note(&format!("backend {}: {}", backend.name, backend.why));
         Ok(backend)
     }
 
@@ -169,7 +169,7 @@ impl BackendArgs {
             n => n,
         };
         let packs = engine::make_packs(&sweep.cells, wanted, size);
-        let estimate = engine::estimate(&sweep.cells, &packs, self.workers(backend));
+        let estimate = engine::estimate(&sweep.cells, &packs, self.workers(backend), backend.is_cpu());
         (packs, estimate)
     }
 }
@@ -263,7 +263,7 @@ fn chain(error: &anyhow::Error) -> String {
 /// Prints an error and its causes. A spec error shows its place in the file instead.
 fn report(error: &anyhow::Error) {
     match error.downcast_ref::<SpecError>() {
-        Some(spec) => eprintln!("{}", spec.render(output::color())),
-        None => eprintln!("error: {}", chain(error)),
+        Some(spec) => output::note(&spec.render(output::color())),
+        None => output::note(&format!("error: {}", chain(error))),
     }
 }

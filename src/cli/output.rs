@@ -10,13 +10,18 @@ pub fn color() -> bool {
     std::io::stderr().is_terminal() && !no_color
 }
 
-/// Prints a line on standard output. A closed pipe ends the program quietly, as it does for any filter.
+/// Prints a line on standard output. That nobody reads on is no error, and changes no exit code.
 pub fn line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}") {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// Says something on standard error. A closed standard error must not end a run, so failing to say it is ignored.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Prints one JSON document.
@@ -35,6 +40,11 @@ pub fn table(header: &[String], rows: Vec<Vec<String>>) -> String {
         column.set_cell_alignment(if i == 0 { CellAlignment::Left } else { CellAlignment::Right });
     }
     table.lines().map(|l| l.trim_end().to_string()).collect::<Vec<_>>().join("\n")
+}
+
+/// `1 pack`, `2 packs`.
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A duration in words: `850 ms`, `42 s`, `3 min 20 s`, `2 h 5 min`.

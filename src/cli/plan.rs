@@ -39,14 +39,14 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
     let backend = args.backend.open_for_work()?;
     let workers = args.backend.workers(&backend);
     let dir = args.output.clone().unwrap_or_else(|| super::run::default_dir(&sweep));
-    let wanted = missing(&sweep, &dir, &backend.class());
+    let wanted = missing(&sweep, &dir, &backend.class.clone());
     let present = sweep.cells.len() - wanted.len();
     let (packs, estimate) = args.backend.packs(&backend, &sweep, &wanted);
     require_memory(&estimate)?;
-    let class = backend.class();
+    let class = backend.class.clone();
     let trainer = BurnTrainer::new(backend);
     let calibration = match packs.first() {
-        Some(pack) if !args.no_calibration => Some(calibrate(&sweep.cells, pack, &trainer, CALIBRATION)?),
+        Some(pack) if !args.no_calibration => Some(calibrate(&sweep.cells, pack, &trainer, workers, CALIBRATION)?),
         _ => None,
     };
     let time = calibration.as_ref().map(|c| c.seconds(&estimate, workers));
@@ -64,7 +64,10 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
     let mut rows = vec![
         vec!["sweep".to_string(), format!("{} ({})", sweep.name, &sweep.hash()[..8])],
         vec!["cells".to_string(), format!("{} to train, {present} there already", estimate.cells)],
-        vec!["packs".to_string(), format!("{} of up to {} cells", estimate.packs, estimate.largest_pack)],
+        vec![
+            "packs".to_string(),
+            format!("{} of up to {}", estimate.packs, output::count(estimate.largest_pack, "cell")),
+        ],
         vec!["cell-steps".to_string(), estimate.cell_steps.to_string()],
         vec!["memory".to_string(), output::bytes(estimate.memory_bytes)],
         vec!["disk".to_string(), output::bytes(estimate.disk_bytes)],
@@ -76,11 +79,14 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
     if let (Some(c), Some([low, middle, high])) = (&calibration, time) {
         if let Some([slow, median, fast]) = c.cell_steps_per_s {
             let took = output::seconds(c.took_s);
-            let speed = format!("{median:.0} cell-steps/s per worker ({slow:.0} to {fast:.0} in {took})");
+            let speed = format!(
+                "{median:.0} cell-steps/s on {} ({slow:.0} to {fast:.0} in {took})",
+                output::count(workers, "worker")
+            );
             rows.push(vec!["speed".to_string(), speed]);
         }
         let [low, middle, high] = [low, middle, high].map(output::seconds);
-        rows.push(vec!["time".to_string(), format!("{middle} on {workers} workers ({low} to {high})")]);
+        rows.push(vec!["time".to_string(), format!("{middle} ({low} to {high})")]);
     }
     output::line(&plain(rows))?;
     if args.cells {
@@ -93,7 +99,7 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
 }
 
 /// Cells that a run into `dir` would train. A directory that cannot be read, or of another class, has none of them.
-fn missing(sweep: &Sweep, dir: &Path, class: &str) -> Vec<usize> {
+pub fn missing(sweep: &Sweep, dir: &Path, class: &str) -> Vec<usize> {
     let reader = RunReader::open(dir).ok().filter(|reader| reader.class() == Some(class));
     let finished = |id: &str| {
         let status = reader.as_ref().and_then(|reader| reader.status(id));

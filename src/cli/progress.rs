@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::seconds;
+use super::output::{self, seconds};
 use crate::engine::{Control, Status};
 
 /// Between lines when standard error is not a terminal.
@@ -28,6 +28,8 @@ struct Shared {
     counts: Mutex<BTreeMap<&'static str, usize>>,
     cells: usize,
     cell_steps: u64,
+    /// Steps that cells which ended early never took.
+    spared: AtomicU64,
     started: Instant,
     done: AtomicBool,
 }
@@ -40,6 +42,7 @@ impl Progress {
             counts: Mutex::new(BTreeMap::new()),
             cells,
             cell_steps,
+            spared: AtomicU64::new(0),
             started: Instant::now(),
             done: AtomicBool::new(false),
         });
@@ -49,8 +52,9 @@ impl Progress {
         Self { shared, reporter: Some(reporter) }
     }
 
-    /// Counts finished cells.
-    pub fn finished(&self, statuses: impl Iterator<Item = Status>) {
+    /// Counts finished cells, and the steps that they were planned to take and did not.
+    pub fn finished(&self, statuses: impl Iterator<Item = Status>, spared: u64) {
+        self.shared.spared.fetch_add(spared, Ordering::Relaxed);
         let mut counts = self.shared.counts.lock().unwrap_or_else(|p| p.into_inner());
         for status in statuses {
             *counts.entry(name(status)).or_default() += 1;
@@ -62,6 +66,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.shared.done.store(true, Ordering::Relaxed);
         if let Some(reporter) = self.reporter.take() {
+            reporter.thread().unpark();
             let _ = reporter.join();
         }
     }
@@ -83,18 +88,26 @@ impl Shared {
         let done: usize = counts.values().sum();
         let steps = self.control.cell_steps.load(Ordering::Relaxed);
         let elapsed = self.started.elapsed().as_secs_f64();
-        let rate = done as f64 / elapsed;
-        let left = elapsed * (self.cell_steps.saturating_sub(steps)) as f64 / steps.max(1) as f64;
-        let eta = if steps == 0 { "unknown".to_string() } else { seconds(left) };
+        let left = elapsed * self.to_do().saturating_sub(steps) as f64 / steps.max(1) as f64;
+        let when = match (self.done.load(Ordering::Relaxed), steps) {
+            (true, _) => format!("{} in all", seconds(elapsed)),
+            (false, 0) => "preparing".to_string(),
+            (false, _) => format!("{} left", seconds(left)),
+        };
         let of = |status: Status| counts.get(name(status)).copied().unwrap_or(0);
         format!(
-            "{done}/{} cells, {rate:.2} cells/s, {:.0} cell-steps/s, {eta} left; {} collapsed, {} diverged, {} failed",
+            "{done}/{} cells, {when}; {} collapsed, {} diverged, {} failed; {:.1} cells/s, {:.0} cell-steps/s",
             self.cells,
-            steps as f64 / elapsed,
             of(Status::Collapsed),
             of(Status::Diverged),
             of(Status::Failed),
+            done as f64 / elapsed,
+            steps as f64 / elapsed,
         )
+    }
+
+    fn to_do(&self) -> u64 {
+        self.cell_steps.saturating_sub(self.spared.load(Ordering::Relaxed))
     }
 
     fn draw_bar(&self) {
@@ -103,23 +116,24 @@ impl Shared {
             bar.set_style(style);
         }
         while !self.done.load(Ordering::Relaxed) {
+            bar.set_length(self.to_do().max(1));
             bar.set_position(self.control.cell_steps.load(Ordering::Relaxed));
             bar.set_message(self.message());
-            std::thread::sleep(BAR_EVERY);
+            std::thread::park_timeout(BAR_EVERY);
         }
         bar.finish_and_clear();
-        eprintln!("{}", self.message());
+        output::note(&self.message());
     }
 
     fn print_lines(&self) {
         let mut last = Instant::now();
         while !self.done.load(Ordering::Relaxed) {
             if last.elapsed() >= LINE_EVERY {
-                eprintln!("{}", self.message());
+                output::note(&self.message());
                 last = Instant::now();
             }
-            std::thread::sleep(BAR_EVERY);
+            std::thread::park_timeout(BAR_EVERY);
         }
-        eprintln!("{}", self.message());
+        output::note(&self.message());
     }
 }

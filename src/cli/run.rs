@@ -14,8 +14,9 @@ use serde_json::json;
 use super::progress::Progress;
 use super::summary::render;
 use super::{BackendArgs, SpecArgs, columns, exit, output, require_memory};
+use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::{Summary, summarise};
-use crate::engine::{BurnTrainer, Control, Event, Outcome, Status, run_packs};
+use crate::engine::{self, BurnTrainer, Control, Event, Outcome, Status, run_packs};
 use crate::spec::Sweep;
 use crate::store::{
     CellRecord, Environment, Found, Identity, Levels, RunDir, RunManifest, RunState, TableSpec, now_utc, write_atomic,
@@ -44,8 +45,8 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
     let dir = args.output.clone().unwrap_or_else(|| default_dir(&sweep));
     let backend = args.backend.open_for_work()?;
     let workers = args.backend.workers(&backend);
-    let all: Vec<usize> = (0..sweep.cells.len()).collect();
-    require_memory(&args.backend.packs(&backend, &sweep, &all).1)?;
+    let wanted = super::plan::missing(&sweep, &dir, &backend.class);
+    require_memory(&args.backend.packs(&backend, &sweep, &wanted).1)?;
     let trainer = BurnTrainer::new(backend);
     let session = Session::open(&sweep, &dir, &trainer)?;
     session.go(args, &trainer, workers)
@@ -69,13 +70,15 @@ struct Session<'a> {
     reused: usize,
     /// Cells trained by this process.
     trained: usize,
+    /// What this process is, for the records of its cells.
+    made_by: String,
 }
 
 impl<'a> Session<'a> {
     /// Opens the directory, says what was found, and takes over what sibling runs have.
     fn open(sweep: &'a Sweep, dir: &Path, trainer: &BurnTrainer) -> anyhow::Result<Self> {
         let backend = trainer.backend();
-        let class = backend.class();
+        let class = backend.class.clone();
         let cell_ids: Vec<String> = sweep.cells.iter().map(|c| c.id.clone()).collect();
         let configs: Vec<serde_json::Value> =
             sweep.cells.iter().map(|c| serde_json::to_value(&c.config)).collect::<Result<_, _>>()?;
@@ -92,10 +95,13 @@ impl<'a> Session<'a> {
         let environment =
             Environment::detect(backend.name, adapter.map(|a| a.name.clone()), adapter.map(|a| a.driver.clone()));
         let spec = serde_json::to_value(toml::from_str::<toml::Table>(&sweep.to_toml())?)?;
-        let manifest = before.clone().unwrap_or_else(|| {
-            let code = super::code::code();
-            RunManifest::begin(&sweep.name, &sweep.hash(), spec, &class, environment, code)
-        });
+        let code = super::code::code();
+        let made_by = super::code::made_by(&code, environment.cpu.as_deref());
+        // A manifest that is gone on with keeps its identity; what it says of code and machine is of this process.
+        let manifest = match before.clone() {
+            Some(before) => RunManifest { code, environment, ..before },
+            None => RunManifest::begin(&sweep.name, &sweep.hash(), spec, &class, environment, code),
+        };
         let present = finished(&run, &cell_ids);
         let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let missing: HashSet<String> = cell_ids.iter().filter(|id| !is_finished(&run, id)).cloned().collect();
@@ -104,10 +110,10 @@ impl<'a> Session<'a> {
             let from = run.reuse_from(parent, &missing)?;
             reused = from.cells();
             for (sibling, cells) in &from.from {
-                eprintln!("reused {cells} cells from {}", sibling.display());
+                output::note(&format!("reused {cells} cells from {}", sibling.display()));
             }
             for (path, reason) in &from.skipped {
-                eprintln!("could not reuse {}: {reason}", path.display());
+                output::note(&format!("could not reuse {}: {reason}", path.display()));
             }
         }
         let complete_before = before.filter(|m| m.state == RunState::Complete && found.damaged.is_empty());
@@ -121,6 +127,7 @@ impl<'a> Session<'a> {
             present,
             reused,
             trained: 0,
+            made_by,
         })
     }
 
@@ -128,10 +135,17 @@ impl<'a> Session<'a> {
         let missing: Vec<usize> =
             (0..self.cell_ids.len()).filter(|i| !is_finished(&self.run, &self.cell_ids[*i])).collect();
         if missing.is_empty() && self.reused == 0 && self.files_are_intact() {
-            eprintln!("{}: all {} cells are there; nothing to do", self.dir.display(), self.cell_ids.len());
+            output::note(&format!(
+                "{}: all {} cells are there; nothing to do",
+                self.dir.display(),
+                self.cell_ids.len()
+            ));
             return self.close(args, false);
         }
         self.begin(trainer)?;
+        if !self.check_gradients(&missing, trainer)? {
+            return Ok(exit::NO);
+        }
         let interrupted = self.train(&missing, args, trainer, workers)?;
         self.write_tables()?;
         let counts = self.run.reader().counts();
@@ -142,8 +156,42 @@ impl<'a> Session<'a> {
             (false, false) => RunState::Incomplete,
         };
         self.manifest.cells.by_status = counts;
+        self.log_session();
         self.manifest.write(&self.dir)?;
         self.close(args, interrupted)
+    }
+
+    /// Adds this process to the manifest's list of those that worked on the run.
+    fn log_session(&mut self) {
+        let session = json!({
+            "made_by": self.made_by, "ended_utc": now_utc(), "trained": self.trained, "reused": self.reused,
+            "wall_s": self.manifest.timings.get("wall_s"),
+        });
+        let sessions = self.manifest.more.entry("sessions".to_string()).or_insert_with(|| json!([]));
+        if let Some(list) = sessions.as_array_mut() {
+            list.push(session);
+        }
+    }
+
+    /// Checks the analytic gradients on the first missing cell and records the verdict: a run whose gradients are wrong
+    /// must not train. True when they are right.
+    fn check_gradients(&mut self, missing: &[usize], trainer: &BurnTrainer) -> anyhow::Result<bool> {
+        let Some(first) = missing.first() else { return Ok(true) };
+        let cell = std::slice::from_ref(&self.sweep.cells[*first]);
+        let checks = engine::gradcheck(cell, trainer.backend(), trainer.fault)?;
+        let wrong: Vec<_> = checks.iter().filter(|c| !c.passed).collect();
+        let share = |c: &TensorCheck| c.worst_autodiff.max(c.worst_difference) / c.tolerance;
+        let worst = checks.iter().map(share).fold(0.0, f64::max);
+        self.manifest.more.insert(
+            "gradcheck".to_string(),
+            json!({"passed": wrong.is_empty(), "checks": checks.len(), "worst_share_of_tolerance": worst, "failed": wrong}),
+        );
+        self.manifest.write(&self.dir)?;
+        if let Some(first) = wrong.first() {
+            let (case, tensor) = (&first.case, &first.tensor);
+            output::note(&format!("the gradient of {tensor} is wrong at {case}; nothing is trained (see gradcheck)"));
+        }
+        Ok(wrong.is_empty())
     }
 
     /// Writes the spec and the manifest of a run at work.
@@ -153,11 +201,7 @@ impl<'a> Session<'a> {
         self.manifest.state = RunState::Running;
         self.manifest.cells.planned = self.cell_ids.len() as u64;
         self.manifest.notes = vec![format!("backend {}: {}", trainer.backend().name, trainer.backend().why)];
-        let stop = &self.sweep.base.stop;
-        self.manifest.thresholds = BTreeMap::from([
-            ("stop.effective_rank_below".to_string(), json!(stop.effective_rank_below)),
-            ("stop.mean_cosine_above".to_string(), json!(stop.mean_cosine_above)),
-        ]);
+        self.manifest.thresholds = thresholds(self.sweep);
         Ok(self.manifest.write(&self.dir)?)
     }
 
@@ -169,6 +213,7 @@ impl<'a> Session<'a> {
         trainer: &BurnTrainer,
         workers: usize,
     ) -> anyhow::Result<bool> {
+        self.manifest.timings.clear();
         if missing.is_empty() {
             return Ok(false);
         }
@@ -176,37 +221,39 @@ impl<'a> Session<'a> {
         watch_interrupts(control.clone())?;
         let cells = &self.sweep.cells;
         let (packs, estimate) = args.backend.packs(trainer.backend(), self.sweep, missing);
-        eprintln!(
-            "{}: training {} of {} cells in {} packs on {workers} {}",
+        output::note(&format!(
+            "{}: training {} of {} cells in {} on {}",
             self.dir.display(),
             missing.len(),
             cells.len(),
-            packs.len(),
-            if workers == 1 { "worker" } else { "workers" },
-        );
+            output::count(packs.len(), "pack"),
+            output::count(workers, "worker"),
+        ));
         let class = self.manifest.class.clone();
         let configs: BTreeMap<&str, &crate::spec::Cell> = cells.iter().map(|c| (c.id.as_str(), c)).collect();
         let progress = Progress::start(control.clone(), missing.len(), estimate.cell_steps);
         let started = Instant::now();
-        let (run, trained) = (&mut self.run, &mut self.trained);
+        let (run, trained, made_by) = (&mut self.run, &mut self.trained, &self.made_by);
         let result = run_packs(cells, packs, trainer, workers, &control, |event| -> anyhow::Result<()> {
             match event {
                 Event::Finished(outcomes) => {
-                    progress.finished(outcomes.iter().map(|o| o.status));
-                    let record = |o: Outcome| record(o, &configs, &class);
+                    let planned = |o: &Outcome| configs.get(o.cell_id.as_str()).map_or(0, |c| c.config.train.steps);
+                    let spared = outcomes.iter().map(|o| planned(o).saturating_sub(o.steps)).sum();
+                    progress.finished(outcomes.iter().map(|o| o.status), spared);
+                    let record = |o: Outcome| record(o, &configs, &class, made_by);
                     let records = outcomes.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()?;
                     run.append(&records).context("recording finished cells")?;
                     *trained += records.len();
                     Ok(())
                 }
                 Event::Retrying { cells, reason } => {
-                    eprintln!("a pack of {cells} cells failed ({reason}); trying its halves");
+                    output::note(&format!("a pack of {cells} cells failed ({reason}); trying its halves"));
                     Ok(())
                 }
             }
         });
-        drop(progress);
         let wall_s = started.elapsed().as_secs_f64();
+        drop(progress);
         let steps = control.cell_steps.load(Ordering::Relaxed);
         self.manifest.timings = BTreeMap::from([
             ("wall_s".to_string(), wall_s),
@@ -264,26 +311,26 @@ impl<'a> Session<'a> {
                 "timings": self.manifest.timings, "summary": summaries,
             }))?;
         } else {
-            for summary in &summaries {
+            for summary in summaries.iter().filter(|_| !records.is_empty()) {
                 output::line(&render(summary))?;
             }
             let by_status: Vec<String> =
-                counts.iter().filter(|(_, n)| **n > 0).map(|(s, n)| format!("{n} {s}")).collect();
+                counts.iter().filter(|(_, n)| **n > 0).map(|(s, n)| format!(", {n} {s}")).collect();
             output::line(&format!(
-                "{}: {finished} of {} cells: {}",
+                "{}: {finished} of {} cells finished{}",
                 self.dir.display(),
                 self.cell_ids.len(),
-                by_status.join(", ")
+                by_status.concat()
             ))?;
         }
         write_step_summary(&summaries, &self.dir)?;
         if interrupted {
-            eprintln!("interrupted; the same command goes on from here");
+            output::note("interrupted; the same command goes on from here");
         }
         if failed > 0 {
             let first = records.iter().find(|r| r.to_outcome().status == Status::Failed);
             let reason = first.map(|r| format!("{}: {}", &r.cell_id, r.reason)).unwrap_or_default();
-            eprintln!("{failed} cells failed, for instance {reason}; the same command tries them again");
+            output::note(&format!("{failed} cells failed, for instance {reason}; the same command tries them again"));
         }
         Ok(code)
     }
@@ -303,6 +350,16 @@ fn write_step_summary(summaries: &[Summary], dir: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write GITHUB_STEP_SUMMARY, {}", path.to_string_lossy()))
 }
 
+/// The thresholds of the sweep: a value, or the levels where one is an axis.
+fn thresholds(sweep: &Sweep) -> BTreeMap<String, serde_json::Value> {
+    let base = sweep.base.scalars();
+    let at = |path: &str| match sweep.axes.iter().find(|axis| axis.path == path) {
+        Some(axis) => json!(axis.levels),
+        None => base.get(path).cloned().unwrap_or_default(),
+    };
+    ["stop.effective_rank_below", "stop.mean_cosine_above"].map(|path| (path.to_string(), at(path))).into()
+}
+
 /// A failed cell is tried again, so it does not count as finished.
 fn is_finished(run: &RunDir, id: &str) -> bool {
     run.reader().status(id).is_some_and(|s| s != Status::Failed)
@@ -319,14 +376,20 @@ fn report_damage(found: &Found) {
             Some(0) => String::new(),
             Some(n) => format!("; {n} cells will be computed again, {} are kept", damaged.kept),
         };
-        eprintln!("{} is damaged ({}); moved to parts/damaged{lost}", damaged.name, damaged.reason);
+        output::note(&format!("{} is damaged ({}); moved to parts/damaged{lost}", damaged.name, damaged.reason));
     }
 }
 
-fn record(outcome: Outcome, cells: &BTreeMap<&str, &crate::spec::Cell>, class: &str) -> anyhow::Result<CellRecord> {
+fn record(
+    outcome: Outcome,
+    cells: &BTreeMap<&str, &crate::spec::Cell>,
+    class: &str,
+    made_by: &str,
+) -> anyhow::Result<CellRecord> {
     let cell = cells.get(outcome.cell_id.as_str()).context("the trainer returned a cell that was not asked for")?;
     let config = serde_json::to_value(&cell.config)?;
-    Ok(CellRecord::from_outcome(outcome, cell.config.train_id(), class.to_string(), config, now_utc()))
+    let record = CellRecord::from_outcome(outcome, cell.config.train_id(), class.to_string(), config, now_utc());
+    Ok(CellRecord { made_by: made_by.to_string(), ..record })
 }
 
 /// Ctrl-C stops cleanly; a second one at once.
@@ -335,7 +398,7 @@ fn watch_interrupts(control: Arc<Control>) -> anyhow::Result<()> {
         if control.cancel.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(exit::INTERRUPTED));
         }
-        eprintln!("stopping; packs in flight are abandoned (once more to stop at once)");
+        output::note("stopping; packs in flight are abandoned (once more to stop at once)");
     })
     .context("cannot watch for interrupts")
 }

@@ -21,7 +21,7 @@ pub fn main(args: &ShowArgs) -> anyhow::Result<u8> {
     let record = reader.record(&args.cell)?;
     let (manifest, damage) = super::checked::manifest(&reader)?;
     if let Some((name, reason)) = damage {
-        eprintln!("{name} is damaged ({reason}); what it would add is left out");
+        output::note(&format!("{name} is damaged ({reason}); what it would add is left out"));
     }
     let axes = super::checked::axes(&args.dir.dir)?;
     output::json(&audit_manifest(&record, &axes, manifest.as_ref()))?;

@@ -23,12 +23,13 @@ pub fn main(args: &StatusArgs) -> anyhow::Result<u8> {
     let counts = reader.counts();
     let planned = manifest.as_ref().map_or(0, |m| m.cells.planned);
     let finished = reader.len() as u64 - counts.get("failed").copied().unwrap_or(0);
-    let complete = finished >= planned && manifest.as_ref().is_some_and(|m| m.state == RunState::Complete);
-    let damaged: Vec<(String, String)> = reader.damaged().iter().cloned().chain(damage).collect();
+    let damaged: Vec<(String, String)> = reader.visible_damage()?.into_iter().chain(damage).collect();
+    let sound = damaged.is_empty();
+    let complete = sound && finished >= planned && manifest.as_ref().is_some_and(|m| m.state == RunState::Complete);
     let state = match (&manifest, live) {
         (_, true) => "live",
         (None, false) => "no manifest",
-        (Some(m), false) if m.state == RunState::Complete && !complete => "cells are missing",
+        (Some(m), false) if m.state == RunState::Complete && !complete => "cells are missing or damaged",
         (Some(m), false) => match m.state {
             RunState::Running => "dead: the process that ran it is gone",
             RunState::Complete => "complete",

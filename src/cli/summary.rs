@@ -16,7 +16,7 @@ pub fn render(summary: &Summary) -> String {
     }));
     let mut without = 0;
     let rows = summary.rows.iter().zip(&summary.cells).map(|(level, entries)| {
-        let mut row = vec![output::scalar(level)];
+        let mut row = vec![if level.is_null() { "all cells".to_string() } else { output::scalar(level) }];
         for entry in entries {
             without += entry.without_value;
             row.push(match entry.mean {
@@ -28,6 +28,12 @@ pub fn render(summary: &Summary) -> String {
         row
     });
     let table = output::table(&header, rows.collect());
+    let counts: Vec<usize> = summary.cells.iter().flatten().map(|e| e.n).filter(|n| *n > 0).collect();
+    let over = match (counts.iter().min(), counts.iter().max()) {
+        (Some(least), Some(most)) if least < most => format!("mean over {least} to {most} cells each"),
+        (Some(n), _) => format!("mean over {n} {} each", if *n == 1 { "cell" } else { "cells" }),
+        _ => "no cell has a value".to_string(),
+    };
     let missing = if without > 0 { format!("; {without} cells have no value") } else { String::new() };
-    format!("{} (mean over the other axes{missing})\n{table}\n", summary.metric)
+    format!("{} ({over}{missing})\n{table}\n", summary.metric)
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{DirArgs, exit, output};
-use crate::store::{CellRecord, RunManifest, RunReader, RunState, TableBytes};
+use crate::store::{CellRecord, RUN_TABLES, RunManifest, RunReader, RunState, TableBytes};
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
@@ -38,14 +38,15 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     }
     // A run that has not finished yet is sound; one that says it has must have every cell.
     let planned = manifest.as_ref().map_or(0, |m| m.cells.planned);
-    let missing = planned.saturating_sub(records.len() as u64);
+    let finished = records.iter().filter(|r| r.to_outcome().status != crate::engine::Status::Failed).count();
+    let missing = planned.saturating_sub(finished as u64);
     let unfinished = manifest.as_ref().is_some_and(|m| m.state != RunState::Complete);
     if missing > 0 && !unfinished {
         problems.push(format!("{missing} of {planned} cells are not there"));
     }
     let sample = sample(&records, args.rerun);
     for (i, record) in sample.iter().enumerate() {
-        eprintln!("training cell {} again ({} of {})", record.cell_id, i + 1, sample.len());
+        output::note(&format!("training cell {} again ({} of {})", record.cell_id, i + 1, sample.len()));
         let trainer = super::checked::trainer_for(&record.class)?;
         let again = super::checked::retrain(&trainer, record)?;
         let differing = super::checked::differences(record, &again.outcome);
@@ -63,15 +64,15 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
         for problem in &problems {
             output::line(problem)?;
         }
-        let verdict = match (problems.is_empty(), missing > 0) {
+        let verdict = match (problems.is_empty(), unfinished) {
             (false, _) => "FAILED".to_string(),
-            (true, true) => format!("sound so far, {missing} of {planned} cells still to come"),
+            (true, true) => format!("sound so far; the run is not complete, {missing} of {planned} cells are missing"),
             (true, false) => "passed".to_string(),
         };
         let (n, again) = (records.len(), sample.len());
         output::line(&format!("{}: {verdict}: {n} cells read, {again} trained again", dir.display()))?;
     }
-    Ok(match (problems.is_empty(), missing > 0) {
+    Ok(match (problems.is_empty(), unfinished) {
         (false, _) => exit::NO,
         (true, true) => exit::INCOMPLETE,
         (true, false) => exit::OK,
@@ -86,7 +87,10 @@ fn table_problems(dir: &Path, manifest: &RunManifest) -> Vec<String> {
         }
         Ok(_) => None,
     };
-    manifest.tables.iter().filter_map(problem).collect()
+    let absent = RUN_TABLES.iter().filter(|file| !manifest.tables.contains_key(**file));
+    let absent = absent.map(|file| format!("{file}: the manifest does not list it"));
+    let complete = manifest.state == RunState::Complete;
+    manifest.tables.iter().filter_map(problem).chain(absent.filter(|_| complete)).collect()
 }
 
 fn spec_problem(dir: &Path, manifest: &RunManifest) -> Option<String> {

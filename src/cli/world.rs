@@ -77,7 +77,7 @@ fn render(report: &CheckReport) -> String {
         if probes.is_empty() {
             continue;
         }
-        let header = ["modality", "factor", "probe", "score", "chance", "of"].map(str::to_string);
+        let header = ["modality", "factor", "probe", "score", "chance", "measure"].map(str::to_string);
         out.push(format!("recoverability, {title} observations"));
         out.push(output::table(&header, probes.iter().map(probe_row).collect()));
         out.push(String::new());
@@ -86,8 +86,21 @@ fn render(report: &CheckReport) -> String {
         let (a, b) = (l.splits.0.name(), l.splits.1.name());
         out.push(format!("{a} and {b}: {} shared indices, {} shared latents", l.shared_indices, l.shared_factors));
     }
+    for r in &report.repetition {
+        let (split, s) = (r.split.name(), &r.sentences);
+        out.push(format!(
+            "{split}: {:.4} of the sentences occur in train too, {:.4} by chance",
+            s.share, s.expected_share
+        ));
+    }
+    let tested = report.distributions.iter().filter_map(|d| Some(d.comparison.as_ref()?.p_value));
+    let least = tested.fold(f64::INFINITY, f64::min);
+    out.push(format!(
+        "factor distributions of the splits: {} comparisons, least p-value {least:.3}",
+        report.distributions.len()
+    ));
     for p in &report.pairing {
-        out.push(format!("{}: {:.4} of the pairs are wrong (asked for {})", p.split.name(), p.corrupted_share, p.rate));
+        out.push(format!("{}: {:.4} of the pairs are wrong", p.split.name(), p.corrupted_share));
     }
     out.push(if report.passed { "passed".to_string() } else { format!("FAILED: {}", report.reasons.join("; ")) });
     out.join("\n")

@@ -10,7 +10,7 @@ use crate::aligner::data::{ModalityData, SplitData};
 use crate::aligner::fault::Fault;
 use crate::aligner::parameters::Parameters;
 use crate::aligner::train::{End, Lane, RawEmbeddings, Run, SeedData, Trained, ValidationPoint, Verdict, train};
-use crate::metric::{self, Evaluation, MetricError};
+use crate::metric::{self, Evaluation};
 use crate::spec::Cell;
 use crate::spec::config::{Config, StopConfig, TextFeatures, WorldConfig};
 use crate::world::perturbation::PERTURBATIONS;
@@ -38,7 +38,7 @@ const EFFECTIVE_RANKS: [&str; 2] = ["effective_rank_img", "effective_rank_txt"];
 const MEAN_COSINES: [&str; 2] = ["mean_cosine_img", "mean_cosine_txt"];
 
 /// Worlds kept in memory for the packs to come. Packs are ordered by seed, so that a few are enough.
-const WORLDS_KEPT: usize = 6;
+pub(super) const WORLDS_KEPT: usize = 4;
 
 /// A mean cosine cannot be above 1, so this threshold switches its rule off.
 const NO_COSINE_RULE: f64 = 1.0;
@@ -207,7 +207,7 @@ struct Watch {
     config: Config,
     series: BTreeMap<u64, BTreeMap<&'static str, f64>>,
     /// First step at which a rule was violated, and what the last check said.
-    first_violation: Option<u64>,
+    first_violation: Option<(u64, String)>,
     last_violation: Option<String>,
 }
 
@@ -233,7 +233,7 @@ impl Watch {
     fn look(&mut self, point: ValidationPoint<'_>) -> Verdict {
         let (d, temperature) = (self.config.model.embedding as usize, self.config.train.temperature);
         let Ok(evaluation) = Evaluation::new(&point.embeddings.img, &point.embeddings.txt, d, temperature) else {
-            // Non-finite embeddings end the lane before they come here; anything else is the last check's to report.
+            // Not finite, or too few samples: the lane's losses and its end say so, not a look in between.
             return Verdict::Continue;
         };
         if Self::charts(&self.config, point.step) {
@@ -249,7 +249,7 @@ impl Watch {
         match &self.last_violation {
             None => Verdict::Continue,
             Some(what) => {
-                self.first_violation.get_or_insert(point.step);
+                self.first_violation.get_or_insert_with(|| (point.step, what.clone()));
                 if self.config.stop.freeze { Verdict::Stop(what.clone()) } else { Verdict::Continue }
             }
         }
@@ -264,10 +264,9 @@ fn violation(stop: &StopConfig, evaluation: &Evaluation) -> Option<String> {
                 Ok(rank) if rank < stop.effective_rank_below => {
                     return Some(format!("validation {name} {rank:.3} is below {}", stop.effective_rank_below));
                 }
-                Err(reason @ (MetricError::NoVariance { .. } | MetricError::NoDirection { .. })) => {
-                    return Some(format!("validation {name} is undefined: {reason}"));
-                }
-                _ => {}
+                // A rule that cannot be checked is not satisfied.
+                Err(reason) => return Some(format!("validation {name} is undefined: {reason}")),
+                Ok(_) => {}
             }
         }
     }
@@ -277,10 +276,8 @@ fn violation(stop: &StopConfig, evaluation: &Evaluation) -> Option<String> {
                 Ok(cosine) if cosine > stop.mean_cosine_above => {
                     return Some(format!("validation {name} {cosine:.4} is above {}", stop.mean_cosine_above));
                 }
-                Err(reason @ MetricError::NoDirection { .. }) => {
-                    return Some(format!("validation {name} is undefined: {reason}"));
-                }
-                _ => {}
+                Err(reason) => return Some(format!("validation {name} is undefined: {reason}")),
+                Ok(_) => {}
             }
         }
     }
@@ -292,10 +289,13 @@ fn outcome(cell: &Cell, trained: &Trained, watch: Watch, pairings: &[Pairing; 3]
         (End::Diverged(reason), _) => (Status::Diverged, reason.clone()),
         (End::Stopped(reason), _) => (Status::Collapsed, reason.clone()),
         (End::Finished, Some(reason)) => {
-            let first = watch.first_violation.unwrap_or(trained.steps);
+            let first = watch.first_violation.as_ref().map_or(trained.steps, |(step, _)| *step);
             (Status::Collapsed, format!("{reason} (first seen at step {first})"))
         }
-        (End::Finished, None) => (Status::Ok, String::new()),
+        (End::Finished, None) => {
+            let recovered = |(_, what): &(u64, String)| format!("{what}, and recovered");
+            (Status::Ok, watch.first_violation.as_ref().map(recovered).unwrap_or_default())
+        }
     };
     let (metrics, spectra) = measure(cell, trained, &reason);
     let realised = SplitName::ALL

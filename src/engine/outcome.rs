@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Trained to its last step, every stop rule satisfied.
+    /// Trained to its last step, every stop rule satisfied there.
     Ok,
-    /// A declared stop rule (effective rank, mean cosine) was crossed.
+    /// A declared stop rule (effective rank, mean cosine) stopped it, or was violated at its end.
     Collapsed,
-    /// Loss, gradients or parameters became non-finite.
+    /// The loss became non-finite, or parameters or embeddings were at the end.
     Diverged,
     /// Could not be computed; `reason` says why.
     Failed,
@@ -49,7 +49,7 @@ pub struct Checksums {
 pub struct Outcome {
     pub cell_id: String,
     pub status: Status,
-    /// Empty when `status` is `Ok`.
+    /// Why the status; for `Ok` empty, or that a stop rule was violated on the way and the cell recovered.
     pub reason: String,
     /// Optimiser steps taken.
     pub steps: u64,

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::burn_trainer::WORLDS_KEPT;
 use super::pack::Pack;
 use super::scheduler::{Control, TrainError, Trainer};
 use crate::metric;
@@ -89,17 +90,19 @@ pub struct Estimate {
     pub disk_bytes: u64,
 }
 
-/// Counts what `packs` will cost on `threads` workers.
-pub fn estimate(cells: &[Cell], packs: &[Pack], threads: usize) -> Estimate {
+/// Counts what `packs` will cost on `workers` workers. On a GPU the lanes are not in the host's memory.
+pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, on_cpu: bool) -> Estimate {
     let each = || packs.iter().flat_map(|p| &p.cells).map(|c| &cells[*c].config);
-    let pack_bytes = |pack: &Pack| -> u64 {
-        let mut seeds: Vec<u64> = pack.cells.iter().map(|c| cells[*c].config.seed).collect();
-        seeds.sort_unstable();
-        seeds.dedup();
-        let lanes: u64 = pack.cells.iter().map(|c| lane_bytes(&cells[*c].config)).sum();
-        // The host's copy, the device's copy, and the lanes.
-        2 * seeds.len() as u64 * seed_bytes(&cells[pack.cells[0]].config) + lanes
+    let distinct_seeds = |pack: &Pack| {
+        let seeds: std::collections::BTreeSet<u64> = pack.cells.iter().map(|c| cells[*c].config.seed).collect();
+        seeds.len() as u64
     };
+    let pack_bytes = |pack: &Pack| -> u64 {
+        let lanes: u64 = pack.cells.iter().map(|c| lane_bytes(&cells[*c].config)).sum();
+        // Worlds in use, and the copy that the device works on, which passes through a second one on its way.
+        3 * distinct_seeds(pack) * seed_bytes(&cells[pack.cells[0]].config) + if on_cpu { lanes } else { 0 }
+    };
+    let kept = WORLDS_KEPT as u64 * each().map(seed_bytes).max().unwrap_or(0);
     let points = |config: &Config| match config.curves.every {
         0 => 0,
         every => config.train.steps / every,
@@ -109,7 +112,7 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], threads: usize) -> Estimate {
         packs: packs.len(),
         largest_pack: packs.iter().map(|p| p.cells.len()).max().unwrap_or(0),
         cell_steps: each().map(|c| c.train.steps).sum(),
-        memory_bytes: packs.iter().map(pack_bytes).max().unwrap_or(0) * threads.min(packs.len()) as u64,
+        memory_bytes: kept + packs.iter().map(pack_bytes).max().unwrap_or(0) * workers.min(packs.len()) as u64,
         disk_bytes: each().map(|c| BYTES_PER_CELL + points(c) * SERIES * BYTES_PER_POINT).sum(),
     }
 }
@@ -117,23 +120,30 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], threads: usize) -> Estimate {
 /// A short measurement of how fast packs train here.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Calibration {
-    /// Cell-steps per second of one worker: 10th, 50th and 90th percentile of the intervals measured.
-    /// None when there are no steps to count.
+    /// Cell-steps per second of all workers together: slowest block, mean and fastest block of what was measured. None
+    /// when there are no steps to count.
     pub cell_steps_per_s: Option<[f64; 3]>,
-    /// Seconds that a panel takes for one cell.
+    /// Seconds that a panel takes for one cell on one worker.
     pub panel_s: f64,
     /// Seconds that the measurement took.
     pub took_s: f64,
 }
 
 /// How often the calibration reads the step counter.
-const SAMPLE: Duration = Duration::from_millis(100);
+const SAMPLE: Duration = Duration::from_millis(20);
 
-/// Trains a pack on one worker, over and over for about `budget`, and abandons it.
+/// Blocks of the measurement whose rates give the range.
+const BLOCKS: usize = 5;
+
+/// Trains a pack on each of `workers` workers, over and over, for about `budget` after the first step, and abandons it.
+///
+/// Preparation before the first step does not count: it is shared by all packs of a seed. Everything after does,
+/// validation and panels included.
 pub fn calibrate(
     cells: &[Cell],
     pack: &Pack,
     trainer: &dyn Trainer,
+    workers: usize,
     budget: Duration,
 ) -> Result<Calibration, TrainError> {
     let lanes: Vec<&Cell> = pack.cells.iter().map(|c| &cells[*c]).collect();
@@ -150,31 +160,40 @@ pub fn calibrate(
     };
     let mut readings: Vec<(Instant, u64)> = Vec::new();
     std::thread::scope(|scope| {
-        let worker = scope.spawn(again);
-        // Time before the first step is preparation: it is shared by all packs of a seed, and does not count.
-        let counted = |readings: &[(Instant, u64)]| readings.first().map_or(Duration::ZERO, |(at, _)| at.elapsed());
-        while !worker.is_finished() && counted(&readings) < budget {
+        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(again)).collect();
+        while handles.iter().any(|h| !h.is_finished()) && readings.first().is_none_or(|(at, _)| at.elapsed() < budget) {
             std::thread::sleep(SAMPLE);
             let steps = control.cell_steps.load(Ordering::Relaxed);
-            if steps > 0 {
+            // Only where the counter moved: a step may take longer than a sample.
+            if steps > readings.last().map_or(0, |(_, steps)| *steps) {
                 readings.push((Instant::now(), steps));
             }
         }
         control.cancel.store(true, Ordering::Relaxed);
-        match worker.join() {
+        handles.into_iter().try_for_each(|handle| match handle.join() {
             Ok(Err(TrainError::Failed(reason))) => Err(TrainError::Failed(reason)),
             Ok(_) => Ok(()),
             Err(_) => Err(TrainError::Failed("the trainer panicked while calibrating".into())),
-        }
+        })
     })?;
-    let rate = |pair: &[(Instant, u64)]| (pair[1].1 - pair[0].1) as f64 / (pair[1].0 - pair[0].0).as_secs_f64();
-    let rates: Vec<f64> = readings.windows(2).map(rate).filter(|rate| *rate > 0.0).collect();
-    let cell_steps_per_s = match crate::numerics::stats::quantiles(&rates, &[0.1, 0.5, 0.9]).as_deref() {
-        Ok([slow, median, fast]) => Some([*slow, *median, *fast]),
-        _ => None,
-    };
     let panel_s = panel_seconds(&cells[pack.cells[0]].config);
-    Ok(Calibration { cell_steps_per_s, panel_s, took_s: started.elapsed().as_secs_f64() })
+    Ok(Calibration { cell_steps_per_s: rates(&readings), panel_s, took_s: started.elapsed().as_secs_f64() })
+}
+
+/// Slowest block, mean and fastest block of a step counter's readings; a single reading gives nothing.
+fn rates(readings: &[(Instant, u64)]) -> Option<[f64; 3]> {
+    let rate = |from: (Instant, u64), to: (Instant, u64)| (to.1 - from.1) as f64 / (to.0 - from.0).as_secs_f64();
+    let (first, last) = (*readings.first()?, *readings.last()?);
+    if readings.len() < 2 {
+        return None;
+    }
+    // Blocks share their end points, so that no interval is left out.
+    let blocks = BLOCKS.min(readings.len() - 1);
+    let edge = |i: usize| readings[i * (readings.len() - 1) / blocks];
+    let rates: Vec<f64> = (0..blocks).map(|i| rate(edge(i), edge(i + 1))).collect();
+    let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
+    let fastest = rates.iter().copied().fold(0.0, f64::max);
+    Some([slowest, rate(first, last), fastest])
 }
 
 /// Times one panel on random embeddings of the cell's sizes.
@@ -195,13 +214,12 @@ fn panel_seconds(config: &Config) -> f64 {
 impl Calibration {
     /// Seconds for `estimate` on `threads` workers: fastest, expected, slowest.
     pub fn seconds(&self, estimate: &Estimate, threads: usize) -> [f64; 3] {
-        let threads = threads.min(estimate.packs).max(1) as f64;
-        let panels = estimate.cells as f64 * self.panel_s;
+        let panels = estimate.cells as f64 * self.panel_s / threads.min(estimate.packs).max(1) as f64;
         let training = match self.cell_steps_per_s {
             Some([slow, median, fast]) => [fast, median, slow].map(|rate| estimate.cell_steps as f64 / rate),
             None => [0.0; 3],
         };
-        training.map(|seconds| (seconds + panels) / threads)
+        training.map(|seconds| seconds + panels)
     }
 }
 
@@ -216,7 +234,7 @@ mod tests {
         let sweep = load("reference", &Overrides::default()).expect("a built-in");
         let wanted: Vec<usize> = (0..sweep.cells.len()).collect();
         let packs = make_packs(&sweep.cells, &wanted, |_| 8);
-        let estimate = estimate(&sweep.cells, &packs, 2);
+        let estimate = estimate(&sweep.cells, &packs, 2, true);
         assert_eq!((estimate.cells, estimate.packs, estimate.largest_pack), (64, 8, 8));
         assert_eq!(estimate.cell_steps, 64 * 300);
         // One encoder pair: (256 + 1) 64 + (64 + 1) 32 for images, (64 + 1) 64 + (64 + 1) 32 for text.

@@ -4,11 +4,7 @@
 use std::sync::OnceLock;
 
 use super::MetricError;
-use crate::numerics::linalg;
-
-/// Added to the squared norm of an embedding before the square root. The encoders are trained with the same guard, so
-/// what is measured here is what the loss saw. It leaves a zero vector at zero.
-pub const NORM_GUARD: f64 = 1e-12;
+use crate::numerics::linalg::{self, NORM_GUARD};
 
 /// Raw embeddings shorter than this have no direction: the guard makes up more than half of their squared norm, so
 /// they are not normalised to unit length and their cosines mean nothing. The square root of [`NORM_GUARD`].

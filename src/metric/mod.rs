@@ -24,7 +24,6 @@ mod invariance;
 
 pub use evaluation::{
     Direction, Evaluation, EvaluationError, MAX_SAMPLES, Modality, NEGATIVE_EIGENVALUE_TOLERANCE, NO_DIRECTION_NORM,
-    NORM_GUARD,
 };
 pub use registry::{
     Descriptor, Family, Healthy, MetricError, RANGE_SLACK, Values, descriptor, descriptors, measure, measure_named,

@@ -8,6 +8,11 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::{MatRef, Par};
 
+/// Added to the squared norm of an embedding before the square root, wherever embeddings are normalised: in training, so
+/// that the zero vector has a finite gradient, and in measuring, so that what is measured is what the loss saw. A zero
+/// vector stays zero; embeddings have norms of order 1, where f32 does not see it.
+pub const NORM_GUARD: f64 = 1e-12;
+
 /// Entries mirrored across the diagonal may differ by this share of the largest entry: rounding of the products that
 /// made them, with room. A larger difference means that the caller passed another matrix than it meant to.
 const SYMMETRY_TOLERANCE: f64 = 1e-10;

@@ -322,7 +322,7 @@ mod tests {
         let sweep = overridden(text, &set, &axis).expect("loads");
         assert_eq!((sweep.name.as_str(), sweep.cells.len()), ("2024", 12));
         let first = &sweep.cells[0].config;
-        assert_eq!((first.train.steps, first.world.n_train, first.seed), (9, 256, 5));
+        assert_eq!((first.train.steps, first.world.n_train, first.seed), (9, 1024, 5));
         assert_eq!(sweep.axes[2].levels, [0.01, 0.1, 1.0].map(Value::from));
         let swept = overridden(text, &[], &["train.steps=1,2"]).expect("an axis over a setting");
         assert_eq!(swept.cells.len(), 8);

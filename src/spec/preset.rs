@@ -29,9 +29,9 @@ pub fn preset_named(name: &str) -> Option<&'static Preset> {
 fn tiny() -> Config {
     let mut config = Config::default();
     config.world.image_size = 8;
-    config.world.n_train = 256;
-    config.world.n_validation = 64;
-    config.world.n_test = 64;
+    config.world.n_train = 1024;
+    config.world.n_validation = 128;
+    config.world.n_test = 128;
     config.model.hidden_img = 16;
     config.model.hidden_txt = 16;
     config.model.embedding = 8;

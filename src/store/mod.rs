@@ -32,4 +32,4 @@ pub use run_dir::{Damaged, Found, Identity, Levels, RunDir};
 pub use table::{
     ColumnInfo, FOOTER_KEY, TABLE_VERSION, TableBytes, TableInfo, TableWriter, read_table, read_table_info, write_table,
 };
-pub use tables::{MetricColumn, ParamColumn, TableSpec, write_run_tables};
+pub use tables::{MetricColumn, ParamColumn, RUN_TABLES, TableSpec, write_run_tables};

@@ -325,12 +325,23 @@ impl Part {
                 Err(other) => return Err(other),
             }
         }
-        let expected = self.offsets.last().copied().unwrap_or(0);
-        let found = std::fs::metadata(&self.path).map_err(StoreError::io("read", &self.path))?.len();
+        let (found, expected) = self.lengths()?;
         if found > expected {
             faults.push((None, format!("{} bytes follow its end", found - expected)));
         }
         Ok(faults)
+    }
+
+    /// Length of the file and the length it should have, bytes.
+    fn lengths(&self) -> Result<(u64, u64), StoreError> {
+        let found = std::fs::metadata(&self.path).map_err(StoreError::io("read", &self.path))?.len();
+        Ok((found, self.offsets.last().copied().unwrap_or(0)))
+    }
+
+    /// What is wrong with the length of the file, if anything.
+    pub(crate) fn wrong_length(&self) -> Result<Option<String>, StoreError> {
+        let (found, expected) = self.lengths()?;
+        Ok((found != expected).then(|| format!("it has {found} bytes instead of {expected}")))
     }
 
     /// The records of block `number`.

@@ -136,6 +136,15 @@ impl RunReader {
         &self.damaged
     }
 
+    /// What a look without reading blocks shows to be damaged: headers, indexes and lengths; name and reason.
+    pub fn visible_damage(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let mut damage = self.damaged.clone();
+        for part in self.parts.values() {
+            damage.extend(part.wrong_length()?.map(|fault| (name_of(&part.path), fault)));
+        }
+        Ok(damage)
+    }
+
     /// The columns that the finished cells need in tables.
     pub fn columns(&self) -> Columns {
         let mut columns = Columns::default();

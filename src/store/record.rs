@@ -4,7 +4,7 @@
 //! without old runs becoming unreadable.
 //!
 //! # Changelog of [`RECORD_VERSION`]
-//! - 1: first version.
+//! - 1: first version. `made_by` was added; absent it reads as empty.
 
 use std::collections::BTreeMap;
 
@@ -110,6 +110,9 @@ pub struct CellRecord {
     pub wall_s: f64,
     /// When the cell was finished, RFC 3339. Never in a table.
     pub finished_utc: String,
+    /// The program, its commit and the processor that made it. Never in a table; empty in records older than this.
+    #[serde(default)]
+    pub made_by: String,
 }
 
 impl CellRecord {
@@ -149,6 +152,7 @@ impl CellRecord {
             realised: outcome.realised,
             wall_s: outcome.wall_s,
             finished_utc,
+            made_by: String::new(),
         }
     }
 

@@ -207,7 +207,8 @@ impl RunDir {
     /// # Errors
     /// What appending meets. What cannot be read in a sibling is skipped and reported.
     pub fn reuse_from(&mut self, siblings: &Path, wanted: &HashSet<String>) -> Result<Reused, StoreError> {
-        let missing = wanted.iter().filter(|id| self.reader.status(id).is_none()).cloned().collect();
+        let missing =
+            wanted.iter().filter(|id| self.reader.status(id).is_none_or(|s| s == Status::Failed)).cloned().collect();
         let (own, class) = (self.dir().to_path_buf(), self.class.clone());
         // Records come block by block; gathering some blocks first makes fewer, larger parts.
         let mut pending: Vec<CellRecord> = Vec::new();

@@ -208,7 +208,12 @@ impl Write for SharedSink {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.borrow_mut().pending.writer().flush()
+        let mut sink = self.0.borrow_mut();
+        sink.pending.writer().flush().map_err(|error| {
+            let kind = error.kind();
+            sink.error = Some(error);
+            kind.into()
+        })
     }
 }
 

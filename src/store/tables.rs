@@ -86,13 +86,16 @@ fn write_segments(
     tables.into_iter().map(|(file, _, writer)| Ok((file.to_string(), writer.finish()?))).collect()
 }
 
+/// Files of the tables.
+pub const RUN_TABLES: [&str; 3] = ["cells.parquet", "curves.parquet", "spectra.parquet"];
+
 type Described = Vec<(Column, ColumnInfo)>;
 type Build = fn(&Layout, &[CellRecord]) -> Described;
 
 const TABLES: &[(&str, &str, Build)] = &[
-    ("cells.parquet", "cells", cells_columns),
-    ("curves.parquet", "curves", curves_columns),
-    ("spectra.parquet", "spectra", spectra_columns),
+    (RUN_TABLES[0], "cells", cells_columns),
+    (RUN_TABLES[1], "curves", curves_columns),
+    (RUN_TABLES[2], "spectra", spectra_columns),
 ];
 
 fn assemble(table: &str, columns: Described, path: &std::path::Path) -> Result<(DataFrame, TableInfo), StoreError> {
