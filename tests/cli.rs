@@ -23,7 +23,7 @@ use serde_json::Value;
 /// Cells of the smoke sweep.
 const CELLS: usize = 36;
 /// Test samples and embedding dimension of its cells.
-const SAMPLES: usize = 64;
+const SAMPLES: usize = 128;
 const DIMENSION: usize = 8;
 
 const RUN: &str = "run smoke -o run --backend flex";

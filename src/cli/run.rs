@@ -142,8 +142,11 @@ impl<'a> Session<'a> {
             ));
             return self.close(args, false);
         }
+        let right = self.check_gradients(&missing, trainer)?;
         self.begin(trainer)?;
-        if !self.check_gradients(&missing, trainer)? {
+        if !right {
+            self.manifest.state = RunState::Incomplete;
+            self.manifest.write(&self.dir)?;
             return Ok(exit::NO);
         }
         let interrupted = self.train(&missing, args, trainer, workers)?;
@@ -186,7 +189,6 @@ impl<'a> Session<'a> {
             "gradcheck".to_string(),
             json!({"passed": wrong.is_empty(), "checks": checks.len(), "worst_share_of_tolerance": worst, "failed": wrong}),
         );
-        self.manifest.write(&self.dir)?;
         if let Some(first) = wrong.first() {
             let (case, tensor) = (&first.case, &first.tensor);
             output::note(&format!("the gradient of {tensor} is wrong at {case}; nothing is trained (see gradcheck)"));

@@ -80,7 +80,7 @@ fn bad_specs() {
             "[axes]\nseed = { seeds = 1000000000 }\n\"image.noise\" = { linear = [0.0, 1.0], n = 1000000 }",
             &["s.toml:5:1", "1,000,000,000,000,000 cells", "are available", "fewer levels"],
         ),
-        ("train.batch_size = 257", &["s.toml:4:", "257", "256", "lower train.batch_size or raise world.n_train"]),
+        ("train.batch_size = 1025", &["s.toml:4:", "1025", "1024", "lower train.batch_size or raise world.n_train"]),
     ];
     for (lines, phrases) in cases {
         refused_spec(lines, phrases);
@@ -148,7 +148,7 @@ fn directories_that_are_not_this_sweeps_run() {
     refused(&sandbox, "run noise -o run --backend flex", &["run holds the sweep `smoke`, not `noise`", advice]);
     let other_class = ["run was computed in the class", "flex", "ndarray", "never silently mixed", advice];
     refused(&sandbox, "run smoke -o run --backend ndarray", &other_class);
-    let other_plan = ["36 cells that this plan does not contain", "`train.steps` is 40 there and 41 here", advice];
+    let other_plan = ["36 cells that this plan does not contain", "`train.steps` is 200 there and 41 here", advice];
     refused(&sandbox, "run smoke -o run --backend flex --set train.steps=41", &other_plan);
     let fewer = ["24 cells that this plan does not contain", "`seed` is ", advice];
     refused(&sandbox, "run smoke -o run --backend flex --axis seed=0", &fewer);

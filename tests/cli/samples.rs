@@ -39,7 +39,7 @@ fn embed_writes_the_embeddings_that_the_metrics_were_computed_from() {
     // Clean and perturbed, cold and warm.
     for id in [&ids[0], &ids[20], &ids[CELLS - 1]] {
         let ran = sandbox.ok(&format!("embed run {id} -o e.parquet"));
-        contains_all(&ran.stdout, &["e.parquet: 64 rows", id]);
+        contains_all(&ran.stdout, &["e.parquet: 128 rows", id]);
         let table = read_table(&sandbox.path("e.parquet")).expect("e.parquet");
         assert_eq!(table.height(), SAMPLES);
         assert_eq!(
