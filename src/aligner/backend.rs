@@ -159,8 +159,8 @@ fn fingerprint(device: &Device) -> String {
     add((x.clone() * x.clone()).sqrt());
     // Inner dimensions long enough to be cut into blocks, and short ones that are not.
     for (rows, inner) in [(2, LONG), (16, 256), (64, 64)] {
-        let a = x.clone().slice([0..rows * inner]).reshape([1, rows, inner]);
-        let b = x.clone().tanh().slice([0..rows * inner]).reshape([1, inner, rows]);
+        let a = x.clone().narrow(0, 0, rows * inner).reshape([1, rows, inner]);
+        let b = x.clone().tanh().narrow(0, 0, rows * inner).reshape([1, inner, rows]);
         add(a.matmul(b).reshape([rows * rows]));
     }
     for v in ramp.iter().map(|v| f64::from(*v)) {

@@ -19,7 +19,9 @@ pub struct Activations {
 
 /// Raw embeddings, before normalisation.
 ///
-/// **Shapes**: `x [C, N, P]` to `[C, N, D]`; also returns the hidden activations `[C, N, H]`.
+/// **Shapes**: `x [C, N, P]`.
+///
+/// **Returns** raw embeddings `[C, N, D]` and the hidden activations `[C, N, H]`, in -1 to 1.
 pub fn embed(encoder: &Encoder, x: Tensor<3>, fault: Option<Fault>) -> (Tensor<3>, Tensor<3>) {
     let hidden = Fault::Tanh.breaks(fault, (x.matmul(encoder.w1.clone()) + encoder.b1.clone()).tanh());
     let raw = hidden.clone().matmul(encoder.w2.clone()) + encoder.b2.clone();
@@ -42,6 +44,8 @@ pub fn forward(encoder: &Encoder, x: Tensor<3>, fault: Option<Fault>) -> Activat
 /// Gradients of a loss with respect to the parameters, given its gradient with respect to the normalised embeddings.
 ///
 /// **Shapes**: `x [C, B, P]`, `d_unit [C, B, D]`.
+///
+/// **Returns** gradients of the shapes of `encoder`.
 ///
 /// **Numerics**: the normalisation's Jacobian `(I - z z') / norm` is exact for the guarded norm too.
 pub fn backward(

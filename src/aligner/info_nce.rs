@@ -27,7 +27,10 @@ pub struct Loss {
 /// With logits `S = z_img z_txt' / temperature`, the image-to-text loss is the mean over rows of
 /// `logsumexp(S_i.) - S_ii`, the text-to-image loss the same over columns.
 ///
-/// **Shapes**: embeddings `[C, B, D]`; returns the loss and the gradients for image and text, `[C, B, D]`.
+/// **Shapes**: embeddings `[C, B, D]`, normalised; row `b` of both is a pair.
+///
+/// **Returns** the loss in nats, at least 0 up to rounding and `ln B` when nothing is told apart, lower is better; then
+/// its gradients with respect to the image and the text embeddings, `[C, B, D]`.
 ///
 /// **Numerics**: each direction subtracts its own maximum before the exponential, so that no row or column overflows
 /// or vanishes at temperatures down to 1e-3.

@@ -103,7 +103,11 @@ pub fn squared_norm(t: &Tensor<3>) -> Tensor<3> {
     (t.clone() * t.clone()).sum_dim(2).sum_dim(1)
 }
 
-/// Scales an encoder's gradient to a norm of at most `clip_norm [C, 1, 1]`.
+/// Scales an encoder's gradient to a norm of at most `clip_norm [C, 1, 1]`, over all its tensors together.
+///
+/// **Returns** the gradient unchanged where its norm is smaller. A gradient that is not finite becomes not-a-number.
+///
+/// **Source**: Pascanu et al. 2013; PyTorch `clip_grad_norm_`.
 pub fn clip(gradient: Encoder, clip_norm: &Tensor<3>) -> Encoder {
     let squares = gradient.tensors().map(squared_norm);
     let norm = squares.into_iter().reduce(|a, b| a + b).expect("an encoder has tensors").sqrt();
@@ -111,10 +115,15 @@ pub fn clip(gradient: Encoder, clip_norm: &Tensor<3>) -> Encoder {
     gradient.map(|g| g * factor.clone())
 }
 
-/// One update of all parameters; `step` counts from 1.
+/// One update of all parameters; `step` counts from 1. Clips first, when clipping is on.
+///
+/// **Returns** the new parameters and the state for the next step.
 ///
 /// SGD: `v = momentum v + (g + weight_decay p)`, `p -= learning_rate v`.
 /// AdamW: `p -= learning_rate weight_decay p`, then the bias-corrected Adam step.
+///
+/// **Numerics**: AdamW's bias corrections are taken in f64 on the host, where `1 - beta^t` does not cancel. Weight decay
+/// acts on biases too, as it does there.
 ///
 /// **Source**: PyTorch `torch.optim.SGD` and `torch.optim.AdamW`; Loshchilov & Hutter 2019.
 pub fn update(

@@ -71,6 +71,8 @@ pub type HostEncoder = [Vec<f32>; 4];
 
 /// Xavier (Glorot) uniform weights and zero biases for the encoder of `modality` under `seed`.
 ///
+/// **Returns** `[w1, b1, w2, b2]`, row-major. A function of seed, modality and widths alone.
+///
 /// **Source**: Glorot & Bengio 2010, equation 16: U(-a, a) with a = sqrt(6 / (fan_in + fan_out)).
 pub fn xavier(seed: u64, modality: &str, widths: Widths) -> HostEncoder {
     let layer = |name: &str, fan_in: usize, fan_out: usize| {

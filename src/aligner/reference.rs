@@ -37,7 +37,7 @@ impl Reference<'_> {
         out
     }
 
-    /// The loss under all eight tensors, in the order of `Parameters::names`.
+    /// The loss under all eight tensors, in the order of `Parameters::names`, in nats.
     pub fn loss(&self, parameters: &[Vec<f64>]) -> ReferenceLoss {
         let z_img = self.embed(0, &parameters[..4]);
         let z_txt = self.embed(1, &parameters[4..]);

@@ -8,7 +8,7 @@ use crate::aligner::backend::{Backend, Choice};
 use crate::engine::{BurnTrainer, Control, Outcome, Retrained};
 use crate::spec::config::Config;
 use crate::spec::{Cell, Overrides, Sweep};
-use crate::store::{CellRecord, RunManifest, RunReader, StoreError};
+use crate::store::{CellRecord, NamedFault, RunManifest, RunReader, StoreError};
 
 /// The resolved spec of a run.
 pub fn spec(dir: &Path) -> anyhow::Result<Sweep> {
@@ -24,7 +24,7 @@ pub fn axes(dir: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// The run manifest, if it is there and sound, and what is wrong with it: name and reason.
-pub fn manifest(reader: &RunReader) -> anyhow::Result<(Option<RunManifest>, Option<(String, String)>)> {
+pub fn manifest(reader: &RunReader) -> anyhow::Result<(Option<RunManifest>, Option<NamedFault>)> {
     match reader.manifest() {
         Ok(manifest) => Ok((manifest, None)),
         Err(StoreError::Damaged { reason, .. }) => {

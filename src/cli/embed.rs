@@ -8,6 +8,7 @@ use polars_core::prelude::{Column, DataFrame, IntoColumn, ListChunked, NamedFrom
 use serde_json::json;
 
 use super::{DirArgs, exit, output};
+use crate::aligner::train::RawEmbeddings;
 use crate::metric::{Evaluation, Modality};
 use crate::spec::config::Config;
 use crate::store::{ColumnInfo, RunReader, TableInfo, write_table};
@@ -45,6 +46,26 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
     let d = config.model.embedding as usize;
     let evaluation = Evaluation::new(&again.test.img, &again.test.txt, d, config.train.temperature)
         .with_context(|| format!("cell {} has no embeddings to write ({})", record.cell_id, record.reason))?;
+    let (frame, info) = table(&config, &again.test, &evaluation)?;
+    let written = write_table(&args.output, &frame, &info)?;
+    if args.json {
+        output::json(
+            &json!({"version": 1, "cell_id": record.cell_id, "file": args.output, "rows": written.rows, "blake3": written.blake3}),
+        )?;
+    } else {
+        output::line(&format!(
+            "{}: {} rows, cell {} as recorded",
+            args.output.display(),
+            written.rows,
+            record.cell_id
+        ))?;
+    }
+    Ok(exit::OK)
+}
+
+/// One row per test sample: index, factors, raw and normalised embeddings.
+fn table(config: &Config, test: &RawEmbeddings, evaluation: &Evaluation) -> anyhow::Result<(DataFrame, TableInfo)> {
+    let d = config.model.embedding as usize;
     let world = World::generate(config.seed, &config.world, config.text.features)?;
     let split = world.split(SplitName::Test);
     let factor = |name: &str, unit: &str, values: Vec<f64>| {
@@ -69,27 +90,14 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
         factor("frequency", "cycles per image side", f.iter().map(|x| x.frequency).collect()),
         factor("phase", "rad", f.iter().map(|x| x.phase).collect()),
         factor("thickness", "image sides", f.iter().map(|x| x.thickness).collect()),
-        lists("raw_img", &again.test.img, "image embedding before normalisation"),
-        lists("raw_txt", &again.test.txt, "embedding before normalisation of the text this image is paired with"),
+        lists("raw_img", &test.img, "image embedding before normalisation"),
+        lists("raw_txt", &test.txt, "embedding before normalisation of the text this image is paired with"),
         lists("z_img", &evaluation.z_f32(Modality::Img), "L2-normalised image embedding"),
         lists("z_txt", &evaluation.z_f32(Modality::Txt), "L2-normalised text embedding"),
     ];
     let info = TableInfo::new("embeddings", columns.iter().map(|(c, i)| (c.name().to_string(), i.clone())));
     let frame = DataFrame::new_infer_height(columns.into_iter().map(|(c, _)| c).collect())?;
-    let written = write_table(&args.output, &frame, &info)?;
-    if args.json {
-        output::json(
-            &json!({"version": 1, "cell_id": record.cell_id, "file": args.output, "rows": written.rows, "blake3": written.blake3}),
-        )?;
-    } else {
-        output::line(&format!(
-            "{}: {} rows, cell {} as recorded",
-            args.output.display(),
-            written.rows,
-            record.cell_id
-        ))?;
-    }
-    Ok(exit::OK)
+    Ok((frame, info))
 }
 
 pub(super) fn described(column: Column, role: &str, unit: &str, what: &str) -> (Column, ColumnInfo) {

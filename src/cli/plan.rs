@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{BackendArgs, SpecArgs, exit, output, require_memory};
-use crate::engine::{BurnTrainer, Status, calibrate};
+use crate::engine::{BurnTrainer, Calibration, Estimate, Status, calibrate};
 use crate::spec::Sweep;
 use crate::store::RunReader;
 
@@ -61,6 +61,24 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
         }))?;
         return Ok(exit::OK);
     }
+    output::line(&plain(rows(&sweep, &estimate, present, calibration.as_ref(), workers)))?;
+    if args.cells {
+        for cell in &sweep.cells {
+            let levels: Vec<String> = cell.levels.iter().map(|(p, v)| format!("{p}={}", output::scalar(v))).collect();
+            output::line(&format!("{} {}", cell.id, levels.join(" ")))?;
+        }
+    }
+    Ok(exit::OK)
+}
+
+/// What the plan says, as names and values.
+fn rows(
+    sweep: &Sweep,
+    estimate: &Estimate,
+    present: usize,
+    calibration: Option<&Calibration>,
+    workers: usize,
+) -> Vec<Vec<String>> {
     let mut rows = vec![
         vec!["sweep".to_string(), format!("{} ({})", sweep.name, &sweep.hash()[..8])],
         vec!["cells".to_string(), format!("{} to train, {present} there already", estimate.cells)],
@@ -76,7 +94,8 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
         let levels: Vec<String> = axis.levels.iter().map(output::scalar).collect();
         rows.push(vec![format!("axis {}", axis.path), levels.join(", ")]);
     }
-    if let (Some(c), Some([low, middle, high])) = (&calibration, time) {
+    if let Some(c) = calibration {
+        let [low, middle, high] = c.seconds(estimate, workers).map(output::seconds);
         if let Some([slow, median, fast]) = c.cell_steps_per_s {
             let took = output::seconds(c.took_s);
             let speed = format!(
@@ -85,17 +104,9 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
             );
             rows.push(vec!["speed".to_string(), speed]);
         }
-        let [low, middle, high] = [low, middle, high].map(output::seconds);
         rows.push(vec!["time".to_string(), format!("{middle} ({low} to {high})")]);
     }
-    output::line(&plain(rows))?;
-    if args.cells {
-        for cell in &sweep.cells {
-            let levels: Vec<String> = cell.levels.iter().map(|(p, v)| format!("{p}={}", output::scalar(v))).collect();
-            output::line(&format!("{} {}", cell.id, levels.join(" ")))?;
-        }
-    }
-    Ok(exit::OK)
+    rows
 }
 
 /// Cells that a run into `dir` would train. A directory that cannot be read, or of another class, has none of them.

@@ -25,7 +25,7 @@ pub use manifest::{
     Cells, Code, Environment, MANIFEST_VERSION, RunManifest, RunState, VERIFICATION_STATEMENT, now_utc,
 };
 pub use part::{Columns, PART_VERSION, ScalarKind};
-pub use reader::RunReader;
+pub use reader::{NamedFault, RunReader};
 pub use record::{CellRecord, RECORD_VERSION, RecordedChecksums, RecordedCurves, RecordedMetric, RecordedStatus};
 pub use reuse::{Reused, find_reusable};
 pub use run_dir::{Damaged, Found, Identity, Levels, RunDir};

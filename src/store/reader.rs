@@ -23,7 +23,7 @@ pub struct RunReader {
     pub(crate) parts: BTreeMap<u64, Part>,
     next_part: u64,
     cells: HashMap<String, Place>,
-    damaged: Vec<(String, String)>,
+    damaged: Vec<NamedFault>,
 }
 
 /// Where a record lies.
@@ -132,12 +132,12 @@ impl RunReader {
     }
 
     /// Parts whose header or index is damaged: name and reason. A part's blocks are checked when they are read.
-    pub fn damaged(&self) -> &[(String, String)] {
+    pub fn damaged(&self) -> &[NamedFault] {
         &self.damaged
     }
 
     /// What a look without reading blocks shows to be damaged: headers, indexes and lengths; name and reason.
-    pub fn visible_damage(&self) -> Result<Vec<(String, String)>, StoreError> {
+    pub fn visible_damage(&self) -> Result<Vec<NamedFault>, StoreError> {
         let mut damage = self.damaged.clone();
         for part in self.parts.values() {
             damage.extend(part.wrong_length()?.map(|fault| (name_of(&part.path), fault)));
@@ -186,7 +186,7 @@ impl RunReader {
     }
 
     /// Every record that can be read, by ascending id, and the faults of those parts that are damaged: name and reason.
-    pub fn sound_records(&self) -> Result<(Vec<CellRecord>, Vec<(String, String)>), StoreError> {
+    pub fn sound_records(&self) -> Result<(Vec<CellRecord>, Vec<NamedFault>), StoreError> {
         let mut faults = self.damaged.clone();
         let mut sound = BTreeMap::new();
         for (number, part) in &self.parts {
@@ -228,6 +228,9 @@ impl RunReader {
         Ok(found.into_iter().map(|(_, record)| record).collect())
     }
 }
+
+/// A damaged file: its name and what is wrong with it.
+pub type NamedFault = (String, String);
 
 /// Runs `read` again while files vanish that were just listed.
 fn retry_while_merged<T>(read: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
