@@ -17,13 +17,15 @@ use crate::world::perturbation::PERTURBATIONS;
 use crate::world::{Pairing, Split, SplitName, World, partners};
 
 /// Metrics of the validation series.
-const VALIDATION_SERIES: [&str; 14] = [
+pub(super) const VALIDATION_SERIES: [&str; 16] = [
     "retrieval_at_1_i2t",
     "retrieval_at_1_t2i",
     "retrieval_at_5_i2t",
     "retrieval_at_5_t2i",
     "mean_cosine_img",
     "mean_cosine_txt",
+    "variance_min_img",
+    "variance_min_txt",
     "variance_median_img",
     "variance_median_txt",
     "norm_mean_img",

@@ -3,7 +3,7 @@
 //!
 //! A sample is five [`Factors`]. An image operator ([`Renderer`]) and a text operator ([`Sentence`]) each observe all
 //! of them; [`World::generate`] draws the samples, splits them and normalises the observations. [`perturbation`]
-//! disturbs observations, [`pairing`] disturbs which text belongs to which image, [`check`] reports whether a world is
+//! disturbs observations, [`pairing`] disturbs which text belongs to which image, [`check()`] reports whether a world is
 //! sound and [`Export`] lays it out in columns.
 //!
 //! Every draw is keyed by seed, purpose and sample index, and by no strength: cells that differ only in a strength
