@@ -39,8 +39,11 @@ impl Reference<'_> {
 
     /// The loss under all eight tensors, in the order of `Parameters::names`, in nats.
     pub fn loss(&self, parameters: &[Vec<f64>]) -> ReferenceLoss {
-        let z_img = self.embed(0, &parameters[..4]);
-        let z_txt = self.embed(1, &parameters[4..]);
+        self.loss_of(&self.embed(0, &parameters[..4]), &self.embed(1, &parameters[4..]))
+    }
+
+    /// The loss of normalised embeddings, row-major `[B, D]`.
+    fn loss_of(&self, z_img: &[f64], z_txt: &[f64]) -> ReferenceLoss {
         let d = self.widths[0].embedding;
         let b = z_img.len() / d;
         let logit = |i: usize, j: usize| {
@@ -60,10 +63,15 @@ impl Reference<'_> {
     /// 1e-8 of a gradient of order `1 / temperature` at a temperature of 1e-3.
     pub fn central_difference(&self, parameters: &[Vec<f64>], tensor: usize, index: usize) -> f64 {
         let step = CENTRAL_STEP * parameters[tensor][index].abs().max(1.0) * self.temperature.min(1.0);
-        let mut moved = parameters.to_vec();
+        // Only the encoder that holds the tensor moves.
+        let (moving, own) = (tensor / 4, if tensor < 4 { 0..4 } else { 4..8 });
+        let still = self.embed(1 - moving, if moving == 0 { &parameters[4..] } else { &parameters[..4] });
+        let mut moved = parameters[own].to_vec();
         let mut at = |offset: f64| {
-            moved[tensor][index] = parameters[tensor][index] + offset;
-            self.loss(&moved).total
+            moved[tensor % 4][index] = parameters[tensor][index] + offset;
+            let z = self.embed(moving, &moved);
+            let (z_img, z_txt) = if moving == 0 { (&z, &still) } else { (&still, &z) };
+            self.loss_of(z_img, z_txt).total
         };
         (at(step) - at(-step)) / (2.0 * step)
     }
@@ -73,7 +81,11 @@ impl Reference<'_> {
 const CENTRAL_STEP: f64 = 1e-5;
 
 fn dense(x: &[f64], w: &[f64], b: &[f64], width: usize) -> Vec<f64> {
-    (0..width).map(|j| b[j] + x.iter().enumerate().map(|(i, v)| v * w[i * width + j]).sum::<f64>()).collect()
+    let mut out = b.to_vec();
+    for (v, row) in x.iter().zip(w.chunks_exact(width)) {
+        out.iter_mut().zip(row).for_each(|(o, w)| *o += v * w);
+    }
+    out
 }
 
 fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {

@@ -27,7 +27,7 @@ pub struct GradcheckArgs {
 pub fn main(args: &GradcheckArgs) -> anyhow::Result<u8> {
     let sweep = args.overrides.load(&args.spec)?;
     let backend = args.backend.open()?;
-    let checks = engine::gradcheck(&sweep.cells, &backend, args.fault)?;
+    let checks = engine::gradcheck(&sweep.cells, &backend, engine::Settings::All, args.fault)?;
     let passed = checks.iter().all(|c| c.passed);
     if args.json {
         output::json(&json!({"version": 1, "class": backend.class.clone(), "passed": passed, "checks": checks}))?;

@@ -181,7 +181,7 @@ impl<'a> Session<'a> {
     fn check_gradients(&mut self, missing: &[usize], trainer: &BurnTrainer) -> anyhow::Result<bool> {
         let Some(first) = missing.first() else { return Ok(true) };
         let cell = std::slice::from_ref(&self.sweep.cells[*first]);
-        let checks = engine::gradcheck(cell, trainer.backend(), trainer.fault)?;
+        let checks = engine::gradcheck(cell, trainer.backend(), engine::Settings::Own, trainer.fault)?;
         let wrong: Vec<_> = checks.iter().filter(|c| !c.passed).collect();
         let share = |c: &TensorCheck| c.worst_autodiff.max(c.worst_difference) / c.tolerance;
         let worst = checks.iter().map(share).fold(0.0, f64::max);

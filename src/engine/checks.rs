@@ -76,15 +76,29 @@ fn loss_variants(train: &TrainConfig) -> Vec<(String, TrainConfig)> {
     variants
 }
 
-/// Checks the analytic gradients of the first cell's model, for every parameter tensor and every option that changes
-/// the loss, on `backend`.
-pub fn gradcheck(cells: &[Cell], backend: &Backend, fault: Option<Fault>) -> Result<Vec<TensorCheck>, CheckError> {
+/// Which settings of the loss a gradient check goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settings {
+    /// The cell's own: a fraction of a second, before every run.
+    Own,
+    /// Those around it as well: every option that changes the loss, and temperatures from 1e-3 to 10.
+    All,
+}
+
+/// Checks the analytic gradients of the first cell's model, for every parameter tensor, on `backend`.
+pub fn gradcheck(
+    cells: &[Cell],
+    backend: &Backend,
+    settings: Settings,
+    fault: Option<Fault>,
+) -> Result<Vec<TensorCheck>, CheckError> {
     let config = &cells.first().ok_or(CheckError::NoCells)?.config;
     let (x, batch) = minibatch(config, GRADCHECK_BATCH)?;
     let model = &config.model;
     let hidden = [model.hidden_img as usize, model.hidden_txt as usize];
     let mut checks = Vec::new();
-    for (name, train) in loss_variants(&config.train) {
+    let variants = if settings == Settings::Own { 1 } else { usize::MAX };
+    for (name, train) in loss_variants(&config.train).into_iter().take(variants) {
         let case = Case::new(name, x.clone(), batch, hidden, train, model.embedding as usize);
         checks.extend(case.check(&backend.device, fault));
     }

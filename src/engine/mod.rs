@@ -11,7 +11,7 @@ mod plan;
 mod scheduler;
 
 pub use burn_trainer::{BurnTrainer, CellParameters, Retrained};
-pub use checks::{CheckError, agree, gradcheck};
+pub use checks::{CheckError, Settings, agree, gradcheck};
 pub use outcome::{Checksums, Curves, Measured, Outcome, Status};
 pub use pack::{Pack, make_packs};
 pub use plan::{Calibration, Estimate, calibrate, estimate, lane_bytes, pack_size};
