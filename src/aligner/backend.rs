@@ -142,7 +142,7 @@ fn class(name: &str, adapter: Option<&Adapter>, device: &Device) -> String {
 /// Eight hex digits of a hash of what this device and this host make of a fixed set of operations.
 ///
 /// Two machines with one processor can still differ: in the C library's tanh, exp and log, which CPU backends and the
-/// metrics call, in how a product is cut to the caches, in a driver's shader compiler. All of that shows here.
+/// metrics call, in how a product is cut to the caches, in a driver's shader compiler. This is meant to show it; operations that are not in the set go unseen.
 fn fingerprint(device: &Device) -> String {
     const LONG: usize = 2048;
     let ramp: Vec<f32> = (0..2 * LONG).map(|i| (i as f32 - LONG as f32 + 0.5) / 300.0).collect();

@@ -15,8 +15,9 @@ use crate::spec::config::TrainConfig;
 const COORDINATES: usize = 24;
 
 /// Spacings of f32 allowed for a gradient at temperature 1. A gradient coordinate is a sum over a few hundred products
-/// whose rounding errors of random sign grow with the square root, so 32 covers a thousand products.
-const ROUNDINGS: f64 = 32.0;
+/// whose rounding errors of random sign grow with the square root, so 32 covers a thousand products; four times that
+/// leaves room for terms that cancel, as they do in an embedding of two dimensions.
+const ROUNDINGS: f64 = 128.0;
 
 /// One case: a minibatch, parameters, and the settings that change the loss.
 #[derive(Clone, Debug)]

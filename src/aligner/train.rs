@@ -19,7 +19,7 @@ use super::step::{GRADIENT_NORM_NAMES, gradient_norms, loss_and_gradients};
 use crate::spec::config::{Config, TrainConfig};
 
 /// Rows embedded at a time on a validation or test split; bounds memory and does not depend on the pack.
-const EVALUATION_ROWS: usize = 512;
+pub const EVALUATION_ROWS: usize = 512;
 
 /// Names of the loss series, in the order they are recorded.
 const LOSS_NAMES: [&str; 3] = ["loss", "loss_i2t", "loss_t2i"];
@@ -145,12 +145,13 @@ pub fn train(
         pack.step(step, curve_every > 0 && step % curve_every == 0, &mut chunk);
         run.cell_steps.fetch_add(pack.active.len() as u64, Ordering::Relaxed);
         let done = step + 1;
-        if done % stop_every == 0 || done == steps || pack.anyone_due(done) {
+        // Never at a mere look in between: when a diverged lane leaves must not depend on how often one looks.
+        if done % stop_every == 0 || done == steps {
             let diverged = pack.collect(std::mem::take(&mut chunk), curve_every);
             pack.retire(diverged, done, &mut results);
-            let stopped = pack.validate(done, &mut observe);
-            pack.retire(stopped, done, &mut results);
         }
+        let stopped = pack.validate(done, &mut observe);
+        pack.retire(stopped, done, &mut results);
     }
     let everyone = pack.active.iter().map(|_| Some((steps, End::Finished))).collect();
     pack.retire(everyone, steps, &mut results);

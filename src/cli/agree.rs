@@ -51,10 +51,9 @@ pub fn main(args: &AgreeArgs) -> anyhow::Result<u8> {
             Err(error) => return Err(error.into()),
         }
     }
-    anyhow::ensure!(!backends.is_empty(), "none of the backends can be opened");
     let mut passed = true;
     let mut documents = Vec::new();
-    for second in &backends[1..] {
+    for second in backends.iter().skip(1) {
         let comparisons = engine::agree(&sweep.cells, &backends[0], second, args.fault)?;
         let title = format!("{} against {}", second.class, backends[0].class);
         passed &= comparisons.iter().all(|c| c.passed);
@@ -85,14 +84,21 @@ pub fn main(args: &AgreeArgs) -> anyhow::Result<u8> {
         let header = ["stage", "worst at", "difference", "tolerance", ""].map(str::to_string);
         output::line(&format!("{title}\n{}\n", output::table(&header, rows)))?;
     }
+    let compared = backends.len() > 1;
     if args.json {
-        output::json(&json!({"version": 1, "first": backends[0].class, "passed": passed, "against": documents}))?;
-    } else {
+        let first = backends.first().map(|b| &b.class);
+        let passed = compared.then_some(passed && absent.is_none());
+        let absent = absent.as_ref().map(ToString::to_string);
+        output::json(&json!({
+            "version": 1, "first": first, "passed": passed, "absent": absent, "against": documents,
+        }))?;
+    } else if compared {
         let names: Vec<&str> = backends.iter().map(|b| b.name).collect();
         output::line(&format!("{} {}", names.join(", "), if passed { "agree" } else { "do NOT agree" }))?;
     }
     match absent {
+        _ if compared && !passed => Ok(exit::NO),
         Some(error) => Err(error.into()),
-        None => Ok(if passed { exit::OK } else { exit::NO }),
+        None => Ok(exit::OK),
     }
 }

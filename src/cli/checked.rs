@@ -10,11 +10,13 @@ use crate::spec::config::Config;
 use crate::spec::{Cell, Overrides, Sweep};
 use crate::store::{CellRecord, NamedFault, RunManifest, RunReader, StoreError};
 
+/// What to do about a derived file.
+const REMADE: &str = "the command that made the run writes it again";
+
 /// The resolved spec of a run.
 pub fn spec(dir: &Path) -> anyhow::Result<Sweep> {
     let path = dir.join("spec.toml");
-    let advice = "the command that made the run writes it again";
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}; {advice}", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}; {REMADE}", path.display()))?;
     Ok(crate::spec::from_str(&text, &path.display().to_string(), &Overrides::default())?)
 }
 
@@ -28,22 +30,21 @@ pub fn manifest(reader: &RunReader) -> anyhow::Result<(Option<RunManifest>, Opti
     match reader.manifest() {
         Ok(manifest) => Ok((manifest, None)),
         Err(StoreError::Damaged { reason, .. }) => {
-            let advice = "the command that made the run writes it again";
-            Ok((None, Some(("manifest.json".to_string(), format!("{reason}; {advice}")))))
+            Ok((None, Some(("manifest.json".to_string(), format!("{reason}; {REMADE}")))))
         }
         Err(other) => Err(other.into()),
     }
 }
 
-/// Refuses to write `path` over a file of a run or into a folder that is not there, before any work is done.
+/// Refuses to write `path` into a run or into a folder that is not there, before any work is done.
 pub fn require_writable(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     anyhow::ensure!(folder.is_dir(), "cannot create {}: there is no folder {}", path.display(), folder.display());
-    anyhow::ensure!(
-        !(path.exists() && folder.join("manifest.json").exists()),
-        "{} is a file of a run; choose another path with -o",
-        path.display()
-    );
+    anyhow::ensure!(!path.is_dir(), "cannot create {}: it is a folder; name a file with -o", path.display());
+    let is_run = |dir: &Path| dir.join("parts").is_dir() && dir.join("spec.toml").exists();
+    let folder = folder.canonicalize()?;
+    let inside = folder.ancestors().any(is_run);
+    anyhow::ensure!(!inside, "{} would lie inside a run; choose another path with -o", path.display());
     Ok(())
 }
 
@@ -51,11 +52,11 @@ pub fn require_writable(path: &Path) -> anyhow::Result<()> {
 pub fn trainer_for(class: &str) -> anyhow::Result<BurnTrainer> {
     let name = class.split_whitespace().nth(1).context("the record names no backend")?;
     let backend: Backend = Choice::named(name)?.open()?;
-    if backend.class.clone() != class {
+    if backend.class != class {
         bail!(
             "the cell was made in the class `{class}`, this machine makes `{}`: only a machine of the same class can \
              be held to the same bits",
-            backend.class.clone()
+            backend.class
         );
     }
     Ok(BurnTrainer::new(backend))

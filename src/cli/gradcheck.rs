@@ -30,7 +30,7 @@ pub fn main(args: &GradcheckArgs) -> anyhow::Result<u8> {
     let checks = engine::gradcheck(&sweep.cells, &backend, engine::Settings::All, args.fault)?;
     let passed = checks.iter().all(|c| c.passed);
     if args.json {
-        output::json(&json!({"version": 1, "class": backend.class.clone(), "passed": passed, "checks": checks}))?;
+        output::json(&json!({"version": 1, "class": backend.class, "passed": passed, "checks": checks}))?;
     } else {
         let header = ["case", "tensor", "against autodiff", "against f64", "tolerance", ""].map(str::to_string);
         let rows = checks.iter().map(|c| {

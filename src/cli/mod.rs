@@ -34,7 +34,8 @@ use crate::spec::{Cell, Overrides, SpecError, Sweep};
 /// Exit codes.
 pub mod exit {
     pub const OK: u8 = 0;
-    /// `agree`, `gradcheck`, `verify` or `world check` says no.
+    /// A check says no: `agree`, `gradcheck`, `verify`, `world check`, the comparison of `embed`, or the gradients before
+    /// a `run`.
     pub const NO: u8 = 1;
     /// Usage, spec or IO.
     pub const ERROR: u8 = 2;
@@ -228,7 +229,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 ok; 1 agree, gradcheck, verify or world check says no; 2 usage, spec or IO; \
+const EXIT_CODES: &str = "Exit codes: 0 ok; 1 a check says no; 2 usage, spec or IO; \
                           3 cells failed; 4 incomplete but resumable; 130 interrupted.";
 
 fn dispatch(command: Command) -> anyhow::Result<u8> {

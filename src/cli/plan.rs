@@ -39,14 +39,16 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
     let backend = args.backend.open_for_work()?;
     let workers = args.backend.workers(&backend);
     let dir = args.output.clone().unwrap_or_else(|| super::run::default_dir(&sweep));
-    let wanted = missing(&sweep, &dir, &backend.class.clone());
+    let wanted = missing(&sweep, &dir, &backend.class);
     let present = sweep.cells.len() - wanted.len();
     let (packs, estimate) = args.backend.packs(&backend, &sweep, &wanted);
     require_memory(&estimate)?;
     let class = backend.class.clone();
     let trainer = BurnTrainer::new(backend);
+    // With fewer packs than workers the rest would be idle.
+    let busy = workers.min(packs.len()).max(1);
     let calibration = match packs.first() {
-        Some(pack) if !args.no_calibration => Some(calibrate(&sweep.cells, pack, &trainer, workers, CALIBRATION)?),
+        Some(pack) if !args.no_calibration => Some(calibrate(&sweep.cells, pack, &trainer, busy, CALIBRATION)?),
         _ => None,
     };
     let time = calibration.as_ref().map(|c| c.seconds(&estimate, workers));
@@ -61,7 +63,7 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
         }))?;
         return Ok(exit::OK);
     }
-    output::line(&plain(rows(&sweep, &estimate, present, calibration.as_ref(), workers)))?;
+    output::line(&plain(rows(&sweep, &estimate, present, calibration.as_ref(), busy)))?;
     if args.cells {
         for cell in &sweep.cells {
             let levels: Vec<String> = cell.levels.iter().map(|(p, v)| format!("{p}={}", output::scalar(v))).collect();

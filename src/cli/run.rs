@@ -90,7 +90,9 @@ impl<'a> Session<'a> {
         };
         let (mut run, found) = RunDir::open(dir, &identity)?;
         report_damage(&found);
-        let before = RunManifest::read(dir)?.filter(|m| m.spec_blake3 == sweep.hash() && m.class == class);
+        let earlier = RunManifest::read(dir)?;
+        let sessions = earlier.as_ref().and_then(|m| m.more.get("sessions").cloned());
+        let before = earlier.filter(|m| m.spec_blake3 == sweep.hash() && m.class == class);
         let adapter = backend.adapter.as_ref();
         let environment =
             Environment::detect(backend.name, adapter.map(|a| a.name.clone()), adapter.map(|a| a.driver.clone()));
@@ -98,10 +100,12 @@ impl<'a> Session<'a> {
         let code = super::code::code();
         let made_by = super::code::made_by(&code, environment.cpu.as_deref());
         // A manifest that is gone on with keeps its identity; what it says of code and machine is of this process.
-        let manifest = match before.clone() {
+        let mut manifest = match before.clone() {
             Some(before) => RunManifest { code, environment, ..before },
             None => RunManifest::begin(&sweep.name, &sweep.hash(), spec, &class, environment, code),
         };
+        // Those who worked on the run before its plan grew worked on it all the same.
+        manifest.more.extend(sessions.map(|list| ("sessions".to_string(), list)));
         let present = finished(&run, &cell_ids);
         let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let missing: HashSet<String> = cell_ids.iter().filter(|id| !is_finished(&run, id)).cloned().collect();
@@ -142,9 +146,8 @@ impl<'a> Session<'a> {
             ));
             return self.close(args, false);
         }
-        let right = self.check_gradients(&missing, trainer)?;
         self.begin(trainer)?;
-        if !right {
+        if !self.check_gradients(&missing, trainer)? {
             self.manifest.state = RunState::Incomplete;
             self.manifest.write(&self.dir)?;
             return Ok(exit::NO);
@@ -201,6 +204,8 @@ impl<'a> Session<'a> {
         let text = self.sweep.to_toml();
         write_atomic(&self.dir.join("spec.toml"), |out| out.write_all(text.as_bytes()))?;
         self.manifest.state = RunState::Running;
+        // The tables of an earlier state are about to be replaced.
+        self.manifest.tables.clear();
         self.manifest.cells.planned = self.cell_ids.len() as u64;
         self.manifest.notes = vec![format!("backend {}: {}", trainer.backend().name, trainer.backend().why)];
         self.manifest.thresholds = thresholds(self.sweep);
@@ -325,7 +330,9 @@ impl<'a> Session<'a> {
                 by_status.concat()
             ))?;
         }
-        write_step_summary(&summaries, &self.dir)?;
+        if let Err(error) = write_step_summary(&summaries, &self.dir) {
+            output::note(&format!("{error:#}"));
+        }
         if interrupted {
             output::note("interrupted; the same command goes on from here");
         }

@@ -28,6 +28,7 @@ pub fn main(args: &StatusArgs) -> anyhow::Result<u8> {
     let complete = sound && finished >= planned && manifest.as_ref().is_some_and(|m| m.state == RunState::Complete);
     let state = match (&manifest, live) {
         (_, true) => "live",
+        (None, false) if !sound => "damaged",
         (None, false) => "no manifest",
         (Some(m), false) if m.state == RunState::Complete && !complete => "cells are missing or damaged",
         (Some(m), false) => match m.state {
@@ -45,7 +46,8 @@ pub fn main(args: &StatusArgs) -> anyhow::Result<u8> {
         }))?;
     } else {
         let by_status: Vec<String> = counts.iter().filter(|(_, n)| **n > 0).map(|(s, n)| format!("{n} {s}")).collect();
-        output::line(&format!("{}: {state}; {finished} of {planned} cells finished", dir.display()))?;
+        let of = if manifest.is_some() { format!(" of {planned}") } else { String::new() };
+        output::line(&format!("{}: {state}; {finished}{of} cells finished", dir.display()))?;
         if !by_status.is_empty() {
             output::line(&by_status.join(", "))?;
         }

@@ -45,14 +45,10 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
         problems.push(format!("{missing} of {planned} cells are not there"));
     }
     let sample = sample(&records, args.rerun);
-    for (i, record) in sample.iter().enumerate() {
-        output::note(&format!("training cell {} again ({} of {})", record.cell_id, i + 1, sample.len()));
-        let trainer = super::checked::trainer_for(&record.class)?;
-        let again = super::checked::retrain(&trainer, record)?;
-        let differing = super::checked::differences(record, &again.outcome);
-        if !differing.is_empty() {
-            problems.push(format!("cell {}: differs when trained again: {}", record.cell_id, differing.join(", ")));
-        }
+    if let Err(error) = retrain(&sample, &mut problems) {
+        // What was found so far must not be lost with it.
+        problems.iter().for_each(|problem| output::note(problem));
+        return Err(error);
     }
     if args.json {
         output::json(&json!({
@@ -77,6 +73,21 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
         (true, true) => exit::INCOMPLETE,
         (true, false) => exit::OK,
     })
+}
+
+/// Trains the cells of a sample again and adds what differs to `problems`.
+fn retrain(sample: &[&CellRecord], problems: &mut Vec<String>) -> anyhow::Result<()> {
+    let Some(first) = sample.first() else { return Ok(()) };
+    let trainer = super::checked::trainer_for(&first.class)?;
+    for (i, record) in sample.iter().enumerate() {
+        output::note(&format!("training cell {} again ({} of {})", record.cell_id, i + 1, sample.len()));
+        let again = super::checked::retrain(&trainer, record)?;
+        let differing = super::checked::differences(record, &again.outcome);
+        if !differing.is_empty() {
+            problems.push(format!("cell {}: differs when trained again: {}", record.cell_id, differing.join(", ")));
+        }
+    }
+    Ok(())
 }
 
 fn table_problems(dir: &Path, manifest: &RunManifest) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use super::burn_trainer::BurnTrainer;
 use super::outcome::{Measured, Outcome};
+use super::plan::features;
 use super::scheduler::{Control, TrainError};
 use crate::aligner::agree::{Comparison, Problem};
 use crate::aligner::backend::{Backend, BackendError};
@@ -9,6 +10,7 @@ use crate::aligner::batches::Batches;
 use crate::aligner::fault::Fault;
 use crate::aligner::gradcheck::{Case, TensorCheck};
 use crate::aligner::parameters::{MODALITIES, Widths, xavier};
+use crate::numerics::stream::Streams;
 use crate::spec::Cell;
 use crate::spec::config::{Config, TrainConfig};
 use crate::world::perturbation::observed;
@@ -41,12 +43,12 @@ pub enum CheckError {
 }
 
 /// A minibatch of one cell, as its encoders see it, row-major: image, text.
-fn minibatch(config: &Config, most: usize) -> Result<([Vec<f32>; 2], usize), WorldError> {
+fn minibatch(config: &Config) -> Result<([Vec<f32>; 2], usize), WorldError> {
     let world = World::generate(config.seed, &config.world, config.text.features)?;
     let split = world.split(SplitName::Train);
     let pairing = partners(config.seed, SplitName::Train, &config.pairing, &split.factors);
     let mut batches = Batches::new(config.seed, split.index.len(), config.train.batch_size as usize);
-    let rows: Vec<usize> = batches.at(0).iter().copied().take(most).collect();
+    let rows: Vec<usize> = batches.at(0).to_vec();
     let gather = |modality: Modality, row: &dyn Fn(usize) -> usize| {
         let x = observed(split, modality, config);
         let p = x.len() / split.index.len();
@@ -93,7 +95,13 @@ pub fn gradcheck(
     fault: Option<Fault>,
 ) -> Result<Vec<TensorCheck>, CheckError> {
     let config = &cells.first().ok_or(CheckError::NoCells)?.config;
-    let (x, batch) = minibatch(config, GRADCHECK_BATCH)?;
+    let batch = GRADCHECK_BATCH.min(config.train.batch_size as usize);
+    // Standard normal inputs rather than the cell's world: whether a gradient is right does not depend on the data, but
+    // data that tell nothing apart have gradients that are all rounding.
+    let x = [0, 1].map(|m| {
+        let mut stream = Streams::new(config.seed, "gradcheck.inputs").item(m as u64);
+        (0..batch * features(config)[m] as usize).map(|_| stream.normal() as f32).collect::<Vec<f32>>()
+    });
     let model = &config.model;
     let hidden = [model.hidden_img as usize, model.hidden_txt as usize];
     let mut checks = Vec::new();
@@ -127,7 +135,7 @@ pub fn agree(
 fn problem<'a>(cells: &[&'a Cell]) -> Result<Problem<'a>, CheckError> {
     let (mut x, mut batch) = ([Vec::new(), Vec::new()], 0);
     for cell in cells {
-        let ([img, txt], rows) = minibatch(&cell.config, usize::MAX)?;
+        let ([img, txt], rows) = minibatch(&cell.config)?;
         x[0].extend(img);
         x[1].extend(txt);
         batch = rows;

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use super::burn_trainer::{VALIDATION_SERIES, WORLDS_KEPT};
 use super::pack::Pack;
 use super::scheduler::{Control, TrainError, Trainer};
+use crate::aligner::train::EVALUATION_ROWS;
 use crate::metric;
 use crate::spec::Cell;
-use crate::spec::config::{Config, TextFeatures};
+use crate::spec::config::Config;
 
 /// Working set of a CPU pack: about one core's share of the outer caches. On the reference workload packs of 2 to 4
 /// cells were fastest, packs of 16 a quarter slower.
@@ -35,11 +36,7 @@ const TRAINING_SERIES: u64 = 3 + crate::aligner::step::GRADIENT_NORM_NAMES.len()
 
 /// Features of one sample: image, text.
 pub fn features(config: &Config) -> [u64; 2] {
-    let text = match config.text.features {
-        TextFeatures::BagOfTokens => crate::world::text::width(TextFeatures::BagOfTokens),
-        TextFeatures::TokenPosition => crate::world::text::width(TextFeatures::TokenPosition),
-    };
-    [config.world.image_size.pow(2), text as u64]
+    [config.world.image_size.pow(2), crate::world::text::width(config.text.features) as u64]
 }
 
 fn parameters(config: &Config) -> u64 {
@@ -57,7 +54,7 @@ pub fn lane_bytes(config: &Config) -> u64 {
     let hidden = config.model.hidden_img + config.model.hidden_txt;
     let rows = |n: u64| n * (img + txt + 3 * hidden + 8 * config.model.embedding);
     let training = rows(b) + 4 * b * b;
-    let evaluation = rows(config.world.n_validation.max(config.world.n_test).min(512));
+    let evaluation = rows(config.world.n_validation.max(config.world.n_test).min(EVALUATION_ROWS as u64));
     4 * (training.max(evaluation) + 5 * parameters(config))
 }
 
@@ -123,7 +120,7 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, on_cpu: bool) ->
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Calibration {
     /// Cell-steps per second of all workers together: slowest block, mean and fastest block of what was measured. None
-    /// when there are no steps to count.
+    /// when there were not two steps to measure between.
     pub cell_steps_per_s: Option<[f64; 3]>,
     /// Seconds that a panel takes for one cell on one worker.
     pub panel_s: f64,
@@ -163,7 +160,9 @@ pub fn calibrate(
     let mut readings: Vec<(Instant, u64)> = Vec::new();
     std::thread::scope(|scope| {
         let handles: Vec<_> = (0..workers).map(|_| scope.spawn(again)).collect();
-        while handles.iter().any(|h| !h.is_finished()) && readings.first().is_none_or(|(at, _)| at.elapsed() < budget) {
+        // Two readings make a rate, however long a step takes.
+        let enough = |r: &[(Instant, u64)]| r.len() > 1 && r[0].0.elapsed() >= budget;
+        while handles.iter().any(|h| !h.is_finished()) && !enough(&readings) {
             std::thread::sleep(SAMPLE);
             let steps = control.cell_steps.load(Ordering::Relaxed);
             // Only where the counter moved: a step may take longer than a sample.

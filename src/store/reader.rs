@@ -68,7 +68,8 @@ impl RunReader {
         }
     }
 
-    /// Adds an open part. Of two records of one cell the first counts, except that any result replaces a failure.
+    /// Adds an open part. Of two records of one cell with the same status the last counts; any result replaces a failure, and no
+    /// other result.
     pub(crate) fn add(&mut self, part: Part) {
         let number = self.next_part;
         self.next_part += 1;
@@ -187,13 +188,24 @@ impl RunReader {
 
     /// Every record that can be read, by ascending id, and the faults of those parts that are damaged: name and reason.
     pub fn sound_records(&self) -> Result<(Vec<CellRecord>, Vec<NamedFault>), StoreError> {
+        match self.sound_records_once() {
+            Err(error) if error.is_not_found() => retry_while_merged(|| Self::open(&self.dir)?.sound_records_once()),
+            result => result,
+        }
+    }
+
+    fn sound_records_once(&self) -> Result<(Vec<CellRecord>, Vec<NamedFault>), StoreError> {
         let mut faults = self.damaged.clone();
         let mut sound = BTreeMap::new();
         for (number, part) in &self.parts {
             faults.extend(part.faults()?.into_iter().map(|(_, reason)| (name_of(&part.path), reason)));
             for block in 0..part.index.blocks.len() {
-                // A fault of the block is listed already.
-                let Ok(records) = part.records(block) else { continue };
+                let records = match part.records(block) {
+                    Ok(records) => records,
+                    // Listed already.
+                    Err(StoreError::Damaged { .. }) => continue,
+                    Err(other) => return Err(other),
+                };
                 for (slot, record) in records.into_iter().enumerate() {
                     let current = self.cells.get(&record.cell_id);
                     if current.is_some_and(|place| (place.part, place.block, place.slot) == (*number, block, slot)) {
