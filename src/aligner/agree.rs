@@ -16,7 +16,7 @@ const SPACING: f64 = f32::EPSILON as f64;
 
 /// Spacings allowed per unit of `sqrt(n)` in a sum of `n` products. Rounding errors of random sign add up like a random
 /// walk, of which this allows four standard deviations; exponentials and roots, which differ between devices by a few
-/// units, fit in as well. Measured differences of embeddings lie about ten times below. Those of gradients lie further
+/// units, fit in as well. Measured differences of embeddings lie six to twenty times below. Those of gradients lie further
 /// below: the bound assumes a softmax undecided between candidates.
 const HEADROOM: f64 = 4.0;
 

@@ -51,7 +51,7 @@ pub struct TensorCheck {
 ///
 /// A logit is a cosine over the temperature, so a rounding of the cosine becomes a relative error of the softmax that
 /// is larger by the inverse of the temperature. That is the worst case, a softmax undecided between candidates; a
-/// decided one forgets its logits, and what is measured lies two to four orders below.
+/// decided one forgets its logits, and what is measured lies one to five orders below.
 pub fn tolerance(temperature: f64) -> f64 {
     ROUNDINGS * f64::from(f32::EPSILON) * (1.0 + 1.0 / temperature)
 }

@@ -132,8 +132,10 @@ pub fn train(
     let mut pack = Pack::start(run, lanes, &splits);
     let mut results: Vec<Option<Trained>> = lanes.iter().map(|_| None).collect();
 
-    let stopped = pack.validate(0, &mut observe);
-    pack.retire(stopped, 0, &mut results);
+    if pack.anyone_due(0) {
+        let stopped = pack.validate(0, &mut observe);
+        pack.retire(stopped, 0, &mut results);
+    }
     let mut chunk = Series::default();
     for step in 0..steps {
         if pack.active.is_empty() {
@@ -150,8 +152,10 @@ pub fn train(
             let diverged = pack.collect(std::mem::take(&mut chunk), curve_every);
             pack.retire(diverged, done, &mut results);
         }
-        let stopped = pack.validate(done, &mut observe);
-        pack.retire(stopped, done, &mut results);
+        if pack.anyone_due(done) {
+            let stopped = pack.validate(done, &mut observe);
+            pack.retire(stopped, done, &mut results);
+        }
     }
     let everyone = pack.active.iter().map(|_| Some((steps, End::Finished))).collect();
     pack.retire(everyone, steps, &mut results);
@@ -336,9 +340,6 @@ impl<'a> Pack<'a> {
         step: u64,
         observe: &mut impl FnMut(ValidationPoint<'_>) -> Verdict,
     ) -> Vec<Option<(u64, End)>> {
-        if !self.anyone_due(step) {
-            return vec![None; self.active.len()];
-        }
         let all = self.embeddings(1, self.splits.validation.n());
         let look = |(lane, embeddings): (usize, &RawEmbeddings)| {
             if !(self.run.due)(self.active[lane], step) {

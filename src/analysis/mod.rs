@@ -2,4 +2,4 @@
 
 mod summary;
 
-pub use summary::{Summary, summarise};
+pub use summary::{AxisLevels, Entry, Summary};

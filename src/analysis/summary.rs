@@ -1,10 +1,8 @@
 //! The table at the end of a run: one metric over two axes, averaged over everything else.
 
-use std::collections::BTreeMap;
-
 use crate::store::{CellRecord, RecordedMetric};
 
-/// A metric over at most two axes.
+/// A metric over at most two axes, averaged over the cells that share their levels.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Summary {
     pub metric: String,
@@ -16,6 +14,8 @@ pub struct Summary {
     pub columns: Vec<serde_json::Value>,
     /// `[row][column]`.
     pub cells: Vec<Vec<Entry>>,
+    /// Cells that belong to no row and column; none when they are cells of the sweep.
+    pub unplaced: usize,
 }
 
 /// What the finished cells at one row and column say.
@@ -27,20 +27,28 @@ pub struct Entry {
     pub n: usize,
     /// Finished cells without one: diverged, failed, or undefined there.
     pub without_value: usize,
+    #[serde(skip)]
+    sum: f64,
 }
 
 /// An axis: its path and levels.
 pub type AxisLevels = (String, Vec<serde_json::Value>);
 
-/// Averages `metric` over the cells that share the levels of two axes: of those other than the seed, the two with the
-/// most levels. Nothing is dropped in silence: cells without a value are counted.
-pub fn summarise(metric: &str, axes: &[AxisLevels], records: &[CellRecord]) -> Summary {
-    let mut candidates: Vec<&AxisLevels> = axes.iter().filter(|(path, l)| path != "seed" && l.len() > 1).collect();
-    candidates.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then(a.0.cmp(&b.0)));
-    let pick = |i: usize| candidates.get(i).map_or((String::new(), vec![serde_json::Value::Null]), |a| (*a).clone());
-    let ((row_axis, rows), (column_axis, columns)) = (pick(0), pick(1));
-    let mut groups: BTreeMap<(usize, usize), (f64, Entry)> = BTreeMap::new();
-    for record in records {
+impl Summary {
+    /// An empty table over the two axes with the most levels, the seed aside. Cells are added one by one, so that a run
+    /// need not be in memory.
+    pub fn new(metric: &str, axes: &[AxisLevels]) -> Self {
+        let mut candidates: Vec<&AxisLevels> = axes.iter().filter(|(path, l)| path != "seed" && l.len() > 1).collect();
+        candidates.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then(a.0.cmp(&b.0)));
+        let pick =
+            |i: usize| candidates.get(i).map_or((String::new(), vec![serde_json::Value::Null]), |a| (*a).clone());
+        let ((row_axis, rows), (column_axis, columns)) = (pick(0), pick(1));
+        let cells = vec![vec![Entry::default(); columns.len()]; rows.len()];
+        Self { metric: metric.to_string(), row_axis, column_axis, rows, columns, cells, unplaced: 0 }
+    }
+
+    /// Adds a finished cell. None is dropped in silence: one without a value, or without a place, is counted.
+    pub fn add(&mut self, record: &CellRecord) {
         let place = |axis: &str, levels: &[serde_json::Value]| {
             if axis.is_empty() {
                 return Some(0);
@@ -48,22 +56,21 @@ pub fn summarise(metric: &str, axes: &[AxisLevels], records: &[CellRecord]) -> S
             let value = record.config.pointer(&format!("/{}", axis.replace('.', "/")))?;
             levels.iter().position(|level| level == value)
         };
-        let (Some(row), Some(column)) = (place(&row_axis, &rows), place(&column_axis, &columns)) else { continue };
-        let (sum, entry) = groups.entry((row, column)).or_default();
-        match record.metrics.get(metric) {
+        let (row, column) = (place(&self.row_axis, &self.rows), place(&self.column_axis, &self.columns));
+        let (Some(row), Some(column)) = (row, column) else {
+            self.unplaced += 1;
+            return;
+        };
+        let entry = &mut self.cells[row][column];
+        match record.metrics.get(&self.metric) {
             Some(RecordedMetric::Value(value)) => {
-                *sum += value;
+                entry.sum += value;
                 entry.n += 1;
+                entry.mean = Some(entry.sum / entry.n as f64);
             }
             _ => entry.without_value += 1,
         }
     }
-    let entry = |key: (usize, usize)| {
-        let (sum, entry) = groups.get(&key).cloned().unwrap_or_default();
-        Entry { mean: (entry.n > 0).then(|| sum / entry.n as f64), ..entry }
-    };
-    let cells = (0..rows.len()).map(|r| (0..columns.len()).map(|c| entry((r, c))).collect()).collect();
-    Summary { metric: metric.to_string(), row_axis, column_axis, rows, columns, cells }
 }
 
 #[cfg(test)]
@@ -105,11 +112,16 @@ mod tests {
             _ => None,
         };
         let records: Vec<CellRecord> = sweep.cells.iter().filter_map(|c| Some(record(c, value(c)?))).collect();
-        let summary = summarise("effective_rank_img", &axes, &records);
+        let mut summary = Summary::new("effective_rank_img", &axes);
+        records.iter().for_each(|record| summary.add(record));
         assert_eq!((summary.row_axis.as_str(), summary.column_axis.as_str()), ("train.temperature", ""));
         assert_eq!(summary.rows, vec![json!(0.1), json!(1.0)]);
         assert_eq!(summary.columns, vec![Value::Null]);
-        assert_eq!(summary.cells[0], vec![Entry { mean: Some(1.5), n: 2, without_value: 1 }]);
-        assert_eq!(summary.cells[1], vec![Entry { mean: Some(5.0), n: 1, without_value: 0 }]);
+        assert_eq!(summary.cells[0], vec![Entry { mean: Some(1.5), n: 2, without_value: 1, sum: 3.0 }]);
+        assert_eq!(summary.cells[1], vec![Entry { mean: Some(5.0), n: 1, without_value: 0, sum: 5.0 }]);
+        let mut elsewhere = records[0].clone();
+        elsewhere.config["train"]["temperature"] = json!(0.3);
+        summary.add(&elsewhere);
+        assert_eq!(summary.unplaced, 1);
     }
 }

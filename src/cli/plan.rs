@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{BackendArgs, SpecArgs, exit, output, require_memory};
-use crate::engine::{BurnTrainer, Calibration, Estimate, Status, calibrate};
+use crate::engine::{BurnTrainer, Calibration, Estimate, calibrate};
 use crate::spec::Sweep;
 use crate::store::RunReader;
 
@@ -114,10 +114,7 @@ fn rows(
 /// Cells that a run into `dir` would train. A directory that cannot be read, or of another class, has none of them.
 pub fn missing(sweep: &Sweep, dir: &Path, class: &str) -> Vec<usize> {
     let reader = RunReader::open(dir).ok().filter(|reader| reader.class() == Some(class));
-    let finished = |id: &str| {
-        let status = reader.as_ref().and_then(|reader| reader.status(id));
-        status.is_some_and(|status| status != Status::Failed)
-    };
+    let finished = |id: &str| reader.as_ref().is_some_and(|reader| reader.is_finished(id));
     (0..sweep.cells.len()).filter(|i| !finished(&sweep.cells[*i].id)).collect()
 }
 

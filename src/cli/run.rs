@@ -15,16 +15,20 @@ use super::progress::Progress;
 use super::summary::render;
 use super::{BackendArgs, SpecArgs, columns, exit, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
-use crate::analysis::{Summary, summarise};
-use crate::engine::{self, BurnTrainer, Control, Event, Outcome, Status, run_packs};
+use crate::analysis::Summary;
+use crate::engine::{self, BurnTrainer, Control, Event, Outcome, run_packs};
 use crate::spec::Sweep;
 use crate::store::{
-    CellRecord, Environment, Found, Identity, Levels, RunDir, RunManifest, RunState, TableSpec, now_utc, write_atomic,
-    write_run_tables,
+    CellRecord, Environment, Found, Identity, Levels, RecordedStatus, RunDir, RunManifest, RunState, TableSpec,
+    now_utc, write_atomic, write_run_tables,
 };
 
 /// Metrics of the table at the end of a run.
 const SUMMARY_METRICS: [&str; 2] = ["effective_rank_img", "retrieval_at_1_i2t"];
+
+/// Cells whose records are in memory at once for it. Packs lie across the plan, and a block is decoded once per portion,
+/// so small portions would cost time.
+const SUMMARY_CELLS: usize = 1 << 14;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -108,7 +112,7 @@ impl<'a> Session<'a> {
         manifest.more.extend(sessions.map(|list| ("sessions".to_string(), list)));
         let present = finished(&run, &cell_ids);
         let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let missing: HashSet<String> = cell_ids.iter().filter(|id| !is_finished(&run, id)).cloned().collect();
+        let missing: HashSet<String> = cell_ids.iter().filter(|id| !run.reader().is_finished(id)).cloned().collect();
         let mut reused = 0;
         if !missing.is_empty() {
             let from = run.reuse_from(parent, &missing)?;
@@ -137,7 +141,7 @@ impl<'a> Session<'a> {
 
     fn go(mut self, args: &RunArgs, trainer: &BurnTrainer, workers: usize) -> anyhow::Result<u8> {
         let missing: Vec<usize> =
-            (0..self.cell_ids.len()).filter(|i| !is_finished(&self.run, &self.cell_ids[*i])).collect();
+            (0..self.cell_ids.len()).filter(|i| !self.run.reader().is_finished(&self.cell_ids[*i])).collect();
         if missing.is_empty() && self.reused == 0 && self.files_are_intact() {
             output::note(&format!(
                 "{}: all {} cells are there; nothing to do",
@@ -307,9 +311,19 @@ impl<'a> Session<'a> {
             () if finished < self.cell_ids.len() => exit::INCOMPLETE,
             () => exit::OK,
         };
-        let records = self.run.reader().records(&self.recorded())?;
         let axes: Vec<_> = self.sweep.axes.iter().map(|a| (a.path.clone(), a.levels.clone())).collect();
-        let summaries: Vec<Summary> = SUMMARY_METRICS.iter().map(|m| summarise(m, &axes, &records)).collect();
+        let mut summaries = SUMMARY_METRICS.map(|metric| Summary::new(metric, &axes));
+        let (mut recorded, mut example) = (0, None);
+        for ids in self.cell_ids.chunks(SUMMARY_CELLS) {
+            let records = self.run.reader().records(ids)?;
+            recorded += records.len();
+            for record in &records {
+                summaries.iter_mut().for_each(|summary| summary.add(record));
+                if record.status == RecordedStatus::Failed {
+                    example.get_or_insert_with(|| format!("{}: {}", record.cell_id, record.reason));
+                }
+            }
+        }
         if args.json {
             output::json(&json!({
                 "version": 1, "dir": self.dir, "sweep": self.sweep.name, "cells": self.cell_ids.len(),
@@ -318,7 +332,7 @@ impl<'a> Session<'a> {
                 "timings": self.manifest.timings, "summary": summaries,
             }))?;
         } else {
-            for summary in summaries.iter().filter(|_| !records.is_empty()) {
+            for summary in summaries.iter().filter(|_| recorded > 0) {
                 output::line(&render(summary))?;
             }
             let by_status: Vec<String> =
@@ -337,15 +351,10 @@ impl<'a> Session<'a> {
             output::note("interrupted; the same command goes on from here");
         }
         if failed > 0 {
-            let first = records.iter().find(|r| r.to_outcome().status == Status::Failed);
-            let reason = first.map(|r| format!("{}: {}", &r.cell_id, r.reason)).unwrap_or_default();
+            let reason = example.unwrap_or_default();
             output::note(&format!("{failed} cells failed, for instance {reason}; the same command tries them again"));
         }
         Ok(code)
-    }
-
-    fn recorded(&self) -> Vec<String> {
-        self.cell_ids.iter().filter(|id| self.run.reader().status(id).is_some()).cloned().collect()
     }
 }
 
@@ -369,13 +378,8 @@ fn thresholds(sweep: &Sweep) -> BTreeMap<String, serde_json::Value> {
     ["stop.effective_rank_below", "stop.mean_cosine_above"].map(|path| (path.to_string(), at(path))).into()
 }
 
-/// A failed cell is tried again, so it does not count as finished.
-fn is_finished(run: &RunDir, id: &str) -> bool {
-    run.reader().status(id).is_some_and(|s| s != Status::Failed)
-}
-
 fn finished(run: &RunDir, ids: &[String]) -> usize {
-    ids.iter().filter(|id| is_finished(run, id)).count()
+    ids.iter().filter(|id| run.reader().is_finished(id)).count()
 }
 
 fn report_damage(found: &Found) {

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{DirArgs, exit, output};
-use crate::store::{CellRecord, RUN_TABLES, RunManifest, RunReader, RunState, TableBytes};
+use crate::store::{CellRecord, RUN_TABLES, RecordedStatus, RunManifest, RunReader, RunState, TableBytes};
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
@@ -38,7 +38,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     }
     // A run that has not finished yet is sound; one that says it has must have every cell.
     let planned = manifest.as_ref().map_or(0, |m| m.cells.planned);
-    let finished = records.iter().filter(|r| r.to_outcome().status != crate::engine::Status::Failed).count();
+    let finished = records.iter().filter(|r| r.status != RecordedStatus::Failed).count();
     let missing = planned.saturating_sub(finished as u64);
     let unfinished = manifest.as_ref().is_some_and(|m| m.state != RunState::Complete);
     if missing > 0 && !unfinished {
@@ -117,8 +117,7 @@ fn spec_problem(dir: &Path, manifest: &RunManifest) -> Option<String> {
 /// A share of the records, the same each time: ids are hashes, so the lowest are a fair sample. Failed cells have
 /// nothing to compare.
 fn sample(records: &[CellRecord], share: f64) -> Vec<&CellRecord> {
-    let comparable: Vec<&CellRecord> =
-        records.iter().filter(|r| r.to_outcome().status != crate::engine::Status::Failed).collect();
+    let comparable: Vec<&CellRecord> = records.iter().filter(|r| r.status != RecordedStatus::Failed).collect();
     let wanted = (share * comparable.len() as f64).ceil() as usize;
     comparable.into_iter().take(wanted).collect()
 }

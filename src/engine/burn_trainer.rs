@@ -8,7 +8,6 @@ use super::scheduler::{Control, TrainError, Trainer};
 use crate::aligner::backend::Backend;
 use crate::aligner::data::{ModalityData, SplitData};
 use crate::aligner::fault::Fault;
-use crate::aligner::parameters::Parameters;
 use crate::aligner::train::{End, Lane, RawEmbeddings, Run, SeedData, Trained, ValidationPoint, Verdict, train};
 use crate::metric::{self, Evaluation};
 use crate::spec::Cell;
@@ -70,13 +69,9 @@ struct Observed {
     draws: [BTreeMap<&'static str, Vec<f32>>; 3],
 }
 
-/// A cell's parameters, tensor by tensor, with their names.
-pub type CellParameters = Vec<(String, Vec<f32>)>;
-
 /// A cell trained again, with what an outcome does not keep.
 pub struct Retrained {
     pub outcome: Outcome,
-    pub parameters: CellParameters,
     /// Raw test embeddings.
     pub test: RawEmbeddings,
 }
@@ -90,15 +85,14 @@ impl BurnTrainer {
         &self.backend
     }
 
-    /// Trains one cell and keeps its parameters and test embeddings.
+    /// Trains one cell and keeps its test embeddings.
     pub fn retrain(&self, cell: &Cell, control: &Control) -> Result<Retrained, TrainError> {
         let mut all = self.train_pack(&[cell], control)?;
         let (outcome, trained) = all.pop().ok_or_else(|| TrainError::Failed("the pack came back empty".into()))?;
-        let parameters = Parameters::names().into_iter().zip(trained.parameters).collect();
-        Ok(Retrained { outcome, parameters, test: trained.test })
+        Ok(Retrained { outcome, test: trained.test })
     }
 
-    /// Checks that the cells of a pack can be trained at all, and prepares what they share.
+    /// The world of a cell with the draws that its switches ask for, made or still at hand.
     fn observed(&self, config: &Config) -> Result<Arc<Observed>, TrainError> {
         let draws = PERTURBATIONS.iter().filter(|p| (p.strength)(config) != 0.0).map(|p| p.path).collect();
         let key = WorldKey { seed: config.seed, world: config.world.clone(), features: config.text.features, draws };

@@ -25,9 +25,8 @@ const GRADCHECK_BATCH: usize = 24;
 /// Steps of the short training whose metrics `agree` compares.
 const METRIC_STEPS: u64 = 10;
 
-/// Queries whose nearest candidate may change between backends: near ties are decided by the last bits. Cosines of 512
-/// candidates lie about 1e-3 apart and differ between backends by less than 1e-5 after [`METRIC_STEPS`] steps, so about
-/// one query in a hundred could flip if all were undecided; few are.
+/// Queries whose nearest candidate may change between backends: near ties are decided by the last bits. On the built-in
+/// sweeps none did, between flex, ndarray and a software adapter.
 const FLIPPED_QUERIES: f64 = 3.0;
 
 #[derive(Debug, thiserror::Error)]

@@ -10,9 +10,9 @@ mod pack;
 mod plan;
 mod scheduler;
 
-pub use burn_trainer::{BurnTrainer, CellParameters, Retrained};
+pub use burn_trainer::{BurnTrainer, Retrained};
 pub use checks::{CheckError, Settings, agree, gradcheck};
 pub use outcome::{Checksums, Curves, Measured, Outcome, Status};
 pub use pack::{Pack, make_packs};
-pub use plan::{Calibration, Estimate, calibrate, estimate, lane_bytes, pack_size};
+pub use plan::{Calibration, Estimate, calibrate, estimate, pack_size};
 pub use scheduler::{Control, Event, TrainError, Trainer, run_packs};

@@ -35,7 +35,7 @@ const BYTES_PER_POINT: u64 = 9;
 const TRAINING_SERIES: u64 = 3 + crate::aligner::step::GRADIENT_NORM_NAMES.len() as u64;
 
 /// Features of one sample: image, text.
-pub fn features(config: &Config) -> [u64; 2] {
+pub(super) fn features(config: &Config) -> [u64; 2] {
     [config.world.image_size.pow(2), crate::world::text::width(config.text.features) as u64]
 }
 
@@ -48,7 +48,7 @@ fn parameters(config: &Config) -> u64 {
 
 /// Bytes that one cell adds to its pack while it trains: minibatch, activations, about four B x B matrices,
 /// parameters, gradients and optimiser state; or its evaluation, where that is larger.
-pub fn lane_bytes(config: &Config) -> u64 {
+fn lane_bytes(config: &Config) -> u64 {
     let b = config.train.batch_size;
     let [img, txt] = features(config);
     let hidden = config.model.hidden_img + config.model.hidden_txt;
@@ -59,7 +59,7 @@ pub fn lane_bytes(config: &Config) -> u64 {
 }
 
 /// Bytes of one seed's data: clean observations and the draws that are switched on.
-pub fn seed_bytes(config: &Config) -> u64 {
+fn seed_bytes(config: &Config) -> u64 {
     let samples = config.world.n_train + config.world.n_validation + config.world.n_test;
     let [img, txt] = features(config);
     let copies_img = 1 + u64::from(config.image.noise != 0.0) + u64::from(config.image.mask != 0.0);

@@ -106,7 +106,12 @@ impl RunReader {
         self.cells.get(cell_id).map(|place| place.status.into())
     }
 
-    /// Every finished cell, in no particular order.
+    /// Whether the cell needs no more work: it has a result. A failed cell is tried again.
+    pub fn is_finished(&self, cell_id: &str) -> bool {
+        self.status(cell_id).is_some_and(|status| status != Status::Failed)
+    }
+
+    /// Every recorded cell, in no particular order.
     pub fn cells(&self) -> impl Iterator<Item = (&str, Status)> {
         self.cells.iter().map(|(id, place)| (id.as_str(), place.status.into()))
     }
