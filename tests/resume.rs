@@ -46,29 +46,7 @@ fn counts(json: &Value) -> [u64; 3] {
 // ---- packs, order and threads
 
 /// Cells that end in every way a cell can, at different steps, in several packs whatever the pack size.
-const MIXED: &str = r#"
-name = "mixed"
-preset = "tiny"
-[world]
-image_size = 9
-n_train = 70
-n_validation = 21
-n_test = 23
-[model]
-hidden_img = 13
-hidden_txt = 7
-embedding = 5
-[train]
-steps = 24
-batch_size = 19
-[stop]
-every = 8
-effective_rank_below = 2.5
-[curves]
-every = 5
-validate_every = 6
-[axes]
-"#;
+const MIXED: &str = include_str!("fixtures/mixed.toml");
 
 #[test]
 fn packs_threads_and_order_leave_no_trace() {
