@@ -71,6 +71,14 @@ fn ndarray_is_bit_identical_in_packs_of_any_size() {
     assert_invariant(ndarray(), EVERYTHING, &[3, 7]);
 }
 
+#[test]
+fn native_is_bit_identical_in_packs_of_any_size() {
+    let native = || Choice::Native.open().expect("native needs nothing");
+    assert_invariant(native(), PLAIN, &[2, 5, 16]);
+    assert_invariant(native(), EVERYTHING, &[3, 7]);
+    assert_invariant(native(), &["text.features=token_position"], &[4]);
+}
+
 /// The same on WGPU, a software adapter included. Without any adapter it says so and checks nothing; with
 /// `CLIFFLINE_REQUIRE_WGPU` set, as CI does, that is a failure.
 #[test]
@@ -92,12 +100,14 @@ fn wgpu_is_bit_identical_in_packs_of_any_size() {
 #[test]
 fn the_sweep_of_these_tests_has_cells_that_end_in_different_ways() {
     let sweep = from_str(SPEC, "invariance.toml", &Overrides::default()).expect("a valid spec");
-    let trainer = BurnTrainer::new(Choice::Flex.open().expect("flex needs nothing"));
     let cells: Vec<&Cell> = sweep.cells.iter().collect();
-    let outcomes = train(&trainer, &cells);
-    for status in [Status::Ok, Status::Collapsed, Status::Diverged] {
-        assert!(outcomes.iter().any(|o| o.status == status), "no cell ends {status:?}");
+    for choice in [Choice::Flex, Choice::Native] {
+        let trainer = BurnTrainer::new(choice.open().expect("CPU backends need nothing"));
+        let outcomes = train(&trainer, &cells);
+        for status in [Status::Ok, Status::Collapsed, Status::Diverged] {
+            assert!(outcomes.iter().any(|o| o.status == status), "no cell ends {status:?} on {choice:?}");
+        }
+        let ends: std::collections::BTreeSet<u64> = outcomes.iter().map(|o| o.steps).collect();
+        assert!(ends.len() > 2, "lanes must leave their packs at different steps on {choice:?}: {ends:?}");
     }
-    let ends: std::collections::BTreeSet<u64> = outcomes.iter().map(|o| o.steps).collect();
-    assert!(ends.len() > 2, "lanes must leave their packs at different steps: {ends:?}");
 }

@@ -1,14 +1,11 @@
-//! The same minibatch and the same parameters on two devices, stage by stage.
+//! The same minibatch and the same parameters on two executors, stage by stage.
 
-use burn::tensor::{Device, Tensor, TensorData};
-
-use super::encoder::forward;
 use super::fault::Fault;
 use super::gradcheck::worst;
-use super::info_nce::LossSettings;
-use super::optimiser::{State, UpdateSettings, update};
-use super::parameters::{Encoder, HostEncoder, Parameters, Widths, host};
-use super::step::loss_and_gradients;
+use super::held::Problem;
+use super::parameters::{MODALITIES, Parameters, Widths, xavier};
+use super::program::Executor;
+use crate::numerics::stream::Streams;
 use crate::spec::config::TrainConfig;
 
 /// Spacing of f32 at 1.
@@ -22,18 +19,6 @@ const HEADROOM: f64 = 4.0;
 
 /// Steps of the longest stage.
 pub const STEPS: u64 = 10;
-
-/// A pack on the host: what both devices start from.
-#[derive(Clone, Debug)]
-pub struct Problem<'a> {
-    pub widths: [Widths; 2],
-    /// `[C, B, P]` row-major, image then text.
-    pub x: [Vec<f32>; 2],
-    pub batch: usize,
-    /// One per cell, image then text.
-    pub parameters: [Vec<HostEncoder>; 2],
-    pub train: Vec<&'a TrainConfig>,
-}
 
 /// One comparison.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -55,12 +40,12 @@ impl Comparison {
     }
 }
 
-/// What one device makes of a problem: stage, then named tensors.
+/// What one executor makes of a problem: stage, then named tensors.
 type Stages = Vec<(&'static str, Vec<(String, Vec<f32>)>)>;
 
 impl Problem<'_> {
-    /// Compares the second device against the first. `fault` breaks a kernel on the second.
-    pub fn compare(&self, first: &Device, second: &Device, fault: Option<Fault>) -> Vec<Comparison> {
+    /// Compares the second executor against the first. `fault` breaks a kernel on the second.
+    pub fn compare(&self, first: &Executor, second: &Executor, fault: Option<Fault>) -> Vec<Comparison> {
         let expected = self.run(first, None);
         let actual = self.run(second, fault);
         let mut out = Vec::new();
@@ -109,33 +94,21 @@ impl Problem<'_> {
         }
     }
 
-    fn run(&self, device: &Device, fault: Option<Fault>) -> Stages {
-        let cells = self.train.len();
-        let encoder = |m: usize| Encoder::from_host(&self.parameters[m], self.widths[m], device);
-        let mut parameters = Parameters { img: encoder(0), txt: encoder(1) };
-        let x = [0, 1].map(|m| {
-            let shape = [cells, self.batch, self.widths[m].inputs];
-            Tensor::<3>::from_data(TensorData::new(self.x[m].clone(), shape), device)
-        });
-        let loss = LossSettings::new(&self.train, device);
-        let rule = UpdateSettings::new(&self.train, device);
-        let mut state = State::new(self.train[0].optimiser, &parameters);
-
-        let z = [(&parameters.img, 0, "z_img"), (&parameters.txt, 1, "z_txt")];
-        let z = z.map(|(e, m, name)| (name.to_string(), host(forward(e, x[m].clone(), fault).unit)));
-        let mut stages: Stages = vec![("embeddings", z.to_vec())];
+    fn run(&self, executor: &Executor, fault: Option<Fault>) -> Stages {
+        let mut held = self.hold(executor, fault);
+        let [z_img, z_txt] = held.embeddings();
+        let mut stages: Stages = vec![("embeddings", vec![("z_img".into(), z_img), ("z_txt".into(), z_txt)])];
         for step in 1..=STEPS {
-            let result = loss_and_gradients(&parameters, x[0].clone(), x[1].clone(), &loss, fault);
+            let (losses, gradients) = held.gradients();
             if step == 1 {
-                let l = &result.loss;
-                let values = [("total", &l.total), ("i2t", &l.i2t), ("t2i", &l.t2i)];
-                stages.push(("loss", values.map(|(n, t)| (n.to_string(), host(t.clone()))).to_vec()));
-                stages.push(("gradients", named(&result.gradients)));
+                let losses = [("total", losses.total), ("i2t", losses.i2t), ("t2i", losses.t2i)];
+                stages.push(("loss", losses.map(|(name, values)| (name.to_string(), values)).to_vec()));
+                stages.push(("gradients", named(gradients)));
             }
-            (parameters, state) = update(parameters, result.gradients, state, &rule, step);
+            held.update(step);
             match step {
-                1 => stages.push(("one step", named(&parameters))),
-                STEPS => stages.push(("10 steps", named(&parameters))),
+                1 => stages.push(("one step", named(held.parameters()))),
+                STEPS => stages.push(("10 steps", named(held.parameters()))),
                 _ => {}
             }
         }
@@ -143,7 +116,25 @@ impl Problem<'_> {
     }
 }
 
-fn named(parameters: &Parameters) -> Vec<(String, Vec<f32>)> {
-    let values = parameters.tensors().into_iter().map(|t| host(t.clone()));
-    Parameters::names().into_iter().zip(values).collect()
+fn named(tensors: Vec<Vec<f32>>) -> Vec<(String, Vec<f32>)> {
+    Parameters::names().into_iter().zip(tensors).collect()
+}
+
+/// Whether the native program differs from the flex device by more than rounding, on a small problem that takes
+/// milliseconds: where and by how much, or nothing when it agrees.
+pub fn native_differs() -> Option<String> {
+    const BATCH: usize = 37;
+    let widths = [(50, 20), (23, 17)].map(|(inputs, hidden)| Widths { inputs, hidden, embedding: 9 });
+    // Temperatures on both sides of the one below which exponentials are not shared.
+    let train = [0.3, 0.01].map(|temperature| TrainConfig { temperature, ..TrainConfig::default() });
+    let x = [0, 1].map(|m| {
+        let mut stream = Streams::new(0, "agree.native").item(m as u64);
+        (0..train.len() * BATCH * widths[m].inputs).map(|_| stream.normal() as f32).collect()
+    });
+    let parameters =
+        [0, 1].map(|m| (0..train.len()).map(|c| xavier(c as u64, MODALITIES[m], widths[m])).collect::<Vec<_>>());
+    let problem = Problem { widths, x, batch: BATCH, parameters, train: train.iter().collect() };
+    let flex = Executor::Tensors(burn::tensor::Device::flex());
+    let wrong = problem.compare(&flex, &Executor::Native, None).into_iter().find(|c| !c.passed)?;
+    Some(format!("{} of {}: {:.1e}, allowed {:.1e}", wrong.stage, wrong.place, wrong.worst, wrong.tolerance))
 }

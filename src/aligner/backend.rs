@@ -3,6 +3,7 @@
 use burn::tensor::{Device, DeviceKind, Tensor, TensorData};
 
 use super::parameters::host;
+use super::program::Executor;
 
 /// Version of everything that decides a number or which numbers there are: world, initialisation, program, metrics.
 /// Results of different versions are never mixed. Changelog: 1 = first release.
@@ -12,7 +13,7 @@ pub const NUMERICS_VERSION: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Choice {
-    /// A real GPU when there is one, else flex.
+    /// A real GPU when there is one, else native while it agrees with flex, else flex.
     Auto,
     /// WGPU on the best adapter, a software one included.
     Wgpu,
@@ -20,13 +21,15 @@ pub enum Choice {
     Flex,
     /// Burn's older CPU backend, kept as an independent check.
     Ndarray,
+    /// The whole training step as fused loops on the CPU.
+    Native,
 }
 
 /// A backend that was chosen.
 #[derive(Clone, Debug)]
 pub struct Backend {
     pub name: &'static str,
-    pub device: Device,
+    pub executor: Executor,
     /// The adapter, for WGPU.
     pub adapter: Option<Adapter>,
     /// Why this one, in one sentence.
@@ -51,10 +54,10 @@ pub enum BackendError {
     #[error(
         "backend wgpu: no graphics adapter was found (looked for Vulkan, Metal and DirectX 12 adapters; {found}). \
          Install a GPU driver with Vulkan support, or for a software adapter Debian's mesa-vulkan-drivers and \
-         libvulkan1; or use --backend flex"
+         libvulkan1; or use --backend native"
     )]
     NoAdapter { found: String },
-    #[error("backend {name} is not a single backend; name one of wgpu, flex, ndarray")]
+    #[error("backend {name} is not a single backend; name one of wgpu, flex, ndarray, native")]
     NotABackend { name: String },
 }
 
@@ -64,6 +67,7 @@ impl Choice {
         match self {
             Self::Flex => Ok(Backend::cpu("flex", Device::flex(), "as asked".into())),
             Self::Ndarray => Ok(Backend::ndarray()),
+            Self::Native => Ok(Backend::native("as asked".into())),
             Self::Wgpu => Backend::wgpu(adapters()?),
             Self::Auto => Ok(Backend::auto()),
         }
@@ -75,6 +79,7 @@ impl Choice {
             "wgpu" => Ok(Self::Wgpu),
             "flex" => Ok(Self::Flex),
             "ndarray" => Ok(Self::Ndarray),
+            "native" => Ok(Self::Native),
             other => Err(BackendError::NotABackend { name: other.to_string() }),
         }
     }
@@ -82,8 +87,13 @@ impl Choice {
 
 impl Backend {
     fn cpu(name: &'static str, device: Device, why: String) -> Self {
-        let class = class(name, None, &device);
-        Self { name, device, adapter: None, why, class }
+        let class = class(name, None, instruction_set(), &fingerprint(&device));
+        Self { name, executor: Executor::Tensors(device), adapter: None, why, class }
+    }
+
+    fn native(why: String) -> Self {
+        let class = class("native", None, super::native::instruction_set(), &super::native::fingerprint());
+        Self { name: "native", executor: Executor::Native, adapter: None, why, class }
     }
 
     // Burn deprecates ndarray in favour of flex; it stays as an independent implementation to agree with.
@@ -103,8 +113,8 @@ impl Backend {
             _ => DeviceKind::DefaultDevice,
         });
         let why = format!("as asked, on {} ({})", adapter.name, adapter.kind);
-        let class = class("wgpu", Some(&adapter), &device);
-        Ok(Self { name: "wgpu", device, adapter: Some(adapter), why, class })
+        let class = class("wgpu", Some(&adapter), instruction_set(), &fingerprint(&device));
+        Ok(Self { name: "wgpu", executor: Executor::Tensors(device), adapter: Some(adapter), why, class })
     }
 
     fn auto() -> Self {
@@ -119,7 +129,13 @@ impl Backend {
             Some(a) => format!("only the software adapter {}", a.name),
             None => "no graphics adapter".to_string(),
         };
-        Self::cpu("flex", Device::flex(), format!("auto found {seen}, so it uses the CPU"))
+        match super::agree::native_differs() {
+            None => Self::native(format!("auto found {seen}, so it uses the CPU")),
+            Some(how) => {
+                let why = format!("auto found {seen}, and the native program differs from flex here ({how}): a fault");
+                Self::cpu("flex", Device::flex(), why)
+            }
+        }
     }
 
     /// True when cells train on the host's own cores.
@@ -130,13 +146,13 @@ impl Backend {
 
 /// The class of results: numerics version, backend, instruction set, adapter and driver where there is one, and a
 /// fingerprint of the arithmetic. Results of one class are interchangeable; classes are never mixed.
-fn class(name: &str, adapter: Option<&Adapter>, device: &Device) -> String {
-    let cpu = format!("{} {}", std::env::consts::ARCH, instruction_set());
+fn class(name: &str, adapter: Option<&Adapter>, instructions: &str, fingerprint: &str) -> String {
+    let cpu = format!("{} {instructions}", std::env::consts::ARCH);
     let place = match adapter {
         None => cpu,
         Some(a) => format!("{} {} {} {cpu}", a.name, a.api, a.driver),
     };
-    format!("n{NUMERICS_VERSION} {name} {place} {}", fingerprint(device))
+    format!("n{NUMERICS_VERSION} {name} {place} {fingerprint}")
 }
 
 /// Eight hex digits of a hash of what this device and this host make of a fixed set of operations.
@@ -144,26 +160,36 @@ fn class(name: &str, adapter: Option<&Adapter>, device: &Device) -> String {
 /// Two machines with one processor can still differ: in the C library's tanh, exp and log, which CPU backends and the
 /// metrics call, in how a product is cut to the caches, in a driver's shader compiler. This is meant to show it; operations that are not in the set go unseen.
 fn fingerprint(device: &Device) -> String {
-    const LONG: usize = 2048;
-    let ramp: Vec<f32> = (0..2 * LONG).map(|i| (i as f32 - LONG as f32 + 0.5) / 300.0).collect();
-    let x = Tensor::<1>::from_data(TensorData::new(ramp.clone(), [2 * LONG]), device);
-    let mut hasher = blake3::Hasher::new();
-    let mut add = |tensor: Tensor<1>| {
-        for v in host(tensor) {
-            hasher.update(&v.to_le_bytes());
-        }
-    };
+    let ramp = ramp();
+    let x = Tensor::<1>::from_data(TensorData::new(ramp.clone(), [ramp.len()]), device);
+    let mut values = Vec::new();
+    let mut add = |tensor: Tensor<1>| values.extend(host(tensor));
     add(x.clone().tanh());
     add(x.clone().exp());
     add((x.clone() * x.clone()).log());
     add((x.clone() * x.clone()).sqrt());
     // Inner dimensions long enough to be cut into blocks, and short ones that are not.
-    for (rows, inner) in [(2, LONG), (16, 256), (64, 64)] {
+    for (rows, inner) in [(2, ramp.len() / 2), (16, 256), (64, 64)] {
         let a = x.clone().narrow(0, 0, rows * inner).reshape([1, rows, inner]);
         let b = x.clone().tanh().narrow(0, 0, rows * inner).reshape([1, inner, rows]);
         add(a.matmul(b).reshape([rows * rows]));
     }
-    for v in ramp.iter().map(|v| f64::from(*v)) {
+    fingerprint_of(&values)
+}
+
+/// Arguments for a fingerprint.
+pub(super) fn ramp() -> Vec<f32> {
+    const HALF: usize = 2048;
+    (0..2 * HALF).map(|i| (i as f32 - HALF as f32 + 0.5) / 300.0).collect()
+}
+
+/// Hashes what a program made of [`ramp`], and what the host's mathematical functions make of it.
+pub(super) fn fingerprint_of(values: &[f32]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    values.iter().for_each(|v| {
+        hasher.update(&v.to_le_bytes());
+    });
+    for v in ramp().into_iter().map(f64::from) {
         hasher.update(&v.exp().to_le_bytes());
         hasher.update(&(v * v).ln().to_le_bytes());
     }

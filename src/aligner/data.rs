@@ -7,6 +7,11 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::optimiser::lane_tensor;
 
+/// Indices of the splits, wherever there is one thing per split.
+pub const TRAIN: usize = 0;
+pub const VALIDATION: usize = 1;
+pub const TEST: usize = 2;
+
 /// One modality of one split of one seed's world, row-major `[N, P]` (`background` is `[P]`).
 #[derive(Clone, Copy, Debug)]
 pub struct ModalityData<'a> {
@@ -24,6 +29,13 @@ pub struct SplitData<'a> {
     pub n: usize,
     pub img: ModalityData<'a>,
     pub txt: ModalityData<'a>,
+}
+
+impl<'a> SplitData<'a> {
+    /// Image, text.
+    pub fn modalities(&self) -> [&ModalityData<'a>; 2] {
+        [&self.img, &self.txt]
+    }
 }
 
 /// What one cell reads: which seed's data, at which strengths, with which pairing.

@@ -1,13 +1,14 @@
 //! Analytic gradients against Burn's autodiff and against f64 central differences of an independent reference.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::encoder::forward;
 use super::fault::Fault;
-use super::info_nce::{LossSettings, info_nce};
-use super::parameters::{Encoder, HostEncoder, Parameters, Widths, host, xavier};
+use super::held::Problem;
+use super::info_nce::info_nce;
+use super::parameters::{HostEncoder, Parameters, Widths, host, xavier};
+use super::program::Executor;
 use super::reference::Reference;
-use super::step::loss_and_gradients;
 use crate::numerics::stream::Streams;
 use crate::spec::config::TrainConfig;
 
@@ -74,19 +75,23 @@ impl Case {
         Self { name, widths, x, batch, parameters, train, seed }
     }
 
-    fn on(&self, device: &Device) -> (Parameters, [Tensor<3>; 2], LossSettings) {
-        let encoder = |m: usize| Encoder::from_host(&self.parameters[m..=m], self.widths[m], device);
-        let x = [0, 1].map(|m| {
-            let shape = [1, self.batch, self.widths[m].inputs];
-            Tensor::<3>::from_data(TensorData::new(self.x[m].clone(), shape), device)
-        });
-        (Parameters { img: encoder(0), txt: encoder(1) }, x, LossSettings::new(&[&self.train], device))
+    fn problem(&self) -> Problem<'_> {
+        Problem {
+            widths: self.widths,
+            x: self.x.clone(),
+            batch: self.batch,
+            parameters: self.parameters.each_ref().map(|p| vec![p.clone()]),
+            train: vec![&self.train],
+        }
     }
 
-    /// Checks every parameter tensor on `device`.
-    pub fn check(&self, device: &Device, fault: Option<Fault>) -> Vec<TensorCheck> {
-        let analytic = self.analytic(device, fault);
-        let autodiff = self.autodiff(device);
+    /// Checks the gradients that `executor` trains with, for every parameter tensor.
+    pub fn check(&self, executor: &Executor, fault: Option<Fault>) -> Vec<TensorCheck> {
+        let (_, analytic) = self.problem().hold(executor, fault).gradients();
+        let autodiff = match executor {
+            Executor::Tensors(device) => self.autodiff(device),
+            Executor::Native => self.autodiff(&Device::flex()),
+        };
         let tolerance = tolerance(self.train.temperature);
         let names = Parameters::names();
         (0..names.len())
@@ -102,15 +107,9 @@ impl Case {
             .collect()
     }
 
-    /// The training path's gradients, tensor by tensor.
-    fn analytic(&self, device: &Device, fault: Option<Fault>) -> Vec<Vec<f32>> {
-        let (parameters, [x_img, x_txt], settings) = self.on(device);
-        loss_and_gradients(&parameters, x_img, x_txt, &settings, fault).gradients.to_host(0)
-    }
-
     /// Burn's gradients of the same forward pass.
     fn autodiff(&self, device: &Device) -> Vec<Vec<f32>> {
-        let (parameters, [x_img, x_txt], settings) = self.on(&device.clone().autodiff());
+        let (parameters, [x_img, x_txt], settings) = self.problem().on(&device.clone().autodiff());
         let parameters = parameters.map(Tensor::require_grad);
         let z_img = forward(&parameters.img, x_img, None).unit;
         let z_txt = forward(&parameters.txt, x_txt, None).unit;
@@ -170,6 +169,10 @@ pub(super) fn worst(actual: &[f32], expected: &[f32], scale: f64) -> f64 {
 mod tests {
     use super::*;
 
+    fn executors() -> [Executor; 2] {
+        [Executor::Tensors(Device::flex()), Executor::Native]
+    }
+
     fn case(temperature: f64, weights: (f64, f64)) -> Case {
         let mut stream = Streams::new(1, "gradcheck.test").item(0);
         let mut draw = |n: usize| (0..n).map(|_| stream.normal() as f32).collect::<Vec<f32>>();
@@ -183,8 +186,10 @@ mod tests {
         for (temperature, weights) in
             [(1e-3, (0.5, 0.5)), (0.07, (0.5, 0.5)), (10.0, (0.5, 0.5)), (0.2, (1.0, 0.0)), (0.2, (0.3, 2.0))]
         {
-            for check in case(temperature, weights).check(&Device::flex(), None) {
-                assert!(check.passed, "{check:?}");
+            for executor in executors() {
+                for check in case(temperature, weights).check(&executor, None) {
+                    assert!(check.passed, "{executor:?}: {check:?}");
+                }
             }
         }
     }
@@ -193,8 +198,6 @@ mod tests {
     fn the_loss_agrees_with_the_f64_reference() {
         for (temperature, weights) in [(1e-3, (0.5, 0.5)), (0.07, (0.3, 2.0)), (10.0, (1.0, 0.0))] {
             let case = case(temperature, weights);
-            let (parameters, [x_img, x_txt], settings) = case.on(&Device::flex());
-            let loss = loss_and_gradients(&parameters, x_img, x_txt, &settings, None).loss;
             let x: [Vec<f64>; 2] = [0, 1].map(|m| widen(&case.x[m]));
             let wide: Vec<Vec<f64>> = case.parameters.iter().flatten().map(|t| widen(t)).collect();
             let reference = Reference {
@@ -205,11 +208,14 @@ mod tests {
                 weight_t2i: weights.1,
             }
             .loss(&wide);
-            for (actual, expected) in
-                [(loss.total, reference.total), (loss.i2t, reference.i2t), (loss.t2i, reference.t2i)]
-            {
-                let actual = f64::from(host(actual)[0]);
-                assert!((actual - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{actual} is not {expected}");
+            for executor in executors() {
+                let (loss, _) = case.problem().hold(&executor, None).gradients();
+                for (actual, expected) in
+                    [(loss.total, reference.total), (loss.i2t, reference.i2t), (loss.t2i, reference.t2i)]
+                {
+                    let actual = f64::from(actual[0]);
+                    assert!((actual - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{actual} is not {expected}");
+                }
             }
         }
     }
@@ -217,8 +223,10 @@ mod tests {
     #[test]
     fn every_fault_is_caught() {
         for (name, fault) in Fault::ALL {
-            let checks = case(0.07, (0.5, 0.5)).check(&Device::flex(), Some(fault));
-            assert!(checks.iter().any(|c| !c.passed), "{name} went unnoticed");
+            for executor in executors() {
+                let checks = case(0.07, (0.5, 0.5)).check(&executor, Some(fault));
+                assert!(checks.iter().any(|c| !c.passed), "{name} went unnoticed on {executor:?}");
+            }
         }
     }
 
@@ -227,6 +235,8 @@ mod tests {
         assert!(worst(&[f32::NAN], &[1.0], 1.0).is_nan());
         let mut case = case(0.07, (0.5, 0.5));
         case.x[0][3] = f32::NAN;
-        assert!(case.check(&Device::flex(), None).iter().any(|c| !c.passed));
+        for executor in executors() {
+            assert!(case.check(&executor, None).iter().any(|c| !c.passed));
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::parameters::{Encoder, Parameters};
 use crate::spec::config::{Optimiser, TrainConfig};
 
 /// Added to a gradient norm before dividing by it, as in PyTorch's `clip_grad_norm_`.
-const CLIP_GUARD: f64 = 1e-6;
+pub const CLIP_GUARD: f64 = 1e-6;
 
 /// Per-cell settings of the update; tensors are `[C, 1, 1]`.
 #[derive(Clone, Debug)]

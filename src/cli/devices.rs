@@ -19,12 +19,12 @@ pub fn main(args: &DevicesArgs) -> anyhow::Result<u8> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if args.json {
         output::json(&json!({
-            "version": 1, "cpu": {"backends": ["flex", "ndarray"], "cores": cores, "instruction_set": instruction_set()},
+            "version": 1, "cpu": {"backends": ["native", "flex", "ndarray"], "cores": cores, "instruction_set": instruction_set()},
             "adapters": found, "auto": {"backend": auto.name, "why": auto.why},
         }))?;
         return Ok(exit::OK);
     }
-    output::line(&format!("flex, ndarray  CPU, {cores} cores, {}", instruction_set()))?;
+    output::line(&format!("native, flex, ndarray  CPU, {cores} cores, {}", instruction_set()))?;
     for adapter in &found {
         output::line(&format!("wgpu  {} ({}), {} {}", adapter.name, adapter.kind, adapter.api, adapter.driver))?;
     }

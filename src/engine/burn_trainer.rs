@@ -135,7 +135,7 @@ impl BurnTrainer {
         let configs: Vec<&Config> = cells.iter().map(|c| &c.config).collect();
         let due = |cell: usize, step: u64| Watch::due(configs[cell], step);
         let run = Run {
-            device: &self.backend.device,
+            executor: &self.backend.executor,
             seeds: &seed_data,
             due: &due,
             cancel: &control.cancel,
@@ -170,8 +170,8 @@ impl Observed {
     }
 
     fn seed_data(&self) -> SeedData<'_> {
-        let [train, validation, test] = [0, 1, 2].map(|i| self.split_data(self.world.split(SplitName::ALL[i]), i));
-        SeedData { seed: self.world.seed, train, validation, test }
+        let splits = [0, 1, 2].map(|i| self.split_data(self.world.split(SplitName::ALL[i]), i));
+        SeedData { seed: self.world.seed, splits }
     }
 
     fn split_data<'a>(&'a self, split: &'a Split, index: usize) -> SplitData<'a> {

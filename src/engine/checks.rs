@@ -4,11 +4,12 @@ use super::burn_trainer::BurnTrainer;
 use super::outcome::{Measured, Outcome};
 use super::plan::features;
 use super::scheduler::{Control, TrainError};
-use crate::aligner::agree::{Comparison, Problem};
+use crate::aligner::agree::Comparison;
 use crate::aligner::backend::{Backend, BackendError};
 use crate::aligner::batches::Batches;
 use crate::aligner::fault::Fault;
 use crate::aligner::gradcheck::{Case, TensorCheck};
+use crate::aligner::held::Problem;
 use crate::aligner::parameters::{MODALITIES, Widths, xavier};
 use crate::numerics::stream::Streams;
 use crate::spec::Cell;
@@ -107,7 +108,7 @@ pub fn gradcheck(
     let variants = if settings == Settings::Own { 1 } else { usize::MAX };
     for (name, train) in loss_variants(&config.train).into_iter().take(variants) {
         let case = Case::new(name, x.clone(), batch, hidden, train, model.embedding as usize);
-        checks.extend(case.check(&backend.device, fault));
+        checks.extend(case.check(&backend.executor, fault));
     }
     Ok(checks)
 }
@@ -126,7 +127,7 @@ pub fn agree(
     let count = alike.len().min(CELLS);
     let chosen: Vec<&Cell> = (0..count).map(|i| alike[i * (alike.len() - 1) / (count - 1).max(1)]).collect();
     let problem = problem(&chosen)?;
-    let mut comparisons = problem.compare(&first.device, &second.device, fault);
+    let mut comparisons = problem.compare(&first.executor, &second.executor, fault);
     comparisons.extend(compare_metrics(&problem, &chosen, first, second, fault)?);
     Ok(comparisons)
 }

@@ -52,19 +52,29 @@ fn gradcheck_passes_and_fails_on_every_fault() {
 
 #[test]
 fn agree_passes_and_names_the_stage_of_every_fault() {
+    for second in ["ndarray", "native"] {
+        agrees_and_names_the_stage_of_every_fault(second);
+    }
     let sandbox = Sandbox::new();
-    let ran = sandbox.ok("agree --backends flex,ndarray");
-    contains_all(&ran.stdout, &["ndarray", "against", "flex", "flex, ndarray agree"]);
+    refused(&sandbox, "agree --backends flex", &["--backends needs at least two backends"]);
+    refused(&sandbox, "agree --backends flex,foo", &["foo", "wgpu, flex, ndarray"]);
+}
+
+fn agrees_and_names_the_stage_of_every_fault(second: &str) {
+    let sandbox = Sandbox::new();
+    let agree = format!("agree --backends flex,{second}");
+    let ran = sandbox.ok(&agree);
+    contains_all(&ran.stdout, &[second, "against", "flex", &format!("flex, {second} agree")]);
     assert!(!ran.stdout.contains("DIFFERS"));
     let stages = ["embeddings", "loss", "gradients", "one step", "10 steps", "metrics"];
     contains_all(&ran.stdout, &stages);
-    let json = sandbox.ok("agree --backends flex,ndarray --json").json();
+    let json = sandbox.ok(&format!("{agree} --json")).json();
     assert_eq!((&json["passed"], json["against"].as_array().map(Vec::len)), (&true.into(), Some(1)));
     for (fault, first) in FAULTS {
-        let arguments = format!("agree --backends flex,ndarray --fault {fault}");
+        let arguments = format!("{agree} --fault {fault}");
         let ran = sandbox.run(&arguments);
         assert_eq!(ran.code, Some(1), "{fault}");
-        contains_all(&ran.stdout, &["DIFFERS", "flex, ndarray do NOT agree"]);
+        contains_all(&ran.stdout, &["DIFFERS", &format!("flex, {second} do NOT agree")]);
         let differing: Vec<&str> = ran.stdout.lines().filter(|line| line.ends_with("DIFFERS")).collect();
         assert!(differing[0].starts_with(first), "{fault} breaks {first} first:\n{}", ran.stdout);
         let json = sandbox.run(&format!("{arguments} --json")).json();
@@ -73,19 +83,17 @@ fn agree_passes_and_names_the_stage_of_every_fault() {
         assert!(failing.contains(first), "{fault}: {failing:?}");
         before.for_each(|stage| assert!(!failing.contains(stage), "{fault} cannot break {stage}"));
     }
-    refused(&sandbox, "agree --backends flex", &["--backends needs at least two backends"]);
-    refused(&sandbox, "agree --backends flex,foo", &["foo", "wgpu, flex, ndarray"]);
 }
 
 #[test]
 fn devices_lists_the_cpu_and_what_auto_takes() {
     let sandbox = Sandbox::new();
     let ran = sandbox.ok("devices");
-    contains_all(&ran.stdout, &["flex, ndarray  CPU", "wgpu", "auto"]);
+    contains_all(&ran.stdout, &["native, flex, ndarray  CPU", "wgpu", "auto"]);
     let json = sandbox.ok("devices --json").json();
     has_keys(&json, &["version", "cpu", "adapters", "auto"]);
     assert!(json["cpu"]["cores"].as_u64().is_some_and(|n| n > 0));
-    assert!(["wgpu", "flex"].contains(&json["auto"]["backend"].as_str().expect("a name")));
+    assert!(["wgpu", "native"].contains(&json["auto"]["backend"].as_str().expect("a name")));
 }
 
 /// Only the Vulkan loader of Linux can be told to find nothing.
@@ -100,7 +108,7 @@ fn without_an_adapter_wgpu_says_what_to_install_and_auto_takes_the_cpu() {
     };
     let asked = blind("run smoke -o run --backend wgpu");
     assert_eq!(asked.code, Some(2));
-    contains_all(&asked.stderr, &["no graphics adapter was found", "looked for Vulkan", "Install", "--backend flex"]);
+    contains_all(&asked.stderr, &["no graphics adapter was found", "looked for Vulkan", "Install", "--backend native"]);
     assert!(sandbox.tree().is_empty());
     let auto = blind("run smoke -o run --backend auto");
     assert_eq!(auto.code, Some(0), "{auto:?}");

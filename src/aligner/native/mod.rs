@@ -1,0 +1,67 @@
+//! The whole training step on the CPU as fused loops over one cell's matrices: what the tensor program computes, with
+//! every intermediate result in the cache of the core that needs it next.
+//!
+//! One room, no tensors: matrices padded to whole vectors ([`matrix`]), products that finish their entries while they
+//! are in registers ([`product`]), the exponential and the hyperbolic tangent ([`pointwise`]), and from these the
+//! encoders, the loss, the update rules and the program of a pack. Vectors are those of the widest instruction set that
+//! the processor has, chosen at run time.
+//!
+//! The tensor program stays the definition: `agree` compares the two stage by stage, `gradcheck` holds these gradients
+//! to autodiff and to f64 differences, and `--backend auto` takes this program only while a short comparison passes.
+
+pub mod cell;
+pub mod encoder;
+pub mod info_nce;
+pub mod matrix;
+pub mod observe;
+pub mod optimiser;
+pub mod pointwise;
+pub mod product;
+mod program;
+
+pub use program::NativeProgram;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::backend::{fingerprint_of, ramp};
+
+/// The instruction set whose vectors the loops use on this processor.
+pub fn instruction_set() -> &'static str {
+    struct Name;
+    impl WithSimd for Name {
+        type Output = &'static str;
+        fn with_simd<S: Simd>(self, _: S) -> &'static str {
+            match S::F32_LANES {
+                16 => "avx512",
+                8 => "avx2+fma",
+                4 => "128-bit",
+                _ => "scalar",
+            }
+        }
+    }
+    Arch::new().dispatch(Name)
+}
+
+/// Hash of what the loops make of a fixed set of arguments: products, exponentials, tangents, roots and quotients.
+pub(super) fn fingerprint() -> String {
+    struct Pointwise(Vec<f32>);
+    impl WithSimd for Pointwise {
+        type Output = Vec<f32>;
+        #[inline(always)]
+        fn with_simd<S: Simd>(mut self, simd: S) -> Vec<f32> {
+            for v in S::as_mut_simd_f32s(&mut self.0).0 {
+                let (tangent, power) = (pointwise::tanh(simd, *v), pointwise::exp(simd, *v));
+                let root = simd.sqrt_f32s(simd.mul_f32s(*v, *v));
+                *v = simd.mul_add_e_f32s(tangent, root, simd.div_f32s(power, root));
+            }
+            self.0
+        }
+    }
+    let arch = Arch::new();
+    let mut values = arch.dispatch(Pointwise(ramp()));
+    let square = matrix::Matrix::from_values(&values[..64 * 64], 64, 64);
+    let mut out = matrix::Matrix::zeros(64, 64);
+    product::product(arch, 64, 64, product::Left::Plain(&square), &square, &mut product::Store { out: &mut out });
+    values.extend(out.values());
+    fingerprint_of(&values)
+}

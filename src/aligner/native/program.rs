@@ -1,0 +1,144 @@
+//! A pack at work on one CPU thread: its cells step in turn.
+
+use super::cell::{Model, Workspace};
+use super::info_nce::LossSettings;
+use super::observe::Observe;
+use super::optimiser::gradient_norms;
+use crate::aligner::data::{Reading, TEST, TRAIN, VALIDATION};
+use crate::aligner::program::{Program, Series};
+use crate::aligner::train::{Lane, RawEmbeddings, Run, initial_parameters, reading, widths};
+
+pub struct NativeProgram<'a> {
+    run: &'a Run<'a>,
+    lanes: Vec<NativeLane<'a>>,
+    workspace: Workspace,
+    series: Series,
+}
+
+struct NativeLane<'a> {
+    lane: Lane<'a>,
+    /// Train, validation, test.
+    readings: [Reading<'a>; 3],
+    loss: LossSettings,
+    model: Model,
+}
+
+impl<'a> NativeProgram<'a> {
+    pub fn new(run: &'a Run<'a>, lanes: &[Lane<'a>]) -> Self {
+        let widths = widths(run, lanes);
+        let by_seed = initial_parameters(run, widths);
+        let batch = lanes[0].config.train.batch_size as usize;
+        let lane = |lane: &Lane<'a>| {
+            let train = &lane.config.train;
+            NativeLane {
+                lane: *lane,
+                readings: [TRAIN, VALIDATION, TEST].map(|split| reading(lane, split)),
+                loss: LossSettings::of(train),
+                model: Model::new(by_seed[lane.seed].each_ref(), widths, train),
+            }
+        };
+        let lanes: Vec<NativeLane<'a>> = lanes.iter().map(lane).collect();
+        let mut program = Self { run, series: Series::default(), workspace: Workspace::new(batch, widths), lanes };
+        program.series();
+        program
+    }
+}
+
+/// Puts rows of a split, as a lane reads them, where the workspace expects a minibatch.
+fn observe(run: &Run<'_>, reading: &Reading<'_>, split: usize, rows: &[usize], workspace: &mut Workspace) {
+    let data = &run.seeds[reading.seed].splits[split];
+    let arch = workspace.arch();
+    let [img, txt] = &mut workspace.modalities;
+    let strengths = |m: usize| (reading.noise[m] as f32, reading.drop[m] as f32);
+    let (noise, drop) = strengths(0);
+    Observe { data: &data.img, noise, drop, rows: rows.iter().copied(), x: &mut img.x }.run(arch);
+    let (noise, drop) = strengths(1);
+    let partners = rows.iter().map(|row| reading.partner[*row] as usize);
+    Observe { data: &data.txt, noise, drop, rows: partners, x: &mut txt.x }.run(arch);
+}
+
+/// Whether two cells see the same minibatch.
+fn same_observations(a: &Reading<'_>, b: &Reading<'_>) -> bool {
+    (a.seed, a.noise, a.drop) == (b.seed, b.noise, b.drop) && a.partner == b.partner
+}
+
+impl Program for NativeProgram<'_> {
+    fn normalised(&mut self, rows: &[&[usize]]) -> Vec<RawEmbeddings> {
+        let workspace = &mut self.workspace;
+        let one = |lane: &NativeLane<'_>| {
+            observe(self.run, &lane.readings[TRAIN], TRAIN, rows[lane.lane.seed], workspace);
+            workspace.forward(&lane.model.parameters, self.run.fault);
+            let [img, txt] = workspace.modalities.each_ref().map(|m| m.unit.values());
+            RawEmbeddings { img, txt }
+        };
+        self.lanes.iter().map(one).collect()
+    }
+
+    fn step(&mut self, rows: &[&[usize]], step: u64, record_norms: bool) {
+        if self.series.losses.first().is_none_or(Vec::is_empty) {
+            self.series.start = step;
+        }
+        if record_norms {
+            self.series.norm_steps.push(step);
+        }
+        let workspace = &mut self.workspace;
+        let mut held: Option<Reading<'_>> = None;
+        let series = self.series.losses.iter_mut().zip(&mut self.series.norms);
+        for (lane, (losses, norms)) in self.lanes.iter_mut().zip(series) {
+            let reading = lane.readings[TRAIN];
+            // Cells that differ in temperature, say, see the same minibatch.
+            if !held.is_some_and(|held| same_observations(&held, &reading)) {
+                observe(self.run, &reading, TRAIN, rows[reading.seed], workspace);
+                held = Some(reading);
+            }
+            losses.push(workspace.loss_and_gradients(&lane.model.parameters, lane.loss, self.run.fault));
+            if record_norms {
+                let [img, txt] = workspace.gradients.each_ref().map(|g| gradient_norms(workspace.arch(), g));
+                norms.push([img[0], img[1], img[2], txt[0], txt[1], txt[2]]);
+            }
+            workspace.update(&mut lane.model, &lane.lane.config.train, step + 1);
+        }
+    }
+
+    fn series(&mut self) -> Series {
+        let lanes = self.lanes.len();
+        let empty = Series { losses: vec![Vec::new(); lanes], norms: vec![Vec::new(); lanes], ..Series::default() };
+        std::mem::replace(&mut self.series, empty)
+    }
+
+    fn embeddings(&mut self, split: usize) -> Vec<RawEmbeddings> {
+        let rows: Vec<usize> = (0..self.run.seeds[0].splits[split].n).collect();
+        let workspace = &mut self.workspace;
+        let one = |lane: &NativeLane<'_>| {
+            let mut raw = [Vec::new(), Vec::new()];
+            for part in rows.chunks(workspace.batch()) {
+                observe(self.run, &lane.readings[split], split, part, workspace);
+                let arch = workspace.arch();
+                let modalities = workspace.modalities.iter_mut().zip(&lane.model.parameters);
+                for ((modality, encoder), raw) in modalities.zip(&mut raw) {
+                    modality.embed(arch, encoder, part.len(), self.run.fault);
+                    modality.raw.append_to(part.len(), raw);
+                }
+            }
+            let [img, txt] = raw;
+            RawEmbeddings { img, txt }
+        };
+        self.lanes.iter().map(one).collect()
+    }
+
+    fn parameters(&self, lane: usize) -> Vec<Vec<f32>> {
+        self.lanes[lane].model.to_host()
+    }
+
+    fn keep(&mut self, lanes: &[usize]) {
+        retain_at(&mut self.lanes, lanes);
+        retain_at(&mut self.series.losses, lanes);
+        retain_at(&mut self.series.norms, lanes);
+    }
+}
+
+/// Keeps the elements at the given positions.
+fn retain_at<T>(values: &mut Vec<T>, positions: &[usize]) {
+    let mut at = 0..;
+    values.retain(|_| at.next().is_some_and(|at| positions.contains(&at)));
+}
