@@ -57,6 +57,8 @@ pub enum BackendError {
          libvulkan1; or use --backend native"
     )]
     NoAdapter { found: String },
+    #[error(transparent)]
+    Instructions(#[from] super::native::UnknownInstructions),
     #[error("backend {name} is not a single backend; name one of wgpu, flex, ndarray, native")]
     NotABackend { name: String },
 }
@@ -67,9 +69,9 @@ impl Choice {
         match self {
             Self::Flex => Ok(Backend::cpu("flex", Device::flex(), "as asked".into())),
             Self::Ndarray => Ok(Backend::ndarray()),
-            Self::Native => Ok(Backend::native("as asked".into())),
+            Self::Native => Backend::native("as asked".into()),
             Self::Wgpu => Backend::wgpu(adapters()?),
-            Self::Auto => Ok(Backend::auto()),
+            Self::Auto => Backend::auto(),
         }
     }
 
@@ -91,9 +93,10 @@ impl Backend {
         Self { name, executor: Executor::Tensors(device), adapter: None, why, class }
     }
 
-    fn native(why: String) -> Self {
-        let class = class("native", None, super::native::instruction_set(), &super::native::fingerprint());
-        Self { name: "native", executor: Executor::Native, adapter: None, why, class }
+    fn native(why: String) -> Result<Self, BackendError> {
+        let (instructions, _) = super::native::instruction_set()?;
+        let class = class("native", None, instructions, &super::native::fingerprint());
+        Ok(Self { name: "native", executor: Executor::Native, adapter: None, why, class })
     }
 
     // Burn deprecates ndarray in favour of flex; it stays as an independent implementation to agree with.
@@ -117,23 +120,25 @@ impl Backend {
         Ok(Self { name: "wgpu", executor: Executor::Tensors(device), adapter: Some(adapter), why, class })
     }
 
-    fn auto() -> Self {
+    fn auto() -> Result<Self, BackendError> {
         let found = adapters().unwrap_or_default();
         let gpus: Vec<Adapter> = found.iter().filter(|a| a.is_gpu()).cloned().collect();
         if let Ok(mut backend) = Self::wgpu(gpus) {
             let adapter = backend.adapter.as_ref().map(|a| a.name.clone()).unwrap_or_default();
             backend.why = format!("auto found the GPU {adapter}");
-            return backend;
+            return Ok(backend);
         }
         let seen = match found.first() {
             Some(a) => format!("only the software adapter {}", a.name),
             None => "no graphics adapter".to_string(),
         };
+        // Before anything runs on vectors that the processor may not have.
+        super::native::instruction_set()?;
         match super::agree::native_differs() {
             None => Self::native(format!("auto found {seen}, so it uses the CPU")),
             Some(how) => {
                 let why = format!("auto found {seen}, and the native program differs from flex here ({how}): a fault");
-                Self::cpu("flex", Device::flex(), why)
+                Ok(Self::cpu("flex", Device::flex(), why))
             }
         }
     }

@@ -57,7 +57,7 @@ pub struct Workspace {
 impl Workspace {
     pub fn new(batch: usize, widths: [Widths; 2]) -> Self {
         Self {
-            arch: Arch::new(),
+            arch: super::arch(),
             modalities: widths.map(|w| encoder::Workspace::new(batch, w)),
             loss: info_nce::Workspace::new(batch, widths[0].embedding),
             gradients: widths.map(Encoder::zeros),

@@ -21,25 +21,58 @@ mod program;
 
 pub use program::NativeProgram;
 
+use std::sync::OnceLock;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use super::backend::{fingerprint_of, ramp};
 
-/// The instruction set whose vectors the loops use on this processor.
-pub fn instruction_set() -> &'static str {
-    struct Name;
-    impl WithSimd for Name {
-        type Output = &'static str;
-        fn with_simd<S: Simd>(self, _: S) -> &'static str {
-            match S::F32_LANES {
-                16 => "avx512",
-                8 => "avx2+fma",
-                4 => "128-bit",
-                _ => "scalar",
-            }
-        }
+/// Environment variable that names narrower vectors than the processor has, for results of another machine's class.
+pub const INSTRUCTIONS: &str = "CLIFFLINE_INSTRUCTIONS";
+
+/// Instruction sets by the names that [`INSTRUCTIONS`] and classes know, widest first; those of this processor.
+pub fn instruction_sets() -> Vec<(&'static str, Arch)> {
+    let mut sets = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        sets.extend(pulp::x86::V4::try_new().map(|v| ("avx512", Arch::V4(v))));
+        sets.extend(pulp::x86::V3::try_new().map(|v| ("avx2+fma", Arch::V3(v))));
     }
-    Arch::new().dispatch(Name)
+    #[cfg(target_arch = "aarch64")]
+    sets.extend(pulp::aarch64::Neon::try_new().map(|v| ("neon", Arch::Neon(v))));
+    sets.push(("scalar", Arch::Scalar));
+    sets
+}
+
+/// [`INSTRUCTIONS`] names something that this processor does not have.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{INSTRUCTIONS}={wanted}: this processor has {available}")]
+pub struct UnknownInstructions {
+    wanted: String,
+    available: String,
+}
+
+/// The widest vectors of this processor, or those that [`INSTRUCTIONS`] names, with the set's name.
+pub fn instruction_set() -> Result<(&'static str, Arch), UnknownInstructions> {
+    static CHOSEN: OnceLock<Result<(&'static str, Arch), UnknownInstructions>> = OnceLock::new();
+    let choose = || {
+        let sets = instruction_sets();
+        let wanted = std::env::var(INSTRUCTIONS).ok();
+        let found = sets.iter().find(|(name, _)| wanted.as_deref().is_none_or(|w| w == *name)).copied();
+        found.ok_or_else(|| UnknownInstructions {
+            wanted: wanted.unwrap_or_default(),
+            available: sets.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+        })
+    };
+    CHOSEN.get_or_init(choose).clone()
+}
+
+/// The vectors of [`instruction_set`].
+///
+/// # Panics
+/// When there is no such set; opening the backend has said so before.
+pub fn arch() -> Arch {
+    instruction_set().unwrap_or_else(|error| panic!("{error}")).1
 }
 
 /// Hash of what the loops make of a fixed set of arguments: products, exponentials, tangents, roots and quotients.
@@ -57,7 +90,7 @@ pub(super) fn fingerprint() -> String {
             self.0
         }
     }
-    let arch = Arch::new();
+    let arch = arch();
     let mut values = arch.dispatch(Pointwise(ramp()));
     let square = matrix::Matrix::from_values(&values[..64 * 64], 64, 64);
     let mut out = matrix::Matrix::zeros(64, 64);
