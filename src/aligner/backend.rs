@@ -25,6 +25,17 @@ pub enum Choice {
     Native,
 }
 
+/// Where a backend's packs train, as far as memory and speed are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the host's cores, one workspace per worker.
+    Native,
+    /// On the host's cores as tensors, every intermediate result with a cell axis.
+    Cpu,
+    /// On a graphics adapter, as tensors.
+    Adapter,
+}
+
 /// A backend that was chosen.
 #[derive(Clone, Debug)]
 pub struct Backend {
@@ -145,7 +156,15 @@ impl Backend {
 
     /// True when cells train on the host's own cores.
     pub fn is_cpu(&self) -> bool {
-        self.adapter.is_none()
+        self.place() != Place::Adapter
+    }
+
+    pub fn place(&self) -> Place {
+        match (&self.executor, &self.adapter) {
+            (Executor::Native, _) => Place::Native,
+            (Executor::Tensors(_), None) => Place::Cpu,
+            (Executor::Tensors(_), Some(_)) => Place::Adapter,
+        }
     }
 }
 

@@ -165,12 +165,13 @@ impl BackendArgs {
 
     /// Packs of the cells at `wanted` and what they cost.
     fn packs(&self, backend: &Backend, sweep: &Sweep, wanted: &[usize]) -> (Vec<Pack>, Estimate) {
-        let size = |cell: &Cell| match self.pack {
-            0 => engine::pack_size(&cell.config, backend.is_cpu()),
+        let (workers, place) = (self.workers(backend), backend.place());
+        let size = |cell: &Cell, alike: usize| match self.pack {
+            0 => engine::pack_size(&cell.config, alike, workers, place),
             n => n,
         };
         let packs = engine::make_packs(&sweep.cells, wanted, size);
-        let estimate = engine::estimate(&sweep.cells, &packs, self.workers(backend), backend.is_cpu());
+        let estimate = engine::estimate(&sweep.cells, &packs, workers, place);
         (packs, estimate)
     }
 }

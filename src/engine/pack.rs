@@ -10,11 +10,11 @@ pub struct Pack {
     pub cells: Vec<usize>,
 }
 
-/// Groups the cells at `wanted` into packs of at most `size(first cell)`.
+/// Groups the cells at `wanted` into packs of at most `size(first cell, how many are alike)`.
 ///
 /// Cells of a pack share a pack key. Within a key they are ordered by seed, so that packs share data. What comes out
 /// of a cell does not depend on any of this; how fast it comes does.
-pub fn make_packs(cells: &[Cell], wanted: &[usize], size: impl Fn(&Cell) -> usize) -> Vec<Pack> {
+pub fn make_packs(cells: &[Cell], wanted: &[usize], size: impl Fn(&Cell, usize) -> usize) -> Vec<Pack> {
     let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for &index in wanted {
         groups.entry(cells[index].config.pack_key()).or_default().push(index);
@@ -22,7 +22,7 @@ pub fn make_packs(cells: &[Cell], wanted: &[usize], size: impl Fn(&Cell) -> usiz
     let mut packs = Vec::new();
     for mut group in groups.into_values() {
         group.sort_by_key(|index| cells[*index].config.seed);
-        let size = size(&cells[group[0]]).max(1);
+        let size = size(&cells[group[0]], group.len()).max(1);
         packs.extend(group.chunks(size).map(|chunk| Pack { cells: chunk.to_vec() }));
     }
     packs
@@ -38,7 +38,7 @@ mod tests {
         let text = "name = \"t\"\npreset = \"tiny\"\n[axes]\nseed = { seeds = 3 }\n\"image.noise\" = [0.0, 0.1, 0.2]\n";
         let sweep = from_str(text, "t.toml", &Overrides::default()).expect("a valid spec");
         let wanted: Vec<usize> = (0..sweep.cells.len()).collect();
-        let packs = make_packs(&sweep.cells, &wanted, |_| 4);
+        let packs = make_packs(&sweep.cells, &wanted, |_, _| 4);
         for pack in &packs {
             assert!(pack.cells.len() <= 4);
             let key = sweep.cells[pack.cells[0]].config.pack_key();

@@ -6,13 +6,18 @@ use std::time::{Duration, Instant};
 use super::burn_trainer::{VALIDATION_SERIES, WORLDS_KEPT};
 use super::pack::Pack;
 use super::scheduler::{Control, TrainError, Trainer};
+use crate::aligner::backend::Place;
 use crate::aligner::train::EVALUATION_ROWS;
 use crate::metric;
 use crate::spec::Cell;
 use crate::spec::config::Config;
 
-/// Working set of a CPU pack: about one core's share of the outer caches. On the reference workload packs of 2 to 4
-/// cells were fastest, packs of 16 a quarter slower.
+/// Cells of a native pack unless told otherwise: cells of one seed that differ in, say, temperature share the gathering
+/// of a minibatch. On the reference workload packs of 1 to 16 take the same processor time within 7%, 8 the least.
+const NATIVE_PACK: usize = 8;
+
+/// Working set of a pack of tensors on the CPU: about one core's share of the outer caches. On the reference workload
+/// packs of 2 to 4 cells were fastest, packs of 16 a quarter slower.
 const CPU_WORKING_SET: u64 = 8 << 20;
 
 /// Cells of a GPU pack unless memory says less: enough to fill the device with tiny matrices.
@@ -23,6 +28,9 @@ const CPU_PACK: usize = 16;
 
 /// Device memory that a pack may take.
 const GPU_MEMORY: u64 = 2 << 30;
+
+/// Packs per worker that a sweep is cut into at least, so that none is idle for long while the last ones train.
+const PACKS_PER_WORKER: usize = 4;
 
 /// Bytes on disk of a finished cell beside its curves: its record, its table rows and spectra. The reference workload
 /// takes 3,720.
@@ -46,16 +54,36 @@ fn parameters(config: &Config) -> u64 {
     encoder(img, model.hidden_img) + encoder(txt, model.hidden_txt)
 }
 
-/// Bytes that one cell adds to its pack while it trains: minibatch, activations, about four B x B matrices,
-/// parameters, gradients and optimiser state; or its evaluation, where that is larger.
-fn lane_bytes(config: &Config) -> u64 {
+/// Values of the minibatch, activations and about four B x B matrices of one cell; or of its evaluation, where that is
+/// larger.
+fn step_values(config: &Config) -> u64 {
     let b = config.train.batch_size;
     let [img, txt] = features(config);
     let hidden = config.model.hidden_img + config.model.hidden_txt;
     let rows = |n: u64| n * (img + txt + 3 * hidden + 8 * config.model.embedding);
     let training = rows(b) + 4 * b * b;
     let evaluation = rows(config.world.n_validation.max(config.world.n_test).min(EVALUATION_ROWS as u64));
-    4 * (training.max(evaluation) + 5 * parameters(config))
+    training.max(evaluation)
+}
+
+/// Bytes that one cell adds to a pack of tensors while it trains: the values of a step, parameters, gradients and
+/// optimiser state.
+fn lane_bytes(config: &Config) -> u64 {
+    4 * (step_values(config) + 5 * parameters(config))
+}
+
+/// Bytes of a pack while it trains, without its data. The native program works in one workspace, which its cells share;
+/// each has its parameters and optimiser state.
+fn pack_bytes(configs: &[&Config], place: Place) -> u64 {
+    match place {
+        Place::Native => {
+            let workspace = configs.first().map_or(0, |c| 4 * (step_values(c) + parameters(c)));
+            workspace + configs.iter().map(|c| 4 * 3 * parameters(c)).sum::<u64>()
+        }
+        Place::Cpu => configs.iter().map(|c| lane_bytes(c)).sum(),
+        // In the adapter's memory.
+        Place::Adapter => 0,
+    }
 }
 
 /// Bytes of one seed's data: clean observations and the draws that are switched on.
@@ -67,10 +95,21 @@ fn seed_bytes(config: &Config) -> u64 {
     4 * samples * (img * copies_img + txt * copies_txt)
 }
 
-/// Cells per pack for cells like this one.
-pub fn pack_size(config: &Config, on_cpu: bool) -> usize {
-    let (budget, most) = if on_cpu { (CPU_WORKING_SET, CPU_PACK) } else { (GPU_MEMORY, GPU_PACK) };
-    ((budget / lane_bytes(config).max(1)) as usize).clamp(1, most)
+/// Cells per pack for `alike` cells like this one on `workers` workers.
+pub fn pack_size(config: &Config, alike: usize, workers: usize, place: Place) -> usize {
+    let most = match place {
+        Place::Native => NATIVE_PACK,
+        Place::Cpu => fitting(CPU_WORKING_SET, config).min(CPU_PACK),
+        Place::Adapter => fitting(GPU_MEMORY, config).min(GPU_PACK),
+    };
+    // A single worker is never idle.
+    let shared = if workers > 1 { alike.div_ceil(PACKS_PER_WORKER * workers) } else { alike };
+    most.min(shared).max(1)
+}
+
+/// Cells whose lanes take at most `bytes`.
+fn fitting(bytes: u64, config: &Config) -> usize {
+    (bytes / lane_bytes(config).max(1)) as usize
 }
 
 /// Costs of training some packs.
@@ -89,16 +128,17 @@ pub struct Estimate {
 }
 
 /// Counts what `packs` will cost on `workers` workers. On a GPU the lanes are not in the host's memory.
-pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, on_cpu: bool) -> Estimate {
+pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, place: Place) -> Estimate {
     let each = || packs.iter().flat_map(|p| &p.cells).map(|c| &cells[*c].config);
     let distinct_seeds = |pack: &Pack| {
         let seeds: std::collections::BTreeSet<u64> = pack.cells.iter().map(|c| cells[*c].config.seed).collect();
         seeds.len() as u64
     };
-    let pack_bytes = |pack: &Pack| -> u64 {
-        let lanes: u64 = pack.cells.iter().map(|c| lane_bytes(&cells[*c].config)).sum();
-        // Worlds in use, and the copy that the device works on, which passes through a second one on its way.
-        3 * distinct_seeds(pack) * seed_bytes(&cells[pack.cells[0]].config) + if on_cpu { lanes } else { 0 }
+    // Worlds in use; tensors have a copy of their own, which passes through a second one on its way.
+    let copies = if place == Place::Native { 1 } else { 3 };
+    let of_pack = |pack: &Pack| -> u64 {
+        let configs: Vec<&Config> = pack.cells.iter().map(|c| &cells[*c].config).collect();
+        copies * distinct_seeds(pack) * seed_bytes(configs[0]) + pack_bytes(&configs, place)
     };
     let kept = WORLDS_KEPT as u64 * each().map(seed_bytes).max().unwrap_or(0);
     let points = |config: &Config| {
@@ -111,7 +151,7 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, on_cpu: bool) ->
         packs: packs.len(),
         largest_pack: packs.iter().map(|p| p.cells.len()).max().unwrap_or(0),
         cell_steps: each().map(|c| c.train.steps).sum(),
-        memory_bytes: kept + packs.iter().map(pack_bytes).max().unwrap_or(0) * workers.min(packs.len()) as u64,
+        memory_bytes: kept + packs.iter().map(of_pack).max().unwrap_or(0) * workers.min(packs.len()) as u64,
         disk_bytes: each().map(|c| BYTES_PER_CELL + points(c) * BYTES_PER_POINT).sum(),
     }
 }
@@ -234,8 +274,8 @@ mod tests {
     fn counts_are_those_of_the_sweep() {
         let sweep = load("reference", &Overrides::default()).expect("a built-in");
         let wanted: Vec<usize> = (0..sweep.cells.len()).collect();
-        let packs = make_packs(&sweep.cells, &wanted, |_| 8);
-        let estimate = estimate(&sweep.cells, &packs, 2, true);
+        let packs = make_packs(&sweep.cells, &wanted, |_, _| 8);
+        let estimate = estimate(&sweep.cells, &packs, 2, Place::Native);
         assert_eq!((estimate.cells, estimate.packs, estimate.largest_pack), (64, 8, 8));
         assert_eq!(estimate.cell_steps, 64 * 300);
         // One encoder pair: (256 + 1) 64 + (64 + 1) 32 for images, (64 + 1) 64 + (64 + 1) 32 for text.
@@ -246,9 +286,13 @@ mod tests {
     #[test]
     fn packs_shrink_with_the_cell_and_never_vanish() {
         let mut config = Config::default();
-        assert!(pack_size(&config, true) >= 1);
-        assert!(pack_size(&config, false) > pack_size(&config, true));
+        for place in [Place::Native, Place::Cpu, Place::Adapter] {
+            assert!(pack_size(&config, 1000, 1, place) > 1);
+            assert_eq!(pack_size(&config, 1, 4, place), 1);
+            assert_eq!(pack_size(&config, 16, 2, place), 2, "every worker gets a few packs");
+        }
+        assert!(pack_size(&config, 1000, 1, Place::Adapter) > pack_size(&config, 1000, 1, Place::Cpu));
         config.train.batch_size = 1 << 14;
-        assert_eq!(pack_size(&config, true), 1);
+        assert_eq!(pack_size(&config, 1000, 1, Place::Cpu), 1);
     }
 }

@@ -189,7 +189,7 @@ mod tests {
         let text = "name = \"t\"\npreset = \"tiny\"\n[axes]\nseed = { seeds = 9 }\n";
         let sweep = from_str(text, "t.toml", &Overrides::default()).expect("a valid spec");
         let wanted: Vec<usize> = (0..sweep.cells.len()).collect();
-        let packs = make_packs(&sweep.cells, &wanted, |_| 4);
+        let packs = make_packs(&sweep.cells, &wanted, |_, _| 4);
         let (mut outcomes, mut retries) = (Vec::new(), 0);
         let result = run_packs(&sweep.cells, packs, mock, threads, &Control::default(), |event| {
             match event {
@@ -234,7 +234,7 @@ mod tests {
         let control = Control::default();
         control.cancel.store(true, Ordering::Relaxed);
         let sweep = from_str("name = \"t\"\npreset = \"tiny\"\n", "t.toml", &Overrides::default()).expect("valid");
-        let packs = make_packs(&sweep.cells, &[0], |_| 1);
+        let packs = make_packs(&sweep.cells, &[0], |_, _| 1);
         let mut events = 0;
         let mock = Mock { fail_packs: false };
         let result = run_packs::<()>(&sweep.cells, packs, &mock, 1, &control, |_| {

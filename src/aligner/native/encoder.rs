@@ -62,8 +62,8 @@ pub struct Workspace {
     pub raw: Matrix,
     /// `[B, D]`, L2-normalised embeddings.
     pub unit: Matrix,
-    /// `[B]`, norms of the raw embeddings.
-    norm: Vec<f32>,
+    /// `[B]`, inverse norms of the raw embeddings; zero for one that overflowed.
+    inverse_norm: Vec<f32>,
     /// `[B, D]`, gradient with respect to `unit`; the backward pass makes it that with respect to `raw`.
     pub d_unit: Matrix,
     /// `[D, H]`.
@@ -79,7 +79,7 @@ impl Workspace {
             d_hidden: Matrix::zeros(batch, hidden),
             raw: Matrix::zeros(batch, embedding),
             unit: Matrix::zeros(batch, embedding),
-            norm: vec![0.0; batch],
+            inverse_norm: vec![0.0; batch],
             d_unit: Matrix::zeros(batch, embedding),
             w2_transposed: Matrix::zeros(embedding, hidden),
         }
@@ -88,7 +88,7 @@ impl Workspace {
     /// Whether every raw embedding has a finite norm. An infinite one makes the unit vector 0, the loss exactly `ln B`
     /// and every gradient 0: training would be over and look healthy.
     pub fn norms_are_finite(&self) -> bool {
-        self.norm.iter().all(|n| n.is_finite())
+        self.inverse_norm.iter().all(|inverse| *inverse > 0.0)
     }
 
     /// Raw embeddings of the first `rows` rows of `x`.
@@ -104,7 +104,7 @@ impl Workspace {
     /// Raw and normalised embeddings of `x`: `unit = raw / sqrt(|raw|^2 + NORM_GUARD)`.
     pub fn forward(&mut self, arch: Arch, encoder: &Encoder, fault: Option<Fault>) {
         self.embed(arch, encoder, self.x.rows(), fault);
-        arch.dispatch(Normalise { raw: &self.raw, unit: &mut self.unit, norm: &mut self.norm });
+        arch.dispatch(Normalise { raw: &self.raw, unit: &mut self.unit, inverse_norm: &mut self.inverse_norm });
         break_columns(Fault::Normalise, fault, &mut self.unit);
     }
 
@@ -112,7 +112,8 @@ impl Workspace {
     pub fn backward(&mut self, arch: Arch, encoder: &Encoder, gradient: &mut Encoder, fault: Option<Fault>) {
         let batch = self.x.rows();
         let [inputs, hidden, embedding] = [encoder.w1.rows(), encoder.w2.rows(), encoder.w2.columns()];
-        arch.dispatch(NormaliseGradient { unit: &self.unit, norm: &self.norm, d: &mut self.d_unit });
+        let (unit, inverse_norm) = (&self.unit, &self.inverse_norm[..]);
+        arch.dispatch(NormaliseGradient { unit, inverse_norm, d: &mut self.d_unit });
         let d_raw = &self.d_unit;
         product(arch, hidden, batch, Left::Transposed(&self.hidden), d_raw, &mut Store { out: &mut gradient.w2 });
         arch.dispatch(ColumnSums { values: d_raw, out: &mut gradient.b2 });
@@ -180,7 +181,7 @@ impl Finish for TanhGradient<'_> {
 struct Normalise<'a> {
     raw: &'a Matrix,
     unit: &'a mut Matrix,
-    norm: &'a mut [f32],
+    inverse_norm: &'a mut [f32],
 }
 
 impl WithSimd for Normalise<'_> {
@@ -188,13 +189,13 @@ impl WithSimd for Normalise<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        for (row, norm) in self.norm.iter_mut().enumerate() {
+        for (row, inverse_norm) in self.inverse_norm.iter_mut().enumerate() {
             let raw = self.raw.row(row);
-            *norm = (sum_of_squares(simd, raw) + NORM_GUARD as f32).sqrt();
-            let divisor = simd.splat_f32s(*norm);
+            *inverse_norm = 1.0 / (sum_of_squares(simd, raw) + NORM_GUARD as f32).sqrt();
+            let factor = simd.splat_f32s(*inverse_norm);
             let unit = S::as_mut_simd_f32s(self.unit.row_mut(row)).0;
             for (unit, raw) in unit.iter_mut().zip(S::as_simd_f32s(raw).0) {
-                *unit = simd.div_f32s(*raw, divisor);
+                *unit = simd.mul_f32s(*raw, factor);
             }
         }
     }
@@ -203,7 +204,7 @@ impl WithSimd for Normalise<'_> {
 /// The gradient through the normalisation, in place: `(d - z (z . d)) / norm`, exact for the guarded norm too.
 struct NormaliseGradient<'a> {
     unit: &'a Matrix,
-    norm: &'a [f32],
+    inverse_norm: &'a [f32],
     d: &'a mut Matrix,
 }
 
@@ -212,15 +213,15 @@ impl WithSimd for NormaliseGradient<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        for (row, norm) in self.norm.iter().enumerate() {
+        for (row, inverse_norm) in self.inverse_norm.iter().enumerate() {
             let (unit, d) = (S::as_simd_f32s(self.unit.row(row)).0, S::as_mut_simd_f32s(self.d.row_mut(row)).0);
             let mut along = simd.splat_f32s(0.0);
             for (z, d) in unit.iter().zip(d.iter()) {
                 along = simd.mul_add_e_f32s(*z, *d, along);
             }
-            let (along, divisor) = (simd.splat_f32s(simd.reduce_sum_f32s(along)), simd.splat_f32s(*norm));
+            let (along, factor) = (simd.splat_f32s(simd.reduce_sum_f32s(along)), simd.splat_f32s(*inverse_norm));
             for (z, d) in unit.iter().zip(d) {
-                *d = simd.div_f32s(simd.negate_mul_add_e_f32s(*z, along, *d), divisor);
+                *d = simd.mul_f32s(simd.negate_mul_add_e_f32s(*z, along, *d), factor);
             }
         }
     }
@@ -232,17 +233,23 @@ struct ColumnSums<'a> {
     out: &'a mut Matrix,
 }
 
+/// Sums that [`ColumnSums`] keeps in registers at once.
+const SUMS: usize = 4;
+
 impl WithSimd for ColumnSums<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let out = S::as_mut_simd_f32s(self.out.row_mut(0)).0;
-        out.fill(simd.splat_f32s(0.0));
-        for row in 0..self.values.rows() {
-            for (sum, v) in out.iter_mut().zip(S::as_simd_f32s(self.values.row(row)).0) {
-                *sum = simd.add_f32s(*sum, *v);
+        for (group, out) in S::as_mut_simd_f32s(self.out.row_mut(0)).0.chunks_mut(SUMS).enumerate() {
+            let mut sums = [simd.splat_f32s(0.0); SUMS];
+            for row in 0..self.values.rows() {
+                let row = &S::as_simd_f32s(self.values.row(row)).0[group * SUMS..];
+                for (sum, v) in sums.iter_mut().zip(row) {
+                    *sum = simd.add_f32s(*sum, *v);
+                }
             }
+            out.copy_from_slice(&sums[..out.len()]);
         }
     }
 }

@@ -374,6 +374,7 @@ impl WithSimd for SeparateSoftmaxes<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{arch, instruction_sets};
     use super::*;
     use crate::numerics::linalg::{NORM_GUARD, dot};
     use crate::numerics::stream::Streams;
@@ -408,7 +409,7 @@ mod tests {
         (losses, gradients)
     }
 
-    fn fused(z: [&[f32]; 2], temperature: f64, weights: [f64; 2]) -> (Loss, [Vec<f32>; 2], Workspace) {
+    fn fused(arch: Arch, z: [&[f32]; 2], temperature: f64, weights: [f64; 2]) -> (Loss, [Vec<f32>; 2], Workspace) {
         let n = z[0].len() / D;
         let z = z.map(|z| Matrix::from_values(z, n, D));
         let mut workspace = Workspace::new(n, D);
@@ -416,7 +417,7 @@ mod tests {
         let [d_img, d_txt] = &mut d;
         let [weight_i2t, weight_t2i] = weights.map(|w| w as f32);
         let settings = LossSettings { inverse_temperature: (1.0 / temperature) as f32, weight_i2t, weight_t2i };
-        let loss = workspace.info_nce(Arch::new(), z.each_ref(), [d_img, d_txt], settings);
+        let loss = workspace.info_nce(arch, z.each_ref(), [d_img, d_txt], settings);
         (loss, d.map(|d| d.values()), workspace)
     }
 
@@ -443,10 +444,22 @@ mod tests {
         4.0 * f64::from(f32::EPSILON) * ((D as f64).sqrt() * (1.0 + 1.0 / temperature) + (n as f64).sqrt())
     }
 
+    /// Compares on every instruction set of this processor; returns what the widest one left behind.
     fn assert_exact(z: [&[f32]; 2], temperature: f64, weights: [f64; 2]) -> Workspace {
+        let exact = exact(z, temperature, weights);
+        let each = instruction_sets().into_iter().map(|(_, arch)| assert_near(arch, z, temperature, weights, &exact));
+        each.collect::<Vec<_>>().swap_remove(0)
+    }
+
+    fn assert_near(
+        arch: Arch,
+        z: [&[f32]; 2],
+        temperature: f64,
+        weights: [f64; 2],
+        (losses, expected): &([f64; 3], [Vec<f64>; 2]),
+    ) -> Workspace {
         let n = z[0].len() / D;
-        let (loss, gradients, workspace) = fused(z, temperature, weights);
-        let (losses, expected) = exact(z, temperature, weights);
+        let (loss, gradients, workspace) = fused(arch, z, temperature, weights);
         let allowed = tolerance(n, temperature);
         for (got, expected) in loss.iter().zip(losses) {
             let error = (f64::from(*got) - expected).abs();
@@ -499,7 +512,7 @@ mod tests {
             let z = row.repeat(n);
             for temperature in TEMPERATURES {
                 assert_exact([&z, &z], temperature, [0.5, 0.5]);
-                let (loss, ..) = fused([&z, &z], temperature, [0.5, 0.5]);
+                let (loss, ..) = fused(arch(), [&z, &z], temperature, [0.5, 0.5]);
                 let error = f64::from(loss[1]) - (n as f64).ln();
                 assert!(error.abs() < tolerance(n, temperature), "{loss:?} at {temperature}");
             }
@@ -525,7 +538,7 @@ mod tests {
         for temperature in TEMPERATURES {
             let mut z = pairs(9, 0.1);
             z[0][3 * D + 1] = f32::NAN;
-            let (loss, ..) = fused([&z[0], &z[1]], temperature, [0.5, 0.5]);
+            let (loss, ..) = fused(arch(), [&z[0], &z[1]], temperature, [0.5, 0.5]);
             assert!(loss.iter().all(|l| l.is_nan()), "{loss:?} at {temperature}");
         }
     }

@@ -191,6 +191,7 @@ pub fn vector_mut<S: Simd>(matrix: &mut Matrix, row: usize, column: usize) -> &m
 
 #[cfg(test)]
 mod tests {
+    use super::super::instruction_sets;
     use super::*;
     use crate::numerics::stream::Streams;
 
@@ -204,10 +205,9 @@ mod tests {
 
     #[test]
     fn products_agree_with_f64_for_every_remainder_of_tiles() {
-        let arch = Arch::new();
-        for (rows, inner, columns) in
-            [(1, 1, 1), (2, 3, 5), (6, 7, 64), (13, 32, 48), (17, 9, 33), (31, 40, 100), (12, 256, 32)]
-        {
+        let shapes = [(1, 1, 1), (2, 3, 5), (6, 7, 64), (13, 32, 48), (17, 9, 33), (31, 40, 100), (12, 256, 32)];
+        let everywhere = instruction_sets().into_iter().flat_map(|set| shapes.map(|shape| (set, shape)));
+        for ((set, arch), (rows, inner, columns)) in everywhere {
             let (a, b) = (normals(1, rows * inner), normals(2, inner * columns));
             let left = Matrix::from_values(&a, rows, inner);
             let mut transposed = Matrix::walked_by_columns(inner, rows);
@@ -220,13 +220,13 @@ mod tests {
                 out.values()
             };
             let got = run(Left::Plain(&left));
-            assert_eq!(got, run(Left::Transposed(&transposed)), "{rows} {inner} {columns}");
+            assert_eq!(got, run(Left::Transposed(&transposed)), "{set}: {rows} {inner} {columns}");
             let tolerance = HEADROOM * f64::from(f32::EPSILON) * (inner as f64);
             for (i, got) in got.iter().enumerate() {
                 let (row, column) = (i / columns, i % columns);
                 let term = |k: usize| f64::from(a[row * inner + k]) * f64::from(b[k * columns + column]);
                 let expected: f64 = (0..inner).map(term).sum();
-                assert!((f64::from(*got) - expected).abs() < tolerance, "{rows} {inner} {columns}: {got} {expected}");
+                assert!((f64::from(*got) - expected).abs() < tolerance, "{set}: {rows} {inner} {columns}: {got} {expected}");
             }
         }
     }
@@ -235,16 +235,18 @@ mod tests {
     fn an_entry_does_not_depend_on_the_rows_and_columns_around_it() {
         let (rows, inner, columns) = (29, 37, 70);
         let (a, b) = (normals(3, rows * inner), normals(4, inner * columns));
-        let entry = |rows: usize, columns_kept: usize| {
+        let entry = |arch: Arch, rows: usize, columns_kept: usize| {
             let left = Matrix::from_values(&a[..rows * inner], rows, inner);
             let kept: Vec<f32> = b.chunks(columns).flat_map(|row| row[..columns_kept].to_vec()).collect();
             let right = Matrix::from_values(&kept, inner, columns_kept);
             let mut out = Matrix::zeros(rows, columns_kept);
-            product(Arch::new(), rows, inner, Left::Plain(&left), &right, &mut Store { out: &mut out });
+            product(arch, rows, inner, Left::Plain(&left), &right, &mut Store { out: &mut out });
             out.row(2)[3].to_bits()
         };
-        for (rows, columns) in [(3, 4), (8, 16), (13, 40), (29, 70)] {
-            assert_eq!(entry(rows, columns), entry(29, 70), "{rows} rows, {columns} columns");
+        for (set, arch) in instruction_sets() {
+            for (rows, columns) in [(3, 4), (8, 16), (13, 40), (29, 70)] {
+                assert_eq!(entry(arch, rows, columns), entry(arch, 29, 70), "{set}: {rows} rows, {columns} columns");
+            }
         }
     }
 }
