@@ -10,7 +10,7 @@ use cliffline::aligner::native::matrix::Matrix;
 use cliffline::aligner::native::product::{Left, Store, product};
 use cliffline::aligner::parameters::{MODALITIES, Widths, xavier};
 use cliffline::numerics::stream::Streams;
-use cliffline::spec::config::TrainConfig;
+use cliffline::spec::config::{Optimiser, TrainConfig};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
@@ -79,7 +79,7 @@ fn loss(bencher: Bencher, temperature: f64) {
 }
 
 fn held() -> (Model, Workspace, TrainConfig) {
-    let train = TrainConfig::default();
+    let train = TrainConfig { optimiser: Optimiser::Sgd, momentum: 0.0, ..TrainConfig::default() };
     let host = [0, 1].map(|m| xavier(0, MODALITIES[m], WIDTHS[m]));
     let mut workspace = Workspace::new(BATCH, WIDTHS);
     for modality in &mut workspace.modalities {
@@ -104,7 +104,6 @@ fn gradients(bencher: Bencher) {
 fn step(bencher: Bencher) {
     let (mut model, mut workspace, train) = held();
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
-        workspace.loss_and_gradients(&model.parameters, LossSettings::of(&train), None);
-        workspace.update(&mut model, &train, 1);
+        workspace.step(&mut model, &train, LossSettings::of(&train), 1, false, None)
     });
 }

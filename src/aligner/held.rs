@@ -145,7 +145,7 @@ impl Held for HeldNative<'_> {
         for (model, workspace) in &mut self.cells {
             workspace.forward(&model.parameters, self.fault);
             for (all, modality) in all.iter_mut().zip(&workspace.modalities) {
-                all.extend(modality.unit.values());
+                all.extend(modality.z.values());
             }
         }
         all

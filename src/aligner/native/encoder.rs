@@ -4,7 +4,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::matrix::Matrix;
 use super::pointwise::{sum_of_squares, tanh};
-use super::product::{Finish, Left, Store, product, vector, vector_mut};
+use super::product::{Finish, Left, Store, product, vectors, vectors_mut};
 use crate::aligner::fault::Fault;
 use crate::aligner::parameters::{HostEncoder, Widths};
 use crate::numerics::linalg::NORM_GUARD;
@@ -55,17 +55,17 @@ impl Encoder {
 pub struct Workspace {
     /// `[B, P]`, the observations.
     pub x: Matrix,
-    /// `[B, H]`, after the tanh; the backward pass leaves the gradient of the pre-activations in `d_hidden`.
+    /// `[B, H]`, after the tanh.
     hidden: Matrix,
+    /// `[B, H]`, gradient with respect to what goes into the tanh.
     d_hidden: Matrix,
-    /// `[B, D]`, raw embeddings.
-    pub raw: Matrix,
-    /// `[B, D]`, L2-normalised embeddings.
-    pub unit: Matrix,
+    /// `[B, D]`, embeddings: raw, then L2-normalised in place.
+    pub z: Matrix,
     /// `[B]`, inverse norms of the raw embeddings; zero for one that overflowed.
     inverse_norm: Vec<f32>,
-    /// `[B, D]`, gradient with respect to `unit`; the backward pass makes it that with respect to `raw`.
-    pub d_unit: Matrix,
+    /// `[B, D]`, gradient with respect to the normalised embeddings; the backward pass makes it that with respect to the
+    /// raw ones.
+    pub d_z: Matrix,
     /// `[D, H]`.
     w2_transposed: Matrix,
 }
@@ -77,10 +77,9 @@ impl Workspace {
             x: Matrix::walked_by_columns(batch, inputs),
             hidden: Matrix::zeros(batch, hidden),
             d_hidden: Matrix::zeros(batch, hidden),
-            raw: Matrix::zeros(batch, embedding),
-            unit: Matrix::zeros(batch, embedding),
+            z: Matrix::zeros(batch, embedding),
             inverse_norm: vec![0.0; batch],
-            d_unit: Matrix::zeros(batch, embedding),
+            d_z: Matrix::zeros(batch, embedding),
             w2_transposed: Matrix::zeros(embedding, hidden),
         }
     }
@@ -91,39 +90,51 @@ impl Workspace {
         self.inverse_norm.iter().all(|inverse| *inverse > 0.0)
     }
 
-    /// Raw embeddings of the first `rows` rows of `x`.
+    /// Raw embeddings of the first `rows` rows of `x`, into `z`.
     pub fn embed(&mut self, arch: Arch, encoder: &Encoder, rows: usize, fault: Option<Fault>) {
         let (inputs, hidden) = (encoder.w1.rows(), encoder.w2.rows());
         let mut finish = Tanh { bias: &encoder.b1, out: &mut self.hidden };
         product(arch, rows, inputs, Left::Plain(&self.x), &encoder.w1, &mut finish);
         break_columns(Fault::Tanh, fault, &mut self.hidden);
-        let mut finish = Bias { bias: &encoder.b2, out: &mut self.raw };
+        let mut finish = Bias { bias: &encoder.b2, out: &mut self.z };
         product(arch, rows, hidden, Left::Plain(&self.hidden), &encoder.w2, &mut finish);
     }
 
-    /// Raw and normalised embeddings of `x`: `unit = raw / sqrt(|raw|^2 + NORM_GUARD)`.
+    /// Normalised embeddings of `x`, into `z`: `raw / sqrt(|raw|^2 + NORM_GUARD)`.
     pub fn forward(&mut self, arch: Arch, encoder: &Encoder, fault: Option<Fault>) {
         self.embed(arch, encoder, self.x.rows(), fault);
-        arch.dispatch(Normalise { raw: &self.raw, unit: &mut self.unit, inverse_norm: &mut self.inverse_norm });
-        break_columns(Fault::Normalise, fault, &mut self.unit);
+        arch.dispatch(Normalise { z: &mut self.z, inverse_norm: &mut self.inverse_norm });
+        break_columns(Fault::Normalise, fault, &mut self.z);
     }
 
-    /// Gradients of the parameters, from what the forward pass left and `d_unit`.
-    pub fn backward(&mut self, arch: Arch, encoder: &Encoder, gradient: &mut Encoder, fault: Option<Fault>) {
-        let batch = self.x.rows();
-        let [inputs, hidden, embedding] = [encoder.w1.rows(), encoder.w2.rows(), encoder.w2.columns()];
-        let (unit, inverse_norm) = (&self.unit, &self.inverse_norm[..]);
-        arch.dispatch(NormaliseGradient { unit, inverse_norm, d: &mut self.d_unit });
-        let d_raw = &self.d_unit;
-        product(arch, hidden, batch, Left::Transposed(&self.hidden), d_raw, &mut Store { out: &mut gradient.w2 });
-        arch.dispatch(ColumnSums { values: d_raw, out: &mut gradient.b2 });
-        encoder.w2.transpose_into(hidden, 1.0, &mut self.w2_transposed);
+    /// From `d_z` to the gradients with respect to the raw embeddings, in place, and to what goes into the tanh.
+    pub fn backward(&mut self, arch: Arch, encoder: &Encoder, fault: Option<Fault>) {
+        let (z, inverse_norm) = (&self.z, &self.inverse_norm[..]);
+        arch.dispatch(NormaliseGradient { z, inverse_norm, d: &mut self.d_z });
+        encoder.w2.transpose_into(encoder.w2.rows(), 1.0, &mut self.w2_transposed);
         let mut finish = TanhGradient { hidden: &self.hidden, out: &mut self.d_hidden };
-        product(arch, batch, embedding, Left::Plain(d_raw), &self.w2_transposed, &mut finish);
+        let (batch, embedding) = (self.x.rows(), self.z.columns());
+        product(arch, batch, embedding, Left::Plain(&self.d_z), &self.w2_transposed, &mut finish);
         break_columns(Fault::HiddenGradient, fault, &mut self.d_hidden);
-        let d = &self.d_hidden;
-        product(arch, inputs, batch, Left::Transposed(&self.x), d, &mut Store { out: &mut gradient.w1 });
-        arch.dispatch(ColumnSums { values: d, out: &mut gradient.b1 });
+    }
+
+    /// Gradients of the parameters, from what the backward pass left.
+    pub fn gradients(&self, arch: Arch, gradient: &mut Encoder) {
+        self.weight_gradients(arch, &mut Store { out: &mut gradient.w1 }, &mut Store { out: &mut gradient.w2 });
+        self.bias_gradients(arch, gradient);
+    }
+
+    /// Gradients of both weight matrices, entry by entry.
+    pub fn weight_gradients(&self, arch: Arch, w1: &mut impl Finish, w2: &mut impl Finish) {
+        let (batch, inputs, hidden) = (self.x.rows(), self.x.columns(), self.hidden.columns());
+        product(arch, hidden, batch, Left::Transposed(&self.hidden), &self.d_z, w2);
+        product(arch, inputs, batch, Left::Transposed(&self.x), &self.d_hidden, w1);
+    }
+
+    /// Gradients of both biases.
+    pub fn bias_gradients(&self, arch: Arch, gradient: &mut Encoder) {
+        arch.dispatch(ColumnSums { values: &self.d_z, out: &mut gradient.b2 });
+        arch.dispatch(ColumnSums { values: &self.d_hidden, out: &mut gradient.b1 });
     }
 }
 
@@ -144,8 +155,11 @@ struct Bias<'a> {
 
 impl Finish for Bias<'_> {
     #[inline(always)]
-    fn take<S: Simd>(&mut self, simd: S, row: usize, column: usize, entries: S::f32s) {
-        *vector_mut::<S>(self.out, row, column) = simd.add_f32s(entries, vector::<S>(self.bias, 0, column));
+    fn take<S: Simd, const V: usize>(&mut self, simd: S, row: usize, column: usize, entries: [S::f32s; V]) {
+        let (out, bias) = (vectors_mut::<S, V>(self.out, row, column), vectors::<S, V>(self.bias, 0, column));
+        for ((out, bias), entry) in out.iter_mut().zip(bias).zip(entries) {
+            *out = simd.add_f32s(entry, *bias);
+        }
     }
 }
 
@@ -157,9 +171,11 @@ struct Tanh<'a> {
 
 impl Finish for Tanh<'_> {
     #[inline(always)]
-    fn take<S: Simd>(&mut self, simd: S, row: usize, column: usize, entries: S::f32s) {
-        let sum = simd.add_f32s(entries, vector::<S>(self.bias, 0, column));
-        *vector_mut::<S>(self.out, row, column) = tanh(simd, sum);
+    fn take<S: Simd, const V: usize>(&mut self, simd: S, row: usize, column: usize, entries: [S::f32s; V]) {
+        let (out, bias) = (vectors_mut::<S, V>(self.out, row, column), vectors::<S, V>(self.bias, 0, column));
+        for ((out, bias), entry) in out.iter_mut().zip(bias).zip(entries) {
+            *out = tanh(simd, simd.add_f32s(entry, *bias));
+        }
     }
 }
 
@@ -171,16 +187,16 @@ struct TanhGradient<'a> {
 
 impl Finish for TanhGradient<'_> {
     #[inline(always)]
-    fn take<S: Simd>(&mut self, simd: S, row: usize, column: usize, entries: S::f32s) {
-        let h = vector::<S>(self.hidden, row, column);
-        let kept = simd.negate_mul_add_e_f32s(h, simd.mul_f32s(h, entries), entries);
-        *vector_mut::<S>(self.out, row, column) = kept;
+    fn take<S: Simd, const V: usize>(&mut self, simd: S, row: usize, column: usize, entries: [S::f32s; V]) {
+        let (out, hidden) = (vectors_mut::<S, V>(self.out, row, column), vectors::<S, V>(self.hidden, row, column));
+        for ((out, h), d) in out.iter_mut().zip(hidden).zip(entries) {
+            *out = simd.negate_mul_add_e_f32s(*h, simd.mul_f32s(*h, d), d);
+        }
     }
 }
 
 struct Normalise<'a> {
-    raw: &'a Matrix,
-    unit: &'a mut Matrix,
+    z: &'a mut Matrix,
     inverse_norm: &'a mut [f32],
 }
 
@@ -190,12 +206,11 @@ impl WithSimd for Normalise<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         for (row, inverse_norm) in self.inverse_norm.iter_mut().enumerate() {
-            let raw = self.raw.row(row);
-            *inverse_norm = 1.0 / (sum_of_squares(simd, raw) + NORM_GUARD as f32).sqrt();
+            let z = self.z.row_mut(row);
+            *inverse_norm = 1.0 / (sum_of_squares(simd, z) + NORM_GUARD as f32).sqrt();
             let factor = simd.splat_f32s(*inverse_norm);
-            let unit = S::as_mut_simd_f32s(self.unit.row_mut(row)).0;
-            for (unit, raw) in unit.iter_mut().zip(S::as_simd_f32s(raw).0) {
-                *unit = simd.mul_f32s(*raw, factor);
+            for z in S::as_mut_simd_f32s(z).0 {
+                *z = simd.mul_f32s(*z, factor);
             }
         }
     }
@@ -203,7 +218,7 @@ impl WithSimd for Normalise<'_> {
 
 /// The gradient through the normalisation, in place: `(d - z (z . d)) / norm`, exact for the guarded norm too.
 struct NormaliseGradient<'a> {
-    unit: &'a Matrix,
+    z: &'a Matrix,
     inverse_norm: &'a [f32],
     d: &'a mut Matrix,
 }
@@ -214,13 +229,13 @@ impl WithSimd for NormaliseGradient<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         for (row, inverse_norm) in self.inverse_norm.iter().enumerate() {
-            let (unit, d) = (S::as_simd_f32s(self.unit.row(row)).0, S::as_mut_simd_f32s(self.d.row_mut(row)).0);
+            let (z, d) = (S::as_simd_f32s(self.z.row(row)).0, S::as_mut_simd_f32s(self.d.row_mut(row)).0);
             let mut along = simd.splat_f32s(0.0);
-            for (z, d) in unit.iter().zip(d.iter()) {
+            for (z, d) in z.iter().zip(d.iter()) {
                 along = simd.mul_add_e_f32s(*z, *d, along);
             }
             let (along, factor) = (simd.splat_f32s(simd.reduce_sum_f32s(along)), simd.splat_f32s(*inverse_norm));
-            for (z, d) in unit.iter().zip(d) {
+            for (z, d) in z.iter().zip(d) {
                 *d = simd.mul_f32s(simd.negate_mul_add_e_f32s(*z, along, *d), factor);
             }
         }

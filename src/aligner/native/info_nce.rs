@@ -4,16 +4,22 @@
 //! A shift that all logits share cancels in both, so one matrix `exp(S - shift)` serves them, as long as no row's or
 //! column's largest term vanishes under it.
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use super::matrix::Matrix;
 use super::pointwise::exp;
-use super::product::{Finish, Left, product, vector, vector_mut};
+use super::product::{Finish, Left, product, product_rows, vectors, vectors_mut};
 
 /// How far below a shared shift the largest logit of a row or column may lie. Its row's terms then stay normal numbers
 /// of f32, of which the smallest is exp(-87.3), down to exp(-27) of the largest: what is lost below that weighs
 /// less than 2e-12 times the number of candidates in the sum.
 const SHARED_SHIFT: f32 = 60.0;
+
+/// Rows of softmaxes that are made just before the product that reads them, while they are near: whole tiles of rows,
+/// and few enough for a first-level cache at 256 columns.
+const ROWS_AT_ONCE: usize = 24;
 
 /// Factors of a product of sums of exponentials that f64 holds: each lies between exp(-60) and the number of candidates.
 const FACTORS: usize = 8;
@@ -77,27 +83,33 @@ impl Workspace {
         let (batch, embedding) = (z_img.rows(), z_img.columns());
         let weights = [settings.weight_i2t, settings.weight_t2i];
         z_txt.transpose_into(batch, settings.inverse_temperature, &mut self.scaled_txt);
-        let mean_lse = if 2.0 * settings.inverse_temperature <= SHARED_SHIFT {
+        let shift = if 2.0 * settings.inverse_temperature <= SHARED_SHIFT {
             self.logits(arch, z_img, embedding, Some(settings.inverse_temperature));
-            self.shared(arch, settings.inverse_temperature, weights)
+            Some(settings.inverse_temperature)
         } else {
             self.logits(arch, z_img, embedding, None);
             arch.dispatch(Maxima { logits: &self.logits, max: &mut self.max });
-            match self.shared_shift() {
-                Some(shift) => {
-                    arch.dispatch(Exponentials { logits: &mut self.logits, shift });
-                    self.shared(arch, shift, weights)
-                }
-                None => self.separate(arch, weights),
+            let shift = self.shared_shift();
+            if let Some(shift) = shift {
+                arch.dispatch(Exponentials { logits: &mut self.logits, shift });
             }
+            shift
         };
-        let own = mean(self.own.iter().map(|s| f64::from(*s)), batch);
-        let [i2t, t2i] = mean_lse.map(|lse| (lse - own) as f32);
+        match shift {
+            Some(_) => arch.dispatch(Sums { exponentials: &self.logits, sum: &mut self.sum }),
+            None => self.separate_exponentials(arch),
+        }
+        let [i2t, t2i] = self.losses(shift);
+        self.factors(weights);
 
         // dL/dS = (weighted softmaxes - (sum of weights) I) / B; the identity is applied to the embeddings directly.
         let (weight, scale) = (weights[0] + weights[1], settings.inverse_temperature / batch as f32);
         let mut finish = Contrast { partner: z_txt, weight, scale, out: d_img };
-        product(arch, batch, batch, Left::Plain(&self.logits), z_txt, &mut finish);
+        for start in (0..batch).step_by(ROWS_AT_ONCE) {
+            let rows = start..batch.min(start + ROWS_AT_ONCE);
+            self.softmaxes(arch, rows.clone(), shift.is_some());
+            product_rows(arch, rows, batch, Left::Plain(&self.logits), z_txt, &mut finish);
+        }
         let mut finish = Contrast { partner: z_img, weight, scale, out: d_txt };
         product(arch, batch, batch, Left::Transposed(&self.logits), z_img, &mut finish);
         [i2t * weights[0] + t2i * weights[1], i2t, t2i]
@@ -130,29 +142,35 @@ impl Workspace {
         (highest - lowest <= SHARED_SHIFT).then_some(highest)
     }
 
-    /// From shared exponentials to the weighted softmaxes. Returns the mean log-sum-exp of rows and of columns.
-    fn shared(&mut self, arch: Arch, shift: f32, weights: [f32; 2]) -> [f64; 2] {
-        arch.dispatch(Sums { exponentials: &self.logits, sum: &mut self.sum });
-        self.factors(weights);
-        arch.dispatch(SharedSoftmaxes { exponentials: &mut self.logits, factor: &self.factor });
-        let batch = self.own.len();
-        [0, 1].map(|way| mean_ln(&self.sum[way].row(0)[..batch]) + f64::from(shift))
-    }
-
-    /// As [`Self::shared`], with exponentials of each direction's own.
-    fn separate(&mut self, arch: Arch, weights: [f32; 2]) -> [f64; 2] {
-        let batch = self.own.len();
+    /// Exponentials of each direction's own, and their sums.
+    fn separate_exponentials(&mut self, arch: Arch) {
         if self.by_column.rows() == 0 {
             self.by_column = self.logits.zeros_like();
         }
         let (by_row, by_column) = (&mut self.logits, &mut self.by_column);
         arch.dispatch(SeparateExponentials { by_row, by_column, max: &self.max, sum: &mut self.sum });
-        self.factors(weights);
-        arch.dispatch(SeparateSoftmaxes { by_row: &mut self.logits, by_column: &self.by_column, factor: &self.factor });
+    }
+
+    /// Losses of both directions: mean log-sum-exp against the mean logit of the pairs.
+    fn losses(&self, shared_shift: Option<f32>) -> [f32; 2] {
+        let batch = self.own.len();
+        let own = mean(self.own.iter().map(|s| f64::from(*s)), batch);
         [0, 1].map(|way| {
-            let max = self.max[way].row(0)[..batch].iter().map(|m| f64::from(*m));
-            mean_ln(&self.sum[way].row(0)[..batch]) + mean(max, batch)
+            let shift = match shared_shift {
+                Some(shift) => f64::from(shift),
+                None => mean(self.max[way].row(0)[..batch].iter().map(|m| f64::from(*m)), batch),
+            };
+            (mean_ln(&self.sum[way].row(0)[..batch]) + shift - own) as f32
         })
+    }
+
+    /// Makes some rows of exponentials the weighted sum of both softmaxes.
+    fn softmaxes(&mut self, arch: Arch, rows: Range<usize>, shared: bool) {
+        let (exponentials, factor) = (&mut self.logits, &self.factor);
+        match shared {
+            true => arch.dispatch(SharedSoftmaxes { exponentials, rows, factor }),
+            false => arch.dispatch(SeparateSoftmaxes { exponentials, by_column: &self.by_column, rows, factor }),
+        }
     }
 
     fn factors(&mut self, weights: [f32; 2]) {
@@ -182,9 +200,9 @@ struct Logits<'a> {
 
 impl Finish for Logits<'_> {
     #[inline(always)]
-    fn take<S: Simd>(&mut self, _: S, row: usize, column: usize, entries: S::f32s) {
-        *vector_mut::<S>(self.out, row, column) = entries;
-        if (column..column + S::F32_LANES).contains(&row) {
+    fn take<S: Simd, const V: usize>(&mut self, _: S, row: usize, column: usize, entries: [S::f32s; V]) {
+        *vectors_mut::<S, V>(self.out, row, column) = entries;
+        if (column..column + V * S::F32_LANES).contains(&row) {
             self.own[row] = self.out.row(row)[row];
         }
     }
@@ -199,13 +217,17 @@ struct ShiftedExponentials<'a> {
 
 impl Finish for ShiftedExponentials<'_> {
     #[inline(always)]
-    fn take<S: Simd>(&mut self, simd: S, row: usize, column: usize, entries: S::f32s) {
-        if (column..column + S::F32_LANES).contains(&row) {
-            *vector_mut::<S>(self.out, row, column) = entries;
+    fn take<S: Simd, const V: usize>(&mut self, simd: S, row: usize, column: usize, entries: [S::f32s; V]) {
+        let out = vectors_mut::<S, V>(self.out, row, column);
+        if (column..column + V * S::F32_LANES).contains(&row) {
+            *out = entries;
             self.own[row] = self.out.row(row)[row];
         }
-        let shifted = simd.sub_f32s(entries, simd.splat_f32s(self.shift));
-        *vector_mut::<S>(self.out, row, column) = exp(simd, shifted);
+        let shift = simd.splat_f32s(self.shift);
+        // A loop: a closure passed to `map` is compiled without the vectors' instructions.
+        for (out, entry) in vectors_mut::<S, V>(self.out, row, column).iter_mut().zip(entries) {
+            *out = exp(simd, simd.sub_f32s(entry, shift));
+        }
     }
 }
 
@@ -219,10 +241,12 @@ struct Contrast<'a> {
 
 impl Finish for Contrast<'_> {
     #[inline(always)]
-    fn take<S: Simd>(&mut self, simd: S, row: usize, column: usize, entries: S::f32s) {
-        let partner = vector::<S>(self.partner, row, column);
-        let difference = simd.negate_mul_add_e_f32s(partner, simd.splat_f32s(self.weight), entries);
-        *vector_mut::<S>(self.out, row, column) = simd.mul_f32s(difference, simd.splat_f32s(self.scale));
+    fn take<S: Simd, const V: usize>(&mut self, simd: S, row: usize, column: usize, entries: [S::f32s; V]) {
+        let (weight, scale) = (simd.splat_f32s(self.weight), simd.splat_f32s(self.scale));
+        let (out, partner) = (vectors_mut::<S, V>(self.out, row, column), vectors::<S, V>(self.partner, row, column));
+        for ((out, partner), entry) in out.iter_mut().zip(partner).zip(entries) {
+            *out = simd.mul_f32s(simd.negate_mul_add_e_f32s(*partner, weight, entry), scale);
+        }
     }
 }
 
@@ -298,6 +322,7 @@ impl WithSimd for Sums<'_> {
 
 struct SharedSoftmaxes<'a> {
     exponentials: &'a mut Matrix,
+    rows: Range<usize>,
     factor: &'a [Matrix; 2],
 }
 
@@ -306,11 +331,11 @@ impl WithSimd for SharedSoftmaxes<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let [by_row, by_column] = self.factor;
-        for (row, factor) in by_row.row(0).iter().enumerate().take(self.exponentials.rows()) {
-            let factor = simd.splat_f32s(*factor);
+        let columns = S::as_simd_f32s(self.factor[1].row(0)).0;
+        for row in self.rows {
+            let factor = simd.splat_f32s(self.factor[0].row(0)[row]);
             let exponentials = S::as_mut_simd_f32s(self.exponentials.row_mut(row)).0;
-            for (v, column) in exponentials.iter_mut().zip(S::as_simd_f32s(by_column.row(0)).0) {
+            for (v, column) in exponentials.iter_mut().zip(columns) {
                 *v = simd.mul_f32s(*v, simd.add_f32s(factor, *column));
             }
         }
@@ -350,8 +375,9 @@ impl WithSimd for SeparateExponentials<'_> {
 }
 
 struct SeparateSoftmaxes<'a> {
-    by_row: &'a mut Matrix,
+    exponentials: &'a mut Matrix,
     by_column: &'a Matrix,
+    rows: Range<usize>,
     factor: &'a [Matrix; 2],
 }
 
@@ -361,10 +387,10 @@ impl WithSimd for SeparateSoftmaxes<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let columns = S::as_simd_f32s(self.factor[1].row(0)).0;
-        for (row, factor) in self.factor[0].row(0).iter().enumerate().take(self.by_row.rows()) {
-            let factor = simd.splat_f32s(*factor);
+        for row in self.rows {
+            let factor = simd.splat_f32s(self.factor[0].row(0)[row]);
             let by_column = S::as_simd_f32s(self.by_column.row(row)).0;
-            let by_row = S::as_mut_simd_f32s(self.by_row.row_mut(row)).0;
+            let by_row = S::as_mut_simd_f32s(self.exponentials.row_mut(row)).0;
             for ((v, w), column) in by_row.iter_mut().zip(by_column).zip(columns) {
                 *v = simd.mul_add_e_f32s(*v, factor, simd.mul_f32s(*w, *column));
             }

@@ -20,6 +20,8 @@ pub struct Matrix {
     offset: usize,
     rows: usize,
     columns: usize,
+    /// Columns rounded up to whole vectors of any width.
+    width: usize,
     stride: usize,
 }
 
@@ -42,7 +44,7 @@ impl Matrix {
             // Only speed depends on the alignment.
             _ => 0,
         };
-        Self { store, offset, rows, columns, stride }
+        Self { store, offset, rows, columns, width: columns.next_multiple_of(LINE), stride }
     }
 
     /// From unpadded row-major values.
@@ -77,7 +79,7 @@ impl Matrix {
 
     /// Columns rounded up to whole vectors of any width: how far kernels work.
     pub fn width(&self) -> usize {
-        self.columns.next_multiple_of(LINE)
+        self.width
     }
 
     /// All rows with their padding.
@@ -91,12 +93,11 @@ impl Matrix {
 
     /// One row, [`width`](Self::width) values.
     pub fn row(&self, row: usize) -> &[f32] {
-        let (width, stride) = (self.width(), self.stride);
-        &self.padded()[row * stride..][..width]
+        &self.padded()[row * self.stride..][..self.width]
     }
 
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
-        let (width, stride) = (self.width(), self.stride);
+        let (width, stride) = (self.width, self.stride);
         &mut self.padded_mut()[row * stride..][..width]
     }
 
@@ -123,9 +124,8 @@ impl Matrix {
         let stride = out.stride;
         let to = out.padded_mut();
         for row in 0..rows {
-            for (column, value) in self.row(row)[..self.columns].iter().enumerate() {
-                to[column * stride + row] = value * scale;
-            }
+            let column = to[row..].iter_mut().step_by(stride);
+            column.zip(&self.row(row)[..self.columns]).for_each(|(to, value)| *to = value * scale);
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::encoder::Encoder;
+use super::encoder::{self, Encoder};
 use super::matrix::Matrix;
 use super::pointwise::sum_of_squares;
+use super::product::{Finish, vectors_mut};
 use crate::aligner::optimiser::CLIP_GUARD;
 use crate::aligner::parameters::Widths;
 use crate::spec::config::{Optimiser, TrainConfig};
@@ -12,15 +13,16 @@ use crate::spec::config::{Optimiser, TrainConfig};
 /// What an update rule remembers between steps, for both encoders.
 #[derive(Debug)]
 pub enum State {
-    Sgd { velocity: [Encoder; 2] },
+    /// Without momentum the velocity is the gradient, and none is kept.
+    Sgd { velocity: Option<[Encoder; 2]> },
     Adamw { first: [Encoder; 2], second: [Encoder; 2] },
 }
 
 impl State {
-    pub fn new(rule: Optimiser, widths: [Widths; 2]) -> Self {
+    pub fn new(train: &TrainConfig, widths: [Widths; 2]) -> Self {
         let zeros = || widths.map(Encoder::zeros);
-        match rule {
-            Optimiser::Sgd => Self::Sgd { velocity: zeros() },
+        match train.optimiser {
+            Optimiser::Sgd => Self::Sgd { velocity: (train.momentum != 0.0).then(zeros) },
             Optimiser::Adamw => Self::Adamw { first: zeros(), second: zeros() },
         }
     }
@@ -57,8 +59,13 @@ pub fn update(
             State::Sgd { velocity } => {
                 let [rate, momentum, decay] =
                     [train.learning_rate, train.momentum, train.weight_decay].map(|v| v as f32);
-                for ((p, g), v) in tensors.zip(velocity[m].tensors_mut()) {
-                    arch.dispatch(Sgd { p, g, v, scale, rate, momentum, decay });
+                match velocity {
+                    Some(velocity) => {
+                        for ((p, g), v) in tensors.zip(velocity[m].tensors_mut()) {
+                            arch.dispatch(Momentum { p, g, v, scale, rate, momentum, decay });
+                        }
+                    }
+                    None => tensors.for_each(|(p, g)| arch.dispatch(Sgd { p, g, scale, rate, decay })),
                 }
             }
             State::Adamw { first, second } => {
@@ -68,6 +75,46 @@ pub fn update(
                     arch.dispatch(Adamw { p, g, first, second, scale, settings: &settings });
                 }
             }
+        }
+    }
+}
+
+/// Whether an update is plain gradient descent, which needs no gradient but entry by entry.
+pub fn descends(train: &TrainConfig) -> bool {
+    train.optimiser == Optimiser::Sgd && train.momentum == 0.0 && train.clip_norm == 0.0
+}
+
+/// Plain gradient descent of one encoder from what the backward pass left, without storing the weights' gradients: the
+/// same bits as [`update`], where [`descends`] says so. `scratch` holds the biases' gradients.
+pub fn descend(
+    arch: Arch,
+    backward: &encoder::Workspace,
+    scratch: &mut Encoder,
+    parameters: &mut Encoder,
+    train: &TrainConfig,
+) {
+    let [rate, decay] = [train.learning_rate, train.weight_decay].map(|v| v as f32);
+    backward.bias_gradients(arch, scratch);
+    let Encoder { w1, b1, w2, b2 } = parameters;
+    backward.weight_gradients(arch, &mut Descend { p: w1, rate, decay }, &mut Descend { p: w2, rate, decay });
+    for (p, g) in [(b1, &scratch.b1), (b2, &scratch.b2)] {
+        arch.dispatch(Sgd { p, g, scale: 1.0, rate, decay });
+    }
+}
+
+/// Moves parameters against their gradients as these come out of a product.
+struct Descend<'a> {
+    p: &'a mut Matrix,
+    rate: f32,
+    decay: f32,
+}
+
+impl Finish for Descend<'_> {
+    #[inline(always)]
+    fn take<S: Simd, const V: usize>(&mut self, simd: S, row: usize, column: usize, entries: [S::f32s; V]) {
+        let (rate, decay) = (simd.splat_f32s(self.rate), simd.splat_f32s(self.decay));
+        for (p, g) in vectors_mut::<S, V>(self.p, row, column).iter_mut().zip(entries) {
+            *p = simd.negate_mul_add_e_f32s(simd.mul_add_e_f32s(*p, decay, g), rate, *p);
         }
     }
 }
@@ -86,6 +133,28 @@ impl WithSimd for SquaredNorm<'_> {
 struct Sgd<'a> {
     p: &'a mut Matrix,
     g: &'a Matrix,
+    scale: f32,
+    rate: f32,
+    decay: f32,
+}
+
+impl WithSimd for Sgd<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let [scale, rate, decay] = [self.scale, self.rate, self.decay].map(|v| simd.splat_f32s(v));
+        let p = S::as_mut_simd_f32s(self.p.padded_mut()).0;
+        for (p, g) in p.iter_mut().zip(S::as_simd_f32s(self.g.padded()).0) {
+            let gradient = simd.mul_add_e_f32s(*p, decay, simd.mul_f32s(*g, scale));
+            *p = simd.negate_mul_add_e_f32s(gradient, rate, *p);
+        }
+    }
+}
+
+struct Momentum<'a> {
+    p: &'a mut Matrix,
+    g: &'a Matrix,
     v: &'a mut Matrix,
     scale: f32,
     rate: f32,
@@ -93,7 +162,7 @@ struct Sgd<'a> {
     decay: f32,
 }
 
-impl WithSimd for Sgd<'_> {
+impl WithSimd for Momentum<'_> {
     type Output = ();
 
     #[inline(always)]

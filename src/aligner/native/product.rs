@@ -6,6 +6,8 @@
 //! **Numerics**: `inner` roundings of a running sum; with entries of random sign the error grows like `sqrt(inner)`
 //! spacings of f32.
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use super::matrix::Matrix;
@@ -31,9 +33,9 @@ impl Left<'_> {
 
 /// What is done with the entries of a product.
 pub trait Finish {
-    /// Takes one vector of entries: row `row`, columns from `column` on. Called once per vector; beyond the columns of
-    /// the right operand, entries are zero.
-    fn take<S: Simd>(&mut self, simd: S, row: usize, column: usize, entries: S::f32s);
+    /// Takes some vectors of entries: row `row`, columns from `column` on. Called once for each entry, for the rows of a
+    /// set of columns in ascending order; beyond the columns of the right operand, entries are zero.
+    fn take<S: Simd, const V: usize>(&mut self, simd: S, row: usize, column: usize, entries: [S::f32s; V]);
 }
 
 /// Multiplies the first `rows` rows of `left` with the first `inner` rows of `right`.
@@ -43,15 +45,27 @@ pub trait Finish {
 /// # Panics
 /// When an operand is smaller than that.
 pub fn product<F: Finish>(arch: Arch, rows: usize, inner: usize, left: Left<'_>, right: &Matrix, finish: &mut F) {
+    product_rows(arch, 0..rows, inner, left, right, finish);
+}
+
+/// As [`product`], of some rows alone.
+pub fn product_rows<F: Finish>(
+    arch: Arch,
+    rows: Range<usize>,
+    inner: usize,
+    left: Left<'_>,
+    right: &Matrix,
+    finish: &mut F,
+) {
     let (values, row_stride, inner_stride) = left.parts();
-    let furthest = rows.saturating_sub(1) * row_stride + inner.saturating_sub(1) * inner_stride;
-    assert!(furthest < values.len() && inner <= right.rows(), "operands smaller than {rows} rows, inner {inner}");
+    let furthest = rows.end.saturating_sub(1) * row_stride + inner.saturating_sub(1) * inner_stride;
+    assert!(furthest < values.len() && inner <= right.rows(), "operands smaller than rows {rows:?}, inner {inner}");
     let vectors = Vectors { values, row_stride, inner_stride, right: right.padded(), right_stride: right.stride() };
     arch.dispatch(Product { rows, inner, width: right.width(), vectors, finish });
 }
 
 struct Product<'a, F> {
-    rows: usize,
+    rows: Range<usize>,
     inner: usize,
     width: usize,
     vectors: Vectors<'a>,
@@ -79,22 +93,22 @@ impl<F: Finish> WithSimd for Product<'_, F> {
         let mut at = 0;
         if S::REGISTER_COUNT >= 32 {
             while at + 4 <= total {
-                panel::<S, F, 6, 2, 4>(simd, rows, inner, at, vectors, finish);
+                panel::<S, F, 6, 2, 4>(simd, rows.clone(), inner, at, vectors, finish);
                 at += 4;
             }
             while at + 2 <= total {
-                panel::<S, F, 12, 4, 2>(simd, rows, inner, at, vectors, finish);
+                panel::<S, F, 12, 4, 2>(simd, rows.clone(), inner, at, vectors, finish);
                 at += 2;
             }
             while at < total {
-                panel::<S, F, 12, 4, 1>(simd, rows, inner, at, vectors, finish);
+                panel::<S, F, 12, 4, 1>(simd, rows.clone(), inner, at, vectors, finish);
                 at += 1;
             }
         } else {
             // Rows are padded to whole lines, which hold an even number of these narrower vectors; a single value, on
             // processors without vectors, divides them too.
             while at + 2 <= total {
-                panel::<S, F, 6, 2, 2>(simd, rows, inner, at, vectors, finish);
+                panel::<S, F, 6, 2, 2>(simd, rows.clone(), inner, at, vectors, finish);
                 at += 2;
             }
         }
@@ -105,22 +119,22 @@ impl<F: Finish> WithSimd for Product<'_, F> {
 #[inline(always)]
 fn panel<S: Simd, F: Finish, const R: usize, const T: usize, const V: usize>(
     simd: S,
-    rows: usize,
+    rows: Range<usize>,
     inner: usize,
     at: usize,
     vectors: Vectors<'_>,
     finish: &mut F,
 ) {
-    let mut row = 0;
-    while row + R <= rows {
+    let Range { start: mut row, end } = rows;
+    while row + R <= end {
         tile::<S, F, R, V>(simd, row, inner, at, vectors, finish);
         row += R;
     }
-    while row + T <= rows {
+    while row + T <= end {
         tile::<S, F, T, V>(simd, row, inner, at, vectors, finish);
         row += T;
     }
-    while row < rows {
+    while row < end {
         tile::<S, F, 1, V>(simd, row, inner, at, vectors, finish);
         row += 1;
     }
@@ -137,9 +151,9 @@ fn tile<S: Simd, F: Finish, const R: usize, const V: usize>(
 ) {
     let Vectors { values, row_stride, inner_stride, right, right_stride } = vectors;
     let mut sums = [[simd.splat_f32s(0.0); V]; R];
-    // SAFETY: `product` has checked that the last value of the left operand, at row `rows - 1` and inner index
+    // SAFETY: `product_rows` has checked that the last value of the left operand, at the last row and inner index
     // `inner - 1`, lies in `values`, and that `right` has `inner` rows of `right_stride >= width` values. Tiles stay
-    // within `rows` rows and `width` columns.
+    // within those rows and `width` columns.
     unsafe {
         let mut a = values.as_ptr().add(row * row_stride);
         let mut b = right.as_ptr().add(at * S::F32_LANES);
@@ -160,9 +174,7 @@ fn tile<S: Simd, F: Finish, const R: usize, const V: usize>(
         }
     }
     for (r, sums) in sums.into_iter().enumerate() {
-        for (v, sum) in sums.into_iter().enumerate() {
-            finish.take(simd, row + r, (at + v) * S::F32_LANES, sum);
-        }
+        finish.take(simd, row + r, at * S::F32_LANES, sums);
     }
 }
 
@@ -173,20 +185,22 @@ pub struct Store<'a> {
 
 impl Finish for Store<'_> {
     #[inline(always)]
-    fn take<S: Simd>(&mut self, _: S, row: usize, column: usize, entries: S::f32s) {
-        *vector_mut::<S>(self.out, row, column) = entries;
+    fn take<S: Simd, const V: usize>(&mut self, _: S, row: usize, column: usize, entries: [S::f32s; V]) {
+        *vectors_mut::<S, V>(self.out, row, column) = entries;
     }
 }
 
-/// The vector at a row and a column.
+/// The vectors at a row and a column.
 #[inline(always)]
-pub fn vector<S: Simd>(matrix: &Matrix, row: usize, column: usize) -> S::f32s {
-    S::as_simd_f32s(&matrix.row(row)[column..column + S::F32_LANES]).0[0]
+pub fn vectors<S: Simd, const V: usize>(matrix: &Matrix, row: usize, column: usize) -> &[S::f32s; V] {
+    let (vectors, _) = S::as_simd_f32s(&matrix.row(row)[column..column + V * S::F32_LANES]);
+    vectors.first_chunk().expect("as many vectors as were cut out")
 }
 
 #[inline(always)]
-pub fn vector_mut<S: Simd>(matrix: &mut Matrix, row: usize, column: usize) -> &mut S::f32s {
-    &mut S::as_mut_simd_f32s(&mut matrix.row_mut(row)[column..column + S::F32_LANES]).0[0]
+pub fn vectors_mut<S: Simd, const V: usize>(matrix: &mut Matrix, row: usize, column: usize) -> &mut [S::f32s; V] {
+    let (vectors, _) = S::as_mut_simd_f32s(&mut matrix.row_mut(row)[column..column + V * S::F32_LANES]);
+    vectors.first_chunk_mut().expect("as many vectors as were cut out")
 }
 
 #[cfg(test)]

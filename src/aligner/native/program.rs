@@ -3,7 +3,6 @@
 use super::cell::{Model, Workspace};
 use super::info_nce::LossSettings;
 use super::observe::Observe;
-use super::optimiser::gradient_norms;
 use crate::aligner::data::{Reading, TEST, TRAIN, VALIDATION};
 use crate::aligner::program::{Program, Series};
 use crate::aligner::train::{Lane, RawEmbeddings, Run, initial_parameters, reading, widths};
@@ -68,7 +67,7 @@ impl Program for NativeProgram<'_> {
         let one = |lane: &NativeLane<'_>| {
             observe(self.run, &lane.readings[TRAIN], TRAIN, rows[lane.lane.seed], workspace);
             workspace.forward(&lane.model.parameters, self.run.fault);
-            let [img, txt] = workspace.modalities.each_ref().map(|m| m.unit.values());
+            let [img, txt] = workspace.modalities.each_ref().map(|m| m.z.values());
             RawEmbeddings { img, txt }
         };
         self.lanes.iter().map(one).collect()
@@ -91,12 +90,11 @@ impl Program for NativeProgram<'_> {
                 observe(self.run, &reading, TRAIN, rows[reading.seed], workspace);
                 held = Some(reading);
             }
-            losses.push(workspace.loss_and_gradients(&lane.model.parameters, lane.loss, self.run.fault));
-            if record_norms {
-                let [img, txt] = workspace.gradients.each_ref().map(|g| gradient_norms(workspace.arch(), g));
-                norms.push([img[0], img[1], img[2], txt[0], txt[1], txt[2]]);
-            }
-            workspace.update(&mut lane.model, &lane.lane.config.train, step + 1);
+            let train = &lane.lane.config.train;
+            let (loss, recorded) =
+                workspace.step(&mut lane.model, train, lane.loss, step + 1, record_norms, self.run.fault);
+            losses.push(loss);
+            norms.extend(recorded);
         }
     }
 
@@ -117,7 +115,7 @@ impl Program for NativeProgram<'_> {
                 let modalities = workspace.modalities.iter_mut().zip(&lane.model.parameters);
                 for ((modality, encoder), raw) in modalities.zip(&mut raw) {
                     modality.embed(arch, encoder, part.len(), self.run.fault);
-                    modality.raw.append_to(part.len(), raw);
+                    modality.z.append_to(part.len(), raw);
                 }
             }
             let [img, txt] = raw;
