@@ -103,7 +103,7 @@ fn gradients(bencher: Bencher) {
 #[divan::bench]
 fn step(bencher: Bencher) {
     let (mut model, mut workspace, train) = held();
-    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
-        workspace.step(&mut model, &train, LossSettings::of(&train), 1, false, None)
-    });
+    bencher
+        .counter(ItemsCount::new(1_usize))
+        .bench_local(|| workspace.step(&mut model, &train, LossSettings::of(&train), 1, false, None));
 }

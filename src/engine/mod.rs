@@ -9,6 +9,7 @@ mod outcome;
 mod pack;
 mod plan;
 mod scheduler;
+mod tune;
 
 pub use burn_trainer::{BurnTrainer, Retrained};
 pub use checks::{CheckError, Settings, agree, gradcheck};
@@ -16,3 +17,4 @@ pub use outcome::{Checksums, Curves, Measured, Outcome, Status};
 pub use pack::{Pack, make_packs};
 pub use plan::{Calibration, Estimate, calibrate, estimate, pack_size};
 pub use scheduler::{Control, Event, TrainError, Trainer, run_packs};
+pub use tune::{Trial, Tuning, tune};

@@ -54,6 +54,18 @@ fn parameters(config: &Config) -> u64 {
     encoder(img, model.hidden_img) + encoder(txt, model.hidden_txt)
 }
 
+/// Floating-point operations of training one cell, two per multiply-add: its matrix products alone. Per step both
+/// encoders go forward and backward (no gradient with respect to the inputs), and the similarities and both their
+/// gradients are one product each.
+pub fn training_flops(config: &Config) -> f64 {
+    let (b, d) = (config.train.batch_size as f64, config.model.embedding as f64);
+    let [img, txt] = features(config).map(|p| p as f64);
+    let [hidden_img, hidden_txt] = [config.model.hidden_img as f64, config.model.hidden_txt as f64];
+    let first_layers = 2.0 * (img * hidden_img + txt * hidden_txt);
+    let second_layers = 3.0 * (hidden_img + hidden_txt) * d;
+    config.train.steps as f64 * 2.0 * b * (first_layers + second_layers + 3.0 * b * d)
+}
+
 /// Values of the minibatch, activations and about four B x B matrices of one cell; or of its evaluation, where that is
 /// larger.
 fn step_values(config: &Config) -> u64 {
@@ -280,6 +292,8 @@ mod tests {
         assert_eq!(estimate.cell_steps, 64 * 300);
         // One encoder pair: (256 + 1) 64 + (64 + 1) 32 for images, (64 + 1) 64 + (64 + 1) 32 for text.
         assert_eq!(parameters(&sweep.cells[0].config), 257 * 64 + 65 * 32 + 65 * 64 + 65 * 32);
+        // 39.8 MFLOP per step.
+        assert_eq!(training_flops(&sweep.cells[0].config), 300.0 * 39_845_888.0);
         assert_eq!(seed_bytes(&sweep.cells[0].config), 4 * (4096 + 512 + 512) * (256 + 64));
     }
 

@@ -14,8 +14,13 @@ use crate::spec::config::{Optimiser, TrainConfig};
 #[derive(Debug)]
 pub enum State {
     /// Without momentum the velocity is the gradient, and none is kept.
-    Sgd { velocity: Option<[Encoder; 2]> },
-    Adamw { first: [Encoder; 2], second: [Encoder; 2] },
+    Sgd {
+        velocity: Option<[Encoder; 2]>,
+    },
+    Adamw {
+        first: [Encoder; 2],
+        second: [Encoder; 2],
+    },
 }
 
 impl State {

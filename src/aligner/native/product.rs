@@ -240,7 +240,10 @@ mod tests {
                 let (row, column) = (i / columns, i % columns);
                 let term = |k: usize| f64::from(a[row * inner + k]) * f64::from(b[k * columns + column]);
                 let expected: f64 = (0..inner).map(term).sum();
-                assert!((f64::from(*got) - expected).abs() < tolerance, "{set}: {rows} {inner} {columns}: {got} {expected}");
+                assert!(
+                    (f64::from(*got) - expected).abs() < tolerance,
+                    "{set}: {rows} {inner} {columns}: {got} {expected}"
+                );
             }
         }
     }

@@ -20,6 +20,8 @@ struct NativeLane<'a> {
     readings: [Reading<'a>; 3],
     loss: LossSettings,
     model: Model,
+    /// Whether the lane before it sees the same minibatches, as cells do that differ in temperature, say.
+    sees_the_same: bool,
 }
 
 impl<'a> NativeProgram<'a> {
@@ -34,9 +36,11 @@ impl<'a> NativeProgram<'a> {
                 readings: [TRAIN, VALIDATION, TEST].map(|split| reading(lane, split)),
                 loss: LossSettings::of(train),
                 model: Model::new(by_seed[lane.seed].each_ref(), widths, train),
+                sees_the_same: false,
             }
         };
-        let lanes: Vec<NativeLane<'a>> = lanes.iter().map(lane).collect();
+        let mut lanes: Vec<NativeLane<'a>> = lanes.iter().map(lane).collect();
+        note_same(&mut lanes);
         let mut program = Self { run, series: Series::default(), workspace: Workspace::new(batch, widths), lanes };
         program.series();
         program
@@ -56,9 +60,19 @@ fn observe(run: &Run<'_>, reading: &Reading<'_>, split: usize, rows: &[usize], w
     Observe { data: &data.txt, noise, drop, rows: partners, x: &mut txt.x }.run(arch);
 }
 
-/// Whether two cells see the same minibatch.
+/// Whether two cells see the same minibatches.
 fn same_observations(a: &Reading<'_>, b: &Reading<'_>) -> bool {
     (a.seed, a.noise, a.drop) == (b.seed, b.noise, b.drop) && a.partner == b.partner
+}
+
+/// Notes which lanes see what the lane before them sees.
+fn note_same(lanes: &mut [NativeLane<'_>]) {
+    let mut before: Option<Reading<'_>> = None;
+    for lane in lanes {
+        let reading = lane.readings[TRAIN];
+        lane.sees_the_same = before.is_some_and(|before| same_observations(&before, &reading));
+        before = Some(reading);
+    }
 }
 
 impl Program for NativeProgram<'_> {
@@ -81,14 +95,11 @@ impl Program for NativeProgram<'_> {
             self.series.norm_steps.push(step);
         }
         let workspace = &mut self.workspace;
-        let mut held: Option<Reading<'_>> = None;
         let series = self.series.losses.iter_mut().zip(&mut self.series.norms);
         for (lane, (losses, norms)) in self.lanes.iter_mut().zip(series) {
-            let reading = lane.readings[TRAIN];
-            // Cells that differ in temperature, say, see the same minibatch.
-            if !held.is_some_and(|held| same_observations(&held, &reading)) {
-                observe(self.run, &reading, TRAIN, rows[reading.seed], workspace);
-                held = Some(reading);
+            if !lane.sees_the_same {
+                let reading = &lane.readings[TRAIN];
+                observe(self.run, reading, TRAIN, rows[reading.seed], workspace);
             }
             let train = &lane.lane.config.train;
             let (loss, recorded) =
@@ -132,6 +143,7 @@ impl Program for NativeProgram<'_> {
         retain_at(&mut self.lanes, lanes);
         retain_at(&mut self.series.losses, lanes);
         retain_at(&mut self.series.norms, lanes);
+        note_same(&mut self.lanes);
     }
 }
 
