@@ -13,6 +13,7 @@ pub mod encoder;
 pub mod fault;
 pub mod gradcheck;
 pub mod info_nce;
+pub mod kernel;
 pub mod optimiser;
 pub mod parameters;
 pub mod reference;
