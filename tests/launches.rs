@@ -2,6 +2,7 @@
 //!
 //! Tiny models leave a GPU waiting for launches, so their number is what a kernel is fused for; it is held here.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -13,7 +14,7 @@ use cliffline::aligner::optimiser::{State, UpdateSettings, update};
 use cliffline::aligner::parameters::{Encoder, MODALITIES, Parameters, Widths, host, xavier};
 use cliffline::aligner::step::loss_and_gradients;
 use cliffline::spec::config::{Optimiser, TrainConfig};
-use cubecl::config::type_name_format;
+use cubecl::config::{TypeNameFormatLevel, type_name_format};
 use cubecl::logging::{LaunchObservation, LaunchObserver};
 
 #[derive(Default)]
@@ -69,41 +70,55 @@ fn widths(inputs: usize, hidden: usize, embedding: usize) -> Widths {
     Widths { inputs, hidden, embedding }
 }
 
-const TIMED_STEPS: u32 = 20;
-
-/// Launches of one step by kernel, most frequent first, and milliseconds per step.
-fn measure(shape: Shape, train: &TrainConfig, device: &Device) -> (Vec<(usize, String)>, f64) {
-    let mut pack = Pack::new(shape, train, device);
-    for _ in 0..2 {
-        host(pack.step());
-    }
-    let launches = Arc::new(Launches::default());
-    let observation = LaunchObservation::new(launches.clone());
+/// Launches of one step by kernel.
+fn launches(pack: &mut Pack) -> BTreeMap<String, usize> {
+    host(pack.step());
+    let observer = Arc::new(Launches::default());
+    let observation = LaunchObservation::new(observer.clone());
     let losses = pack.step();
     drop(observation);
     host(losses);
+    let mut counts = BTreeMap::new();
+    for kernel in observer.0.lock().expect("no test panicked in a launch").iter() {
+        *counts.entry(type_name_format(kernel, TypeNameFormatLevel::Short)).or_insert(0) += 1;
+    }
+    counts
+}
+
+const TIMED_STEPS: u32 = 20;
+
+fn milliseconds_per_step(pack: &mut Pack) -> f64 {
     let start = Instant::now();
     let steps: Vec<Tensor<3>> = (0..TIMED_STEPS).map(|_| pack.step()).collect();
     host(Tensor::cat(steps, 2));
-    let ms = start.elapsed().as_secs_f64() * 1e3 / f64::from(TIMED_STEPS);
-    let mut counts = std::collections::BTreeMap::new();
-    for kernel in launches.0.lock().expect("no test panicked in a launch").iter() {
-        *counts.entry(type_name_format(kernel, cubecl::config::TypeNameFormatLevel::Short)).or_insert(0) += 1;
-    }
-    let mut counts: Vec<(usize, String)> = counts.into_iter().map(|(kernel, n)| (n, kernel)).collect();
-    counts.sort_by(|a, b| b.0.cmp(&a.0));
-    (counts, ms)
+    start.elapsed().as_secs_f64() * 1e3 / f64::from(TIMED_STEPS)
 }
 
+/// Thirteen products, one launch each for bias and tanh, bias and normalisation and the two ways back of two encoders,
+/// one for InfoNCE, one for the watch over norms, one per parameter tensor, and three to put the losses side by side.
+/// The plain program takes 142 with SGD and 207 with AdamW.
+const LAUNCHES: usize = 13 + 2 * 4 + 1 + 1 + 8 + 3;
+
+/// Without any adapter this says so and checks nothing; with `CLIFFLINE_REQUIRE_WGPU` set, as CI does, that is a
+/// failure.
 #[test]
 fn a_training_step_launches_few_kernels() {
-    let device = Choice::Wgpu.open().unwrap().device;
-    for optimiser in [Optimiser::Sgd, Optimiser::Adamw] {
-        let train = TrainConfig { optimiser, ..TrainConfig::default() };
-        for shape in [(4, 16, [widths(20, 8, 4), widths(12, 8, 4)]), (8, 64, [widths(64, 32, 16), widths(32, 32, 16)])] {
-            let (counts, ms) = measure(shape, &train, &device);
-            let total: usize = counts.iter().map(|c| c.0).sum();
-            println!("{optimiser:?} {shape:?}: {total} launches, {ms:.2} ms\n{counts:#?}");
+    let device = match Choice::Wgpu.open() {
+        Ok(wgpu) => wgpu.device,
+        Err(error) if std::env::var_os("CLIFFLINE_REQUIRE_WGPU").is_some() => panic!("{error}"),
+        // Written past the test harness, which keeps what a passing test prints to itself.
+        Err(error) => {
+            let skipped = format!("SKIPPED: launches on WGPU were not counted: {error}");
+            return writeln!(std::io::stderr(), "{skipped}").expect("standard error");
         }
+    };
+    let shapes = [(4, 16, [widths(20, 8, 4), widths(12, 8, 4)]), (8, 64, [widths(64, 32, 16), widths(32, 32, 16)])];
+    for (optimiser, shape) in [Optimiser::Sgd, Optimiser::Adamw].into_iter().flat_map(|o| shapes.map(|s| (o, s))) {
+        let mut pack = Pack::new(shape, &TrainConfig { optimiser, ..TrainConfig::default() }, &device);
+        let counts = launches(&mut pack);
+        let total: usize = counts.values().sum();
+        let ms = milliseconds_per_step(&mut pack);
+        println!("{optimiser:?}, {} cells, minibatch {}: {total} launches, {ms:.2} ms", shape.0, shape.1);
+        assert!(total <= LAUNCHES, "{counts:#?}");
     }
 }
