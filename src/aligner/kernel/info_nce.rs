@@ -464,6 +464,26 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_minibatch_fits_and_a_larger_one_takes_the_plain_program() {
+        on_wgpu(|device| {
+            assert!(!takes(&tensor(&vec![0.0; LARGEST_BATCH + 1], [1, LARGEST_BATCH + 1, 1], device)));
+            let raw = ["img", "txt"].map(|name| draws(name, LARGEST_BATCH * 2));
+            let pairs = Pairs::new("largest minibatch", 2, raw);
+            let trains = [1e-3, 0.07].map(|t| settings(t, (0.3, 2.0)));
+            let lanes = LossSettings::new(&trains.iter().collect::<Vec<_>>(), device);
+            let [img, txt] = [0, 1].map(|m| tensor(&pairs.z[m].repeat(2), [2, LARGEST_BATCH, 2], device));
+            assert!(takes(&img));
+            let (loss, d_img, d_txt) = info_nce(&img, &txt, &lanes);
+            let (plain, plain_img, plain_txt) = plain_info_nce(&img, &txt, &lanes);
+            // The sharper cell's bound for both: what is looked for is a line left out.
+            let [of_loss, of_gradient] = bounds(&pairs, &trains[0]);
+            assert_close("loss", &host(loss.total), &widen(plain.total), of_loss);
+            assert_close("d_img", &host(d_img), &widen(plain_img), of_gradient);
+            assert_close("d_txt", &host(d_txt), &widen(plain_txt), of_gradient);
+        });
+    }
+
+    #[test]
     fn a_cell_keeps_its_bits_beside_cells_that_take_the_other_way() {
         on_wgpu(|device| {
             let (b, d) = (21, 6);
