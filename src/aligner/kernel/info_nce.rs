@@ -38,16 +38,13 @@ pub fn takes(unit: &Tensor<3>) -> bool {
 /// and columns lie within [`SAFE_SPREAD`] of each other; at temperatures of 1/30 and above, that is known without
 /// looking. Otherwise, each direction subtracts its own maximum. A cell's own numbers decide.
 pub fn losses_and_pull(cosines: Tensor<3>, settings: &LossSettings) -> (Loss, Tensor<3>) {
-    let [total, i2t, t2i, pull] = {
-        let per_cell = |t: &Tensor<3>| t.clone().into_dispatch();
-        let (total, i2t, t2i, pull) = Dispatch::losses_and_pull(
-            cosines.into_dispatch(),
-            per_cell(&settings.inverse_temperature),
-            per_cell(&settings.weight_i2t),
-            per_cell(&settings.weight_t2i),
-        );
-        [total, i2t, t2i, pull].map(Tensor::from_dispatch)
-    };
+    let (total, i2t, t2i, pull) = Dispatch::losses_and_pull(
+        cosines.into_dispatch(),
+        settings.inverse_temperature.clone().into_dispatch(),
+        settings.weight_i2t.clone().into_dispatch(),
+        settings.weight_t2i.clone().into_dispatch(),
+    );
+    let [total, i2t, t2i, pull] = [total, i2t, t2i, pull].map(Tensor::from_dispatch);
     (Loss { total, i2t, t2i }, pull)
 }
 
@@ -172,11 +169,15 @@ fn find_tops(cosines: &[f32], lines: &mut Lines, first: usize, sharpness: f32, #
         if row < batch {
             highest = highest.max(in_row);
             lowest_negated = lowest_negated.max(-in_row);
-            lines.row_top[row] = in_row;
+            if x == 0 {
+                lines.row_top[row] = in_row;
+            }
         }
         if column < batch {
             lowest_negated = lowest_negated.max(-in_column);
-            lines.column_top[column] = in_column;
+            if y == 0 {
+                lines.column_top[column] = in_column;
+            }
         }
         block += SIDE;
     }
