@@ -19,7 +19,7 @@ pub const LARGEST_BATCH: usize = 896;
 
 /// How far apart, in nats, the largest logits of two lines may lie for one exponential to serve both: every sum is then
 /// at least `exp(-60)`, far from f32's smallest normal number, `exp(-87)`, and its inverse far from the largest.
-const SAFE_SPREAD: f32 = 60.0;
+pub const SAFE_SPREAD: f32 = 60.0;
 
 /// Below every cosine.
 const LEAST: f32 = -2.0;
