@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 
+use super::kernel::info_nce::{losses_and_pull, takes};
 use super::optimiser::lane_tensor;
 use crate::spec::config::TrainConfig;
 
@@ -37,6 +38,22 @@ pub struct Loss {
 ///
 /// **Source**: van den Oord et al. 2018 (InfoNCE); Radford et al. 2021 (the symmetric form).
 pub fn info_nce(z_img: &Tensor<3>, z_txt: &Tensor<3>, settings: &LossSettings) -> (Loss, Tensor<3>, Tensor<3>) {
+    if !takes(z_img) {
+        return plain_info_nce(z_img, z_txt, settings);
+    }
+    let cosines = z_img.clone().matmul(z_txt.clone().transpose());
+    let (loss, pull) = losses_and_pull(cosines, settings);
+    let d_img = pull.clone().matmul(z_txt.clone());
+    let d_txt = pull.transpose().matmul(z_img.clone());
+    (loss, d_img, d_txt)
+}
+
+/// [`info_nce`] by its definition.
+pub(super) fn plain_info_nce(
+    z_img: &Tensor<3>,
+    z_txt: &Tensor<3>,
+    settings: &LossSettings,
+) -> (Loss, Tensor<3>, Tensor<3>) {
     let batch = z_img.dims()[1] as f64;
     let scaled_img = z_img.clone() * settings.inverse_temperature.clone();
     let logits = scaled_img.clone().matmul(z_txt.clone().transpose());

@@ -14,6 +14,7 @@ pub mod fault;
 pub mod gradcheck;
 pub mod held;
 pub mod info_nce;
+pub mod kernel;
 pub mod native;
 pub mod optimiser;
 pub mod parameters;

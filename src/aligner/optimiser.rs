@@ -2,66 +2,62 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::kernel::norms::squared_norm;
+use super::kernel::update::{Adamw, Sgd, adamw, sgd};
 use super::parameters::{Encoder, Parameters};
 use crate::spec::config::{Optimiser, TrainConfig};
 
 /// Added to a gradient norm before dividing by it, as in PyTorch's `clip_grad_norm_`.
 pub const CLIP_GUARD: f64 = 1e-6;
 
-/// Per-cell settings of the update; tensors are `[C, 1, 1]`.
+/// Per-cell settings of the update.
 #[derive(Clone, Debug)]
 pub struct UpdateSettings {
-    learning_rate: Tensor<3>,
-    momentum: Tensor<3>,
-    weight_decay: Tensor<3>,
-    /// `1 - learning_rate weight_decay`, AdamW's shrinkage.
-    shrinkage: Tensor<3>,
-    epsilon: Tensor<3>,
-    beta1: Decay,
-    beta2: Decay,
-    /// Largest gradient norm per modality, when clipping is on.
+    sgd: Sgd,
+    adamw: Adamw,
+    /// AdamW's decays, in f64, where `1 - beta^t` does not cancel.
+    betas: [Vec<f64>; 2],
+    /// Largest gradient norm per modality, `[C, 1, 1]`, when clipping is on.
     clip_norm: Option<Tensor<3>>,
     device: Device,
-}
-
-/// An exponential moving average's decay. Kept in f64 on the host as well, where `1 - beta^t` does not cancel.
-#[derive(Clone, Debug)]
-struct Decay {
-    host: Vec<f64>,
-    beta: Tensor<3>,
-    complement: Tensor<3>,
-}
-
-impl Decay {
-    fn new(host: Vec<f64>, device: &Device) -> Self {
-        let beta = lane_tensor(host.iter().copied(), device);
-        let complement = lane_tensor(host.iter().map(|b| 1.0 - b), device);
-        Self { host, beta, complement }
-    }
-
-    /// `1 - beta^step` per cell.
-    fn correction(&self, step: u64) -> impl Iterator<Item = f64> {
-        self.host.iter().map(move |b| 1.0 - libm::pow(*b, step as f64))
-    }
 }
 
 impl UpdateSettings {
     /// The settings of the cells of a pack. Clipping is on when the first cell has it on: it is a switch, and packs do
     /// not mix switches.
     pub fn new(cells: &[&TrainConfig], device: &Device) -> Self {
-        let lanes = |f: fn(&TrainConfig) -> f64| lane_tensor(cells.iter().map(|c| f(c)), device);
+        let values = |f: fn(&TrainConfig) -> f64| cells.iter().map(|c| f(c)).collect::<Vec<f64>>();
+        let lanes = |f: fn(&TrainConfig) -> f64| lane_tensor(values(f).into_iter(), device);
         let clips = cells.first().is_some_and(|c| c.clip_norm > 0.0);
+        let adamw = [
+            values(|c| c.learning_rate),
+            values(|c| 1.0 - c.learning_rate * c.weight_decay),
+            values(|c| c.epsilon),
+            values(|c| c.beta1),
+            values(|c| c.beta2),
+            values(|c| 1.0 - c.beta1),
+            values(|c| 1.0 - c.beta2),
+        ];
         Self {
-            learning_rate: lanes(|c| c.learning_rate),
-            momentum: lanes(|c| c.momentum),
-            weight_decay: lanes(|c| c.weight_decay),
-            shrinkage: lanes(|c| 1.0 - c.learning_rate * c.weight_decay),
-            epsilon: lanes(|c| c.epsilon),
-            beta1: Decay::new(cells.iter().map(|c| c.beta1).collect(), device),
-            beta2: Decay::new(cells.iter().map(|c| c.beta2).collect(), device),
+            sgd: Sgd {
+                learning_rate: lanes(|c| c.learning_rate),
+                momentum: lanes(|c| c.momentum),
+                weight_decay: lanes(|c| c.weight_decay),
+            },
+            adamw: Adamw::new(adamw.each_ref().map(Vec::as_slice), device),
+            betas: [values(|c| c.beta1), values(|c| c.beta2)],
             clip_norm: clips.then(|| lanes(|c| c.clip_norm)),
             device: device.clone(),
         }
+    }
+
+    /// `1 - beta1^step` and the root of `1 - beta2^step`, each `[C, 1, 1]`.
+    fn corrections(&self, step: u64) -> [Tensor<3>; 2] {
+        let correction = |beta: &f64| 1.0 - libm::pow(*beta, step as f64);
+        [
+            lane_tensor(self.betas[0].iter().map(correction), &self.device),
+            lane_tensor(self.betas[1].iter().map(correction).map(f64::sqrt), &self.device),
+        ]
     }
 }
 
@@ -96,11 +92,6 @@ impl State {
             Self::Adamw { first, second } => Self::Adamw { first: first.select(keep), second: second.select(keep) },
         }
     }
-}
-
-/// Sum of squares over everything but the cell axis, `[C, 1, 1]`.
-pub fn squared_norm(t: &Tensor<3>) -> Tensor<3> {
-    (t.clone() * t.clone()).sum_dim(2).sum_dim(1)
 }
 
 /// Scales an encoder's gradient to a norm of at most `clip_norm [C, 1, 1]`, over all its tensors together.
@@ -138,45 +129,36 @@ pub fn update(
         None => g,
     };
     let gradients = Parameters { img: clipped(gradients.img), txt: clipped(gradients.txt) };
+    let (p, g) = (tensors(parameters), tensors(gradients));
     match state {
         State::Sgd { velocity } => {
-            let velocity = zip3(velocity, gradients, parameters.clone(), |v, g, p| {
-                v * settings.momentum.clone() + (g + p * settings.weight_decay.clone())
-            });
-            let parameters = zip(parameters, velocity.clone(), |p, v| p - v * settings.learning_rate.clone());
-            (parameters, State::Sgd { velocity })
+            let each = p.into_iter().zip(tensors(velocity)).zip(g);
+            let (p, velocity) = each.map(|((p, v), g)| sgd(p, v, g, &settings.sgd)).unzip();
+            (from_tensors(p), State::Sgd { velocity: from_tensors(velocity) })
         }
         State::Adamw { first, second } => {
-            let first = zip(first, gradients.clone(), |m, g| {
-                m * settings.beta1.beta.clone() + g * settings.beta1.complement.clone()
-            });
-            let second = zip(second, gradients, |v, g| {
-                v * settings.beta2.beta.clone() + g.clone() * g * settings.beta2.complement.clone()
-            });
-            let c1 = lane_tensor(settings.beta1.correction(step), &settings.device);
-            let c2 = lane_tensor(settings.beta2.correction(step).map(f64::sqrt), &settings.device);
-            let rate = settings.learning_rate.clone() / c1;
-            let parameters = zip3(parameters, first.clone(), second.clone(), |p, m, v| {
-                p * settings.shrinkage.clone() - m * rate.clone() / (v.sqrt() / c2.clone() + settings.epsilon.clone())
-            });
-            (parameters, State::Adamw { first, second })
+            let corrections = settings.corrections(step);
+            let moments = tensors(first).into_iter().zip(tensors(second));
+            let each = p.into_iter().zip(moments).zip(g);
+            let (p, moments): (Vec<_>, Vec<_>) =
+                each.map(|((p, (m, v)), g)| adamw(p, [m, v], g, &settings.adamw, &corrections)).unzip();
+            let (first, second) = moments.into_iter().map(|[m, v]| (m, v)).unzip();
+            (from_tensors(p), State::Adamw { first: from_tensors(first), second: from_tensors(second) })
         }
     }
 }
 
-fn zip(a: Parameters, b: Parameters, mut f: impl FnMut(Tensor<3>, Tensor<3>) -> Tensor<3>) -> Parameters {
-    Parameters { img: a.img.zip(b.img, &mut f), txt: a.txt.zip(b.txt, &mut f) }
+/// All tensors, given away so that an update can reuse their buffers.
+fn tensors(parameters: Parameters) -> Vec<Tensor<3>> {
+    [parameters.img, parameters.txt].into_iter().flat_map(|e| [e.w1, e.b1, e.w2, e.b2]).collect()
 }
 
-fn zip3(
-    a: Parameters,
-    b: Parameters,
-    c: Parameters,
-    mut f: impl FnMut(Tensor<3>, Tensor<3>, Tensor<3>) -> Tensor<3>,
-) -> Parameters {
-    let mut third: Vec<Tensor<3>> = c.tensors().into_iter().rev().cloned().collect();
-    drop(c);
-    zip(a, b, |x, y| f(x, y, third.pop().expect("same number of tensors")))
+/// The inverse of [`tensors`].
+fn from_tensors(tensors: Vec<Tensor<3>>) -> Parameters {
+    let mut tensors = tensors.into_iter();
+    let mut next = || tensors.next().expect("as many as were given away");
+    let mut encoder = || Encoder { w1: next(), b1: next(), w2: next(), b2: next() };
+    Parameters { img: encoder(), txt: encoder() }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::encoder::{backward, forward};
 use super::fault::Fault;
 use super::info_nce::{Loss, LossSettings, info_nce};
-use super::optimiser::squared_norm;
+use super::kernel::norms::{mark_overflow, squared_norm};
 use super::parameters::Parameters;
 
 /// Loss and gradients of one minibatch.
@@ -31,21 +31,13 @@ pub fn loss_and_gradients(
     let img = forward(&parameters.img, x_img.clone(), fault);
     let txt = forward(&parameters.txt, x_txt.clone(), fault);
     let (mut loss, d_img, d_txt) = info_nce(&img.unit, &txt.unit, settings);
-    loss.total = loss.total + overflow(&img.norm) + overflow(&txt.norm);
+    loss.total = mark_overflow(loss.total, [&img.norm, &txt.norm]);
     let d_img = Fault::InfoNceGradient.breaks(fault, d_img);
     let gradients = Parameters {
         img: backward(&parameters.img, x_img, img, d_img, fault),
         txt: backward(&parameters.txt, x_txt, txt, d_txt, fault),
     };
     StepGradients { loss, gradients }
-}
-
-/// Zero while all norms `[C, B, 1]` of a cell are finite, else not-a-number, `[C, 1, 1]`.
-///
-/// An infinite norm makes the unit vector 0, the loss exactly `ln B` and every gradient 0: training would be over and
-/// look healthy.
-fn overflow(norm: &Tensor<3>) -> Tensor<3> {
-    (norm.clone() - norm.clone()).mean_dim(1)
 }
 
 /// Names of the gradient-norm series, in the order of [`gradient_norms`].

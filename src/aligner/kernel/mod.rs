@@ -1,0 +1,59 @@
+//! Fused kernels for devices that run CubeCL, each beside the plain-tensor program that defines it.
+//!
+//! Tiny models leave a GPU waiting for launches, not for arithmetic, so what a kernel here saves is launches. The
+//! plain program stays the definition: it runs on every other device and under autodiff, and the tests compare the two
+//! on one device.
+//!
+//! A cell has its own cubes (workgroups) of a fixed shape, and its sums have a fixed order, so that its bits do not
+//! depend on its pack. No atomics, no autotuning.
+
+#[cfg(test)]
+mod fixture;
+pub mod info_nce;
+mod launch;
+pub mod normalise;
+pub mod norms;
+pub mod tanh;
+pub mod update;
+
+use burn::backend::DispatchDevice;
+use burn::tensor::Tensor;
+
+/// Whether a tensor `[C, ..]` takes the fused kernels: on a device of CubeCL, outside autodiff, which differentiates
+/// the plain program, and in a pack that a launch can hold.
+pub fn fused<const R: usize>(tensor: &Tensor<R>) -> bool {
+    let device = tensor.device();
+    matches!(device.as_dispatch(), DispatchDevice::Cube(_)) && !device.is_autodiff() && launch::fits(tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::{draws, on_wgpu};
+    use crate::aligner::fault::Fault;
+    use crate::aligner::gradcheck::Case;
+    use crate::spec::config::TrainConfig;
+
+    fn case(temperature: f64) -> Case {
+        let train = TrainConfig { temperature, ..TrainConfig::default() };
+        Case::new(format!("t={temperature}"), [draws("img", 19 * 10), draws("txt", 19 * 7)], 19, [9, 17], train, 5)
+    }
+
+    #[test]
+    fn gradients_by_kernels_agree_with_autodiff_and_differences_of_the_plain_program() {
+        on_wgpu(|device| {
+            for check in [1e-3, 0.07, 10.0].into_iter().flat_map(|t| case(t).check(device, None)) {
+                assert!(check.passed, "{check:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_fault_in_a_kernel_is_caught() {
+        on_wgpu(|device| {
+            for (name, fault) in Fault::ALL {
+                let checks = case(0.07).check(device, Some(fault));
+                assert!(checks.iter().any(|c| !c.passed), "{name} went unnoticed");
+            }
+        });
+    }
+}
