@@ -1,0 +1,305 @@
+//! What a run costs per cell beside its training, from a hundred cells to a hundred thousand, and what memory it takes.
+//!
+//! `cargo bench --bench growth` goes through everything that `cliffline run` does, except that a mock trains: it returns
+//! records as large as those of the published run, each with numbers of its own, and its time is not counted. Each size
+//! runs in a process of its own, so that its peak memory is its own. `cargo bench --bench growth -- 1000 5000` measures
+//! these sizes.
+//!
+//! Columns are microseconds per cell, of the fastest round; `whole` leaves out what a run of one cell takes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use cliffline::analysis::Summary;
+use cliffline::engine::{
+    Control, Event, Measured, Outcome, TrainError, Trainer, estimate, make_packs, pack_size, run_packs,
+};
+use cliffline::numerics::stream::Streams;
+use cliffline::spec::{Cell, Overrides, Sweep, from_str};
+use cliffline::store::{CellRecord, Identity, Levels, RunDir, RunReader, TableSpec, now_utc, write_run_tables};
+
+/// Records of this run are what the mock returns.
+const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/published/collapse");
+const CLASS: &str = "n0 mock";
+const SIZES: [u64; 4] = [100, 1_000, 10_000, 100_000];
+/// Small sizes are measured until they have taken this many cells in all.
+const ROUND_CELLS: u64 = 5_000;
+/// Marks the process that measures one size.
+const CHILD: &str = "--child";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [mark, cells] = arguments.as_slice()
+        && mark == CHILD
+    {
+        return child(cells.parse().expect("a number of cells"));
+    }
+    let sizes: Vec<u64> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    let sizes = if sizes.is_empty() { SIZES.to_vec() } else { sizes };
+    let fixed = measured(1);
+    let whole = |line: &Line| line.phases.iter().map(|(_, us)| us).sum::<f64>();
+    let head: Vec<String> = fixed.phases.iter().map(|(name, _)| format!("{name:>9}")).collect();
+    println!("{:>8} {} {:>9}   peak MiB after each, then status and resume in s", "cells", head.concat(), "whole");
+    for cells in sizes {
+        let line = measured(cells);
+        let phases = line.phases.iter().map(|(_, us)| format!("{:9.1}", us / cells as f64));
+        let more = (whole(&line) - whole(&fixed)) / (cells - 1).max(1) as f64;
+        let peaks: Vec<String> = line.peaks.iter().map(|mib| format!("{mib:.0}")).collect();
+        println!(
+            "{cells:>8} {} {more:9.1}   {}   {:.3} {:.3}",
+            phases.collect::<String>(),
+            peaks.join(" "),
+            line.status_s,
+            line.resume_s
+        );
+    }
+    println!("a run of one cell takes {:.1} ms", whole(&fixed) / 1e3);
+}
+
+/// What one size took.
+struct Line {
+    /// Name and microseconds of each phase.
+    phases: Vec<(String, f64)>,
+    /// Peak memory of each phase, MiB.
+    peaks: Vec<f64>,
+    status_s: f64,
+    resume_s: f64,
+}
+
+/// Measures one size in a process of its own.
+fn measured(cells: u64) -> Line {
+    let program = std::env::current_exe().expect("this program has a path");
+    let output = Command::new(program).args([CHILD, &cells.to_string()]).output().expect("this program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a line of JSON");
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    let list = |key: &str| value[key].as_array().expect("a list").clone();
+    let phase = |pair: &serde_json::Value| (pair[0].as_str().expect("a name").to_string(), number(&pair[1]));
+    Line {
+        phases: list("phases").iter().map(phase).collect(),
+        peaks: list("peaks").iter().map(number).collect(),
+        status_s: number(&value["status_s"]),
+        resume_s: number(&value["resume_s"]),
+    }
+}
+
+/// Runs a sweep of `cells` cells until enough were measured, and prints the fastest round.
+fn child(cells: u64) {
+    let mut best: Option<serde_json::Value> = None;
+    let mut done = 0;
+    while done == 0 || done < ROUND_CELLS.min(20 * cells) {
+        let line = round(cells);
+        let whole = |line: &serde_json::Value| {
+            line["phases"].as_array().into_iter().flatten().filter_map(|p| p[1].as_f64()).sum::<f64>()
+        };
+        if best.as_ref().is_none_or(|best| whole(&line) < whole(best)) {
+            best = Some(line);
+        }
+        done += cells;
+    }
+    println!("{}", best.expect("at least one round"));
+}
+
+/// Times and peak memory of the phases of one run.
+#[derive(Default)]
+struct Clock {
+    phases: Vec<(&'static str, f64)>,
+    peaks: Vec<f64>,
+}
+
+impl Clock {
+    fn time<T>(&mut self, phase: &'static str, work: impl FnOnce() -> T) -> T {
+        forget_peak();
+        let started = Instant::now();
+        let result = work();
+        self.phases.push((phase, started.elapsed().as_secs_f64() * 1e6));
+        self.peaks.push(peak_mib());
+        result
+    }
+
+    /// Takes `spent` out of the last phase.
+    fn leave_out(&mut self, spent: Duration) {
+        if let Some((_, us)) = self.phases.last_mut() {
+            *us -= spent.as_secs_f64() * 1e6;
+        }
+    }
+}
+
+fn round(cells: u64) -> serde_json::Value {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let dir = folder.path().join("run");
+    let text = spec(cells);
+    let mock = Mock::new();
+    let mut clock = Clock::default();
+    let sweep = clock.time("load", || from_str(&text, "growth.toml", &Overrides::default()).expect("a valid spec"));
+    assert_eq!(sweep.cells.len() as u64, cells);
+    let (mut run, packs) = clock.time("plan", || {
+        let (run, _) = RunDir::open(&dir, &identity(&sweep)).expect("a new directory");
+        let missing = missing(&sweep, run.reader());
+        let packs = make_packs(&sweep.cells, &missing, |cell| pack_size(&cell.config, true));
+        std::hint::black_box(estimate(&sweep.cells, &packs, 1, true));
+        (run, packs)
+    });
+    // Once without recording, for what the scheduler takes by itself. With one worker nothing overlaps.
+    clock.time("schedule", || {
+        let ignore = |_| Ok::<(), ()>(());
+        run_packs(&sweep.cells, packs.clone(), &mock, 1, &Control::default(), ignore).expect("no listener fails");
+    });
+    clock.leave_out(mock.spent());
+    clock.time("record", || {
+        let known: BTreeMap<&str, &Cell> = sweep.cells.iter().map(|c| (c.id.as_str(), c)).collect();
+        run_packs(&sweep.cells, packs, &mock, 1, &Control::default(), |event| match event {
+            Event::Finished(outcomes) => {
+                let records: Vec<CellRecord> = outcomes.into_iter().map(|o| record(o, &known)).collect();
+                run.append(&records)
+            }
+            Event::Retrying { reason, .. } => panic!("the mock failed: {reason}"),
+        })
+        .expect("recorded");
+    });
+    clock.leave_out(mock.spent());
+    clock.time("tables", || write_tables(&sweep, run.reader()));
+    clock.time("summary", || summarise(&sweep, run.reader()));
+    drop(run);
+    let started = Instant::now();
+    let reader = RunReader::open(&dir).expect("a run");
+    assert_eq!(reader.counts().values().sum::<u64>(), cells);
+    assert!(reader.visible_damage().expect("readable").is_empty());
+    let status_s = started.elapsed().as_secs_f64();
+    drop(reader);
+    let started = Instant::now();
+    let (run, _) = RunDir::open(&dir, &identity(&sweep)).expect("the same run");
+    assert!(missing(&sweep, run.reader()).is_empty());
+    summarise(&sweep, run.reader());
+    let resume_s = started.elapsed().as_secs_f64();
+    serde_json::json!({"phases": clock.phases, "peaks": clock.peaks, "status_s": status_s, "resume_s": resume_s})
+}
+
+/// A spec of `cells` cells: temperatures and noise, and from a thousand cells on seeds between them.
+fn spec(cells: u64) -> String {
+    let share = |most: u64, left: u64| (1..=most).rev().find(|n| left.is_multiple_of(*n)).unwrap_or(1);
+    let temperatures = share(10, cells);
+    let noises = share(10, cells / temperatures);
+    let seeds = cells / temperatures / noises;
+    let levels = |n: u64, lo: f64| (0..n).map(|i| (lo + 0.05 * i as f64).to_string()).collect::<Vec<_>>().join(", ");
+    format!(
+        "name = \"growth\"\npreset = \"tiny\"\n[axes]\nseed = {{ seeds = {seeds} }}\n\
+         \"image.noise\" = [{}]\n\"train.temperature\" = [{}]\n",
+        levels(noises, 0.0),
+        levels(temperatures, 0.02),
+    )
+}
+
+fn identity(sweep: &Sweep) -> Identity {
+    let configs: Vec<serde_json::Value> =
+        sweep.cells.iter().map(|cell| serde_json::to_value(&cell.config).expect("plain data")).collect();
+    Identity {
+        sweep: sweep.name.clone(),
+        class: CLASS.into(),
+        cell_ids: sweep.cells.iter().map(|cell| cell.id.clone()).collect(),
+        levels: Levels::of(&configs),
+    }
+}
+
+fn missing(sweep: &Sweep, reader: &RunReader) -> Vec<usize> {
+    (0..sweep.cells.len()).filter(|i| !reader.is_finished(&sweep.cells[*i].id)).collect()
+}
+
+fn record(outcome: Outcome, known: &BTreeMap<&str, &Cell>) -> CellRecord {
+    let config = &known[outcome.cell_id.as_str()].config;
+    let plain = serde_json::to_value(config).expect("plain data");
+    CellRecord::from_outcome(outcome, config.train_id(), CLASS.into(), plain, now_utc())
+}
+
+fn write_tables(sweep: &Sweep, reader: &RunReader) {
+    let axes: Vec<String> = sweep.axes.iter().map(|axis| axis.path.clone()).collect();
+    let cell_ids: Vec<String> = sweep.cells.iter().map(|cell| cell.id.clone()).collect();
+    let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, ..TableSpec::default() };
+    write_run_tables(reader, &spec).expect("tables");
+}
+
+fn summarise(sweep: &Sweep, reader: &RunReader) {
+    let axes: Vec<_> = sweep.axes.iter().map(|axis| (axis.path.clone(), axis.levels.clone())).collect();
+    let mut summary = Summary::new("effective_rank_img", &axes);
+    let cell_ids: Vec<String> = sweep.cells.iter().map(|cell| cell.id.clone()).collect();
+    for ids in cell_ids.chunks(1 << 14) {
+        reader.records(ids).expect("records").iter().for_each(|record| summary.add(record));
+    }
+    assert_eq!(summary.unplaced, 0);
+}
+
+/// Returns outcomes of the published run, each value moved a little, so that they compress as real ones do.
+struct Mock {
+    templates: Vec<Outcome>,
+    nanoseconds: AtomicU64,
+    /// Calls so far: the place in the stream of small moves.
+    calls: Mutex<u64>,
+}
+
+impl Mock {
+    fn new() -> Self {
+        let reader = RunReader::open(Path::new(TEMPLATE)).expect("the published run");
+        let mut ids: Vec<String> = reader.cells().map(|(id, _)| id.to_string()).collect();
+        ids.sort();
+        ids.truncate(16);
+        let records = reader.records(&ids).expect("its records");
+        let templates = records.iter().map(CellRecord::to_outcome).collect();
+        Self { templates, nanoseconds: AtomicU64::new(0), calls: Mutex::new(0) }
+    }
+
+    /// Time spent since the last call.
+    fn spent(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl Trainer for Mock {
+    fn train(&self, cells: &[&Cell], _: &Control) -> Result<Vec<Outcome>, TrainError> {
+        let started = Instant::now();
+        let call = {
+            let mut calls = self.calls.lock().expect("no thread panicked");
+            *calls += 1;
+            *calls
+        };
+        let mut stream = Streams::new(call, "growth").item(0);
+        let mut moved = |value: f64| {
+            let value = value * (1.0 + 1e-3 * stream.uniform());
+            // Losses and gradient norms are single precision, which compresses better.
+            f64::from(value as f32)
+        };
+        let outcomes = cells.iter().zip(self.templates.iter().cycle()).map(|(cell, template)| {
+            let mut outcome = Outcome { cell_id: cell.id.clone(), ..template.clone() };
+            outcome.spectra.values_mut().flatten().for_each(|value| *value = moved(*value));
+            outcome.curves.series.values_mut().flatten().flatten().for_each(|value| *value = moved(*value));
+            for measured in outcome.metrics.values_mut() {
+                if let Measured::Value(value) = measured {
+                    *value = moved(*value);
+                }
+            }
+            for checksum in [&mut outcome.checksums.final_parameters, &mut outcome.checksums.test_embeddings] {
+                *checksum = blake3::hash(format!("{checksum}{call}").as_bytes()).to_hex().to_string();
+            }
+            outcome
+        });
+        let outcomes = outcomes.collect();
+        self.nanoseconds.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        Ok(outcomes)
+    }
+}
+
+/// Starts the peak memory anew, where the system can (Linux).
+fn forget_peak() {
+    // Without it the peak is that of all phases so far.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// Peak resident memory, MiB; 0 where the system does not say.
+fn peak_mib() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()).map_or(0.0, |kib| kib / 1024.0)
+}
