@@ -7,7 +7,7 @@
 //!
 //! Columns are microseconds per cell, of the fastest round; `whole` leaves out what a run of one cell takes.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
@@ -20,7 +20,10 @@ use cliffline::engine::{
 };
 use cliffline::numerics::stream::Streams;
 use cliffline::spec::{Cell, Overrides, Sweep, from_str};
-use cliffline::store::{CellRecord, Identity, Levels, RunDir, RunReader, TableSpec, now_utc, write_run_tables};
+use cliffline::store::{
+    CELLS_TABLE, CellRecord, Identity, Levels, RUN_TABLES, RunDir, RunReader, TableSpec, hash_file, now_utc,
+    read_columns, write_run_tables,
+};
 
 /// Records of this run are what the mock returns.
 const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/published/collapse");
@@ -151,7 +154,7 @@ fn round(cells: u64) -> serde_json::Value {
     });
     clock.leave_out(mock.spent());
     clock.time("record", || {
-        let known: BTreeMap<&str, &Cell> = sweep.cells.iter().map(|c| (c.id.as_str(), c)).collect();
+        let known: HashMap<&str, &Cell> = sweep.cells.iter().map(|c| (c.id.as_str(), c)).collect();
         run_packs(&sweep.cells, packs, &mock, 1, &Control::default(), |event| match event {
             Event::Finished(outcomes) => {
                 let records: Vec<CellRecord> = outcomes.into_iter().map(|o| record(o, &known)).collect();
@@ -174,6 +177,7 @@ fn round(cells: u64) -> serde_json::Value {
     let started = Instant::now();
     let (run, _) = RunDir::open(&dir, &identity(&sweep)).expect("the same run");
     assert!(missing(&sweep, run.reader()).is_empty());
+    RUN_TABLES.iter().for_each(|file| drop(hash_file(&dir.join(file)).expect("a table")));
     summarise(&sweep, run.reader());
     let resume_s = started.elapsed().as_secs_f64();
     serde_json::json!({"phases": clock.phases, "peaks": clock.peaks, "status_s": status_s, "resume_s": resume_s})
@@ -195,13 +199,12 @@ fn spec(cells: u64) -> String {
 }
 
 fn identity(sweep: &Sweep) -> Identity {
-    let configs: Vec<serde_json::Value> =
-        sweep.cells.iter().map(|cell| serde_json::to_value(&cell.config).expect("plain data")).collect();
+    let values = sweep.axes.iter().flat_map(|axis| axis.levels.iter().map(|level| (axis.path.clone(), level.clone())));
     Identity {
         sweep: sweep.name.clone(),
         class: CLASS.into(),
         cell_ids: sweep.cells.iter().map(|cell| cell.id.clone()).collect(),
-        levels: Levels::of(&configs),
+        levels: Levels::of(sweep.base.scalars().into_iter().chain(values)),
     }
 }
 
@@ -209,7 +212,7 @@ fn missing(sweep: &Sweep, reader: &RunReader) -> Vec<usize> {
     (0..sweep.cells.len()).filter(|i| !reader.is_finished(&sweep.cells[*i].id)).collect()
 }
 
-fn record(outcome: Outcome, known: &BTreeMap<&str, &Cell>) -> CellRecord {
+fn record(outcome: Outcome, known: &HashMap<&str, &Cell>) -> CellRecord {
     let config = &known[outcome.cell_id.as_str()].config;
     let plain = serde_json::to_value(config).expect("plain data");
     CellRecord::from_outcome(outcome, config.train_id(), CLASS.into(), plain, now_utc())
@@ -217,7 +220,7 @@ fn record(outcome: Outcome, known: &BTreeMap<&str, &Cell>) -> CellRecord {
 
 fn write_tables(sweep: &Sweep, reader: &RunReader) {
     let axes: Vec<String> = sweep.axes.iter().map(|axis| axis.path.clone()).collect();
-    let cell_ids: Vec<String> = sweep.cells.iter().map(|cell| cell.id.clone()).collect();
+    let cell_ids: Vec<&str> = sweep.cells.iter().map(|cell| cell.id.as_str()).collect();
     let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, ..TableSpec::default() };
     write_run_tables(reader, &spec).expect("tables");
 }
@@ -225,10 +228,8 @@ fn write_tables(sweep: &Sweep, reader: &RunReader) {
 fn summarise(sweep: &Sweep, reader: &RunReader) {
     let axes: Vec<_> = sweep.axes.iter().map(|axis| (axis.path.clone(), axis.levels.clone())).collect();
     let mut summary = Summary::new("effective_rank_img", &axes);
-    let cell_ids: Vec<String> = sweep.cells.iter().map(|cell| cell.id.clone()).collect();
-    for ids in cell_ids.chunks(1 << 14) {
-        reader.records(ids).expect("records").iter().for_each(|record| summary.add(record));
-    }
+    let cells = read_columns(&reader.dir().join(CELLS_TABLE), &summary.columns_of_cells()).expect("the table");
+    summary.add_all(&cells).expect("its columns");
     assert_eq!(summary.unplaced, 0);
 }
 

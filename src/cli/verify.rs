@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{DirArgs, exit, output};
-use crate::store::{CellRecord, RUN_TABLES, RecordedStatus, RunManifest, RunReader, RunState, TableBytes};
+use crate::store::{CellRecord, RUN_TABLES, RecordedStatus, RunManifest, RunReader, RunState, TableBytes, hash_file};
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
@@ -91,11 +91,9 @@ fn retrain(sample: &[&CellRecord], problems: &mut Vec<String>) -> anyhow::Result
 }
 
 fn table_problems(dir: &Path, manifest: &RunManifest) -> Vec<String> {
-    let problem = |(file, table): (&String, &TableBytes)| match std::fs::read(dir.join(file)) {
+    let problem = |(file, table): (&String, &TableBytes)| match hash_file(&dir.join(file)) {
         Err(e) => Some(format!("{file}: cannot be read: {e}")),
-        Ok(bytes) if blake3::hash(&bytes).to_hex().as_str() != table.blake3 => {
-            Some(format!("{file}: its BLAKE3 differs from the manifest's"))
-        }
+        Ok(blake3) if blake3 != table.blake3 => Some(format!("{file}: its BLAKE3 differs from the manifest's")),
         Ok(_) => None,
     };
     let absent = RUN_TABLES.iter().filter(|file| !manifest.tables.contains_key(**file));

@@ -42,7 +42,7 @@ impl RunReader {
     /// # Errors
     /// [`StoreError::NoRun`] when `dir` has no `parts/`, [`StoreError::Newer`] for a newer program's part.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        if !dir.join(PARTS).is_dir() {
+        if !Self::is_run(dir) {
             return Err(StoreError::NoRun { dir: dir.to_path_buf() });
         }
         retry_while_merged(|| {
@@ -56,6 +56,11 @@ impl RunReader {
             }
             Ok(reader)
         })
+    }
+
+    /// Whether `dir` holds, or held, parts.
+    pub fn is_run(dir: &Path) -> bool {
+        dir.join(PARTS).is_dir()
     }
 
     pub(crate) fn empty(dir: &Path) -> Self {
@@ -109,6 +114,11 @@ impl RunReader {
     /// Whether the cell needs no more work: it has a result. A failed cell is tried again.
     pub fn is_finished(&self, cell_id: &str) -> bool {
         self.status(cell_id).is_some_and(|status| status != Status::Failed)
+    }
+
+    /// Part, block and slot of a record.
+    pub(super) fn place(&self, cell_id: &str) -> Option<(u64, usize, usize)> {
+        self.cells.get(cell_id).map(|place| (place.part, place.block, place.slot))
     }
 
     /// Every recorded cell, in no particular order.
@@ -184,7 +194,7 @@ impl RunReader {
     }
 
     /// The records of those of `ids` that are finished, in the order of `ids`. All of them are in memory at once.
-    pub fn records(&self, ids: &[String]) -> Result<Vec<CellRecord>, StoreError> {
+    pub fn records<S: AsRef<str>>(&self, ids: &[S]) -> Result<Vec<CellRecord>, StoreError> {
         match self.records_once(ids) {
             Err(error) if error.is_not_found() => retry_while_merged(|| Self::open(&self.dir)?.records_once(ids)),
             result => result,
@@ -222,11 +232,11 @@ impl RunReader {
         Ok((sound.into_values().collect(), faults))
     }
 
-    fn records_once(&self, ids: &[String]) -> Result<Vec<CellRecord>, StoreError> {
+    fn records_once<S: AsRef<str>>(&self, ids: &[S]) -> Result<Vec<CellRecord>, StoreError> {
         // Each block is decoded once, whatever the order of the ids.
         let mut wanted: BTreeMap<(u64, usize), Vec<(usize, usize)>> = BTreeMap::new();
         for (position, id) in ids.iter().enumerate() {
-            if let Some(place) = self.cells.get(id) {
+            if let Some(place) = self.cells.get(id.as_ref()) {
                 wanted.entry((place.part, place.block)).or_default().push((position, place.slot));
             }
         }

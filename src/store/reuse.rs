@@ -33,14 +33,13 @@ impl Reused {
 pub fn find_reusable(
     siblings: &Path,
     own: &Path,
-    wanted: &HashSet<String>,
+    mut wanted: HashSet<&str>,
     class: &str,
     take: &mut dyn FnMut(Vec<CellRecord>) -> Result<(), StoreError>,
 ) -> Result<Reused, StoreError> {
     let mut reused = Reused::default();
-    let mut missing: HashSet<&str> = wanted.iter().map(String::as_str).collect();
     for dir in sibling_runs(siblings, own)? {
-        if missing.is_empty() {
+        if wanted.is_empty() {
             break;
         }
         let reader = match RunReader::open(&dir) {
@@ -55,7 +54,7 @@ pub fn find_reusable(
         }
         for part in reader.parts.values().filter(|part| part.index.class == class) {
             for (number, block) in part.index.blocks.iter().enumerate() {
-                let of_use = |id: &str, status| status != RecordedStatus::Failed && missing.contains(id);
+                let of_use = |id: &str, status| status != RecordedStatus::Failed && wanted.contains(id);
                 if !block.cells.iter().any(|cell| of_use(&cell.cell_id, cell.status)) {
                     continue;
                 }
@@ -66,9 +65,8 @@ pub fn find_reusable(
                         continue;
                     }
                 };
-                records.retain(|record| {
-                    record.status != RecordedStatus::Failed && missing.remove(record.cell_id.as_str())
-                });
+                records
+                    .retain(|record| record.status != RecordedStatus::Failed && wanted.remove(record.cell_id.as_str()));
                 *reused.from.entry(dir.clone()).or_default() += records.len();
                 take(records)?;
             }

@@ -12,7 +12,6 @@ use super::part::{BLOCK_CELLS, BlockEntry, Columns, Part, Source, encode_blocks,
 use super::reader::{PARTS, RunReader, list_parts, name_of};
 use super::record::CellRecord;
 use super::reuse::{Reused, find_reusable};
-use crate::engine::Status;
 use crate::spec::config::flatten;
 
 /// Where damaged parts are put, below `parts/`. Nothing there is ever read or removed.
@@ -40,13 +39,11 @@ pub struct Identity {
 pub struct Levels(BTreeMap<String, BTreeSet<String>>);
 
 impl Levels {
-    /// The values in these resolved configurations.
-    pub fn of<'a>(configs: impl IntoIterator<Item = &'a serde_json::Value>) -> Self {
+    /// These paths of parameters and values of theirs.
+    pub fn of(values: impl IntoIterator<Item = (String, serde_json::Value)>) -> Self {
         let mut levels: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for config in configs {
-            for (path, value) in flatten(config) {
-                levels.entry(path).or_default().insert(value.to_string());
-            }
+        for (path, value) in values {
+            levels.entry(path).or_default().insert(value.to_string());
         }
         Self(levels)
     }
@@ -81,8 +78,6 @@ fn listed(values: &BTreeSet<String>) -> String {
 /// What was in the directory when it was opened.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Finished cells and how they ended.
-    pub present: BTreeMap<String, Status>,
     /// Files that were damaged; their originals are in `parts/damaged/`.
     pub damaged: Vec<Damaged>,
 }
@@ -159,7 +154,6 @@ impl RunDir {
         let mut run = Self { reader, sweep: identity.sweep.clone(), class: identity.class.clone(), _lock: lock };
         run.drop_redundant()?;
         run.merge_full_levels()?;
-        found.present = run.reader.cells().map(|(id, status)| (id.to_string(), status)).collect();
         Ok((run, found))
     }
 
@@ -206,13 +200,16 @@ impl RunDir {
     ///
     /// # Errors
     /// What appending meets. What cannot be read in a sibling is skipped and reported.
-    pub fn reuse_from(&mut self, siblings: &Path, wanted: &HashSet<String>) -> Result<Reused, StoreError> {
-        let missing =
-            wanted.iter().filter(|id| self.reader.status(id).is_none_or(|s| s == Status::Failed)).cloned().collect();
+    pub fn reuse_from<'a>(
+        &mut self,
+        siblings: &Path,
+        wanted: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Reused, StoreError> {
+        let missing = wanted.into_iter().filter(|id| !self.reader.is_finished(id)).collect();
         let (own, class) = (self.dir().to_path_buf(), self.class.clone());
         // Records come block by block; gathering some blocks first makes fewer, larger parts.
         let mut pending: Vec<CellRecord> = Vec::new();
-        let reused = find_reusable(siblings, &own, &missing, &class, &mut |records| {
+        let reused = find_reusable(siblings, &own, missing, &class, &mut |records| {
             pending.extend(records);
             if pending.len() >= FANOUT * BLOCK_CELLS {
                 self.append(&std::mem::take(&mut pending))?;
