@@ -157,7 +157,8 @@ impl<'a> Heaps<'a> {
             file.write_all(&packed).map_err(error())?;
             written.push((self.end, packed.len()));
             self.end += packed.len() as u64;
-            heap.clear();
+            // What a portion collects comes and goes in bursts: cleared, every heap would keep the room of its largest.
+            *heap = Vec::new();
         }
         self.waiting_bytes = 0;
         Ok(())

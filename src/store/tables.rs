@@ -21,7 +21,7 @@ const SEGMENT_CELLS: usize = 1 << 14;
 
 /// Cells whose records are in memory at once: some tens of megabytes where curves have a hundred points. A divisor of
 /// [`SEGMENT_CELLS`].
-const PORTION_CELLS: usize = 1 << 10;
+const PORTION_CELLS: usize = 1 << 9;
 
 /// A metric or time series, as the registry describes it.
 #[derive(Clone, Debug, Default, PartialEq)]
