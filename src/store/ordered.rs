@@ -104,7 +104,7 @@ impl Block<'_> {
 
 /// The blocks that hold the records of `ids`, in the order in which they lie on disk.
 fn blocks<'a>(reader: &'a RunReader, ids: &[&str]) -> Vec<Block<'a>> {
-    let mut wanted: BTreeMap<(u64, usize), Vec<Wanted>> = BTreeMap::new();
+    let mut wanted: BTreeMap<(u32, usize), Vec<Wanted>> = BTreeMap::new();
     for (position, id) in (0u32..).zip(ids) {
         if let Some((part, block, slot)) = reader.place(id) {
             wanted.entry((part, block)).or_default().push(Wanted { position, slot: slot as u32 });

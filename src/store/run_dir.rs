@@ -223,7 +223,7 @@ impl RunDir {
     /// Merges the parts of a level once there are [`FANOUT`] of them, until no level is full.
     fn merge_full_levels(&mut self) -> Result<(), StoreError> {
         loop {
-            let mut levels: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+            let mut levels: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
             for (number, part) in &self.reader.parts {
                 levels.entry(part.cells.max(1).ilog(FANOUT)).or_default().push(*number);
             }
@@ -239,7 +239,7 @@ impl RunDir {
 
     /// Writes the parts `numbers` as one and then removes them. Killed in between, the records are there twice, which
     /// is harmless; opening the directory removes the smaller copies.
-    fn merge(&mut self, numbers: &[u64]) -> Result<(), StoreError> {
+    fn merge(&mut self, numbers: &[u32]) -> Result<(), StoreError> {
         let parts: Vec<&Part> = numbers.iter().filter_map(|number| self.reader.parts.get(number)).collect();
         let (mut columns, mut blocks, mut small) = (Columns::default(), Vec::new(), Vec::new());
         for part in &parts {
@@ -262,7 +262,7 @@ impl RunDir {
 
     /// Removes parts whose records are all in another, larger part: what a merge killed half-way left.
     fn drop_redundant(&mut self) -> Result<(), StoreError> {
-        let mut by_size: Vec<(u64, &Part)> = self.reader.parts.iter().map(|(number, part)| (*number, part)).collect();
+        let mut by_size: Vec<(u32, &Part)> = self.reader.parts.iter().map(|(number, part)| (*number, part)).collect();
         by_size.sort_by_key(|(_, part)| std::cmp::Reverse(part.cells));
         let mut seen = HashSet::new();
         let mut redundant = Vec::new();
@@ -290,7 +290,7 @@ impl RunDir {
     }
 
     /// Removes the files of parts whose records all lie elsewhere.
-    fn remove(&mut self, numbers: &[u64]) -> Result<(), StoreError> {
+    fn remove(&mut self, numbers: &[u32]) -> Result<(), StoreError> {
         for number in numbers {
             if let Some(part) = self.reader.parts.remove(number) {
                 // A part merged with nothing new has the same content, and so the same file, as its merger.
