@@ -389,7 +389,9 @@ impl Part {
         };
         let mut file = File::open(&self.path).map_err(StoreError::io("open", &self.path))?;
         file.seek(SeekFrom::Start(*offset)).map_err(StoreError::io("read", &self.path))?;
-        let mut bytes = Vec::new();
+        // A length from a damaged index must not decide how much memory is asked for.
+        let there = self.lengths()?.0.saturating_sub(*offset);
+        let mut bytes = Vec::with_capacity(entry.bytes.min(there) as usize);
         file.take(entry.bytes).read_to_end(&mut bytes).map_err(StoreError::io("read", &self.path))?;
         if (bytes.len() as u64) < entry.bytes {
             let reason = format!("block {number} is truncated: {} of {} bytes", bytes.len(), entry.bytes);
