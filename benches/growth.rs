@@ -275,7 +275,7 @@ struct Mock {
 impl Mock {
     fn new() -> Self {
         let reader = RunReader::open(Path::new(TEMPLATE)).expect("the published run");
-        let mut ids: Vec<String> = reader.cells().map(|(id, _)| id.to_string()).collect();
+        let mut ids: Vec<String> = reader.cells().map(|(id, _)| id).collect();
         ids.sort();
         ids.truncate(16);
         let records = reader.records(&ids).expect("its records");

@@ -15,7 +15,7 @@ const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/published/collap
 
 fn records() -> (RunReader, Vec<CellRecord>) {
     let reader = RunReader::open(Path::new(RUN)).expect("the published run opens");
-    let mut ids: Vec<String> = reader.cells().map(|(id, _)| id.to_string()).collect();
+    let mut ids: Vec<String> = reader.cells().map(|(id, _)| id).collect();
     ids.sort();
     let records = reader.records(&ids).expect("every record reads");
     (reader, records)

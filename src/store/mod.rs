@@ -7,6 +7,7 @@
 mod atomic;
 mod audit;
 mod error;
+mod id;
 mod lock;
 mod manifest;
 mod ordered;

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::atomic::Pending;
 use super::error::StoreError;
+use super::id::Id;
 use super::record::{CellRecord, RECORD_VERSION, RecordedStatus};
 use crate::spec::config::walk;
 
@@ -74,8 +75,8 @@ pub(crate) struct BlockEntry {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CellEntry {
-    pub cell_id: String,
-    pub train_id: String,
+    pub cell_id: Id,
+    pub train_id: Id,
     pub status: RecordedStatus,
 }
 
@@ -201,7 +202,11 @@ pub(crate) fn encode_blocks<'a>(
 
 impl CellEntry {
     fn of(record: &CellRecord) -> Self {
-        Self { cell_id: record.cell_id.clone(), train_id: record.train_id.clone(), status: record.status }
+        Self {
+            cell_id: record.cell_id.as_str().into(),
+            train_id: record.train_id.as_str().into(),
+            status: record.status,
+        }
     }
 }
 
@@ -365,8 +370,8 @@ impl Part {
         let plain = self.plain_block(number)?;
         let records: Vec<CellRecord> =
             ciborium::from_reader(plain.as_slice()).map_err(|e| unreadable(e.to_string()))?;
-        let listed = self.index.blocks.get(number).map(|block| block.cells.iter().map(|cell| &cell.cell_id));
-        if !listed.is_some_and(|ids| ids.eq(records.iter().map(|record| &record.cell_id))) {
+        let listed = self.index.blocks.get(number).map(|block| block.cells.iter().map(|cell| cell.cell_id.clone()));
+        if !listed.is_some_and(|ids| ids.eq(records.iter().map(|record| Id::from(record.cell_id.as_str())))) {
             return Err(unreadable("its cells are not those the index lists".into()));
         }
         Ok(records)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
+use super::id::Id;
 use super::manifest::RunManifest;
 use super::part::{Columns, EXTENSION, Part};
 use super::record::{CellRecord, RecordedStatus};
@@ -35,12 +36,8 @@ struct Place {
     status: RecordedStatus,
 }
 
-/// A cell id as a key: its 32 hex digits as a number, else half of its hash.
 fn key(cell_id: &str) -> u128 {
-    let digits = cell_id.len() == 32 && cell_id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    let hash =
-        || blake3::hash(cell_id.as_bytes()).as_bytes().iter().take(16).fold(0, |key, b| key << 8 | u128::from(*b));
-    digits.then(|| u128::from_str_radix(cell_id, 16).ok()).flatten().unwrap_or_else(hash)
+    Id::from(cell_id).key()
 }
 
 impl RunReader {
@@ -89,7 +86,7 @@ impl RunReader {
         for (block, entry) in part.index.blocks.iter().enumerate() {
             for (slot, cell) in entry.cells.iter().enumerate() {
                 let place = Place { part: number, block: block as u32, slot: slot as u32, status: cell.status };
-                let key = key(&cell.cell_id);
+                let key = cell.cell_id.key();
                 let known = self.cells.get(&key);
                 // A part that merges others takes over their cells: the files it came from are about to go.
                 if known.is_none_or(|known| known.status == RecordedStatus::Failed || known.status == place.status) {
@@ -131,13 +128,13 @@ impl RunReader {
     }
 
     /// Every recorded cell, in no particular order.
-    pub fn cells(&self) -> impl Iterator<Item = (&str, Status)> {
+    pub fn cells(&self) -> impl Iterator<Item = (String, Status)> {
         self.cells.values().filter_map(|place| Some((self.id_at(place)?, place.status.into())))
     }
 
-    fn id_at(&self, place: &Place) -> Option<&str> {
+    fn id_at(&self, place: &Place) -> Option<String> {
         let block = self.parts.get(&place.part)?.index.blocks.get(place.block as usize)?;
-        block.cells.get(place.slot as usize).map(|cell| cell.cell_id.as_str())
+        block.cells.get(place.slot as usize).map(|cell| cell.cell_id.to_string())
     }
 
     /// Finished cells by the name of their status; every status is there, zero included.
@@ -197,7 +194,7 @@ impl RunReader {
             prefix.to_string()
         } else {
             let ids = self.cells().map(|(id, _)| id);
-            let mut matches: Vec<String> = ids.filter(|id| id.starts_with(prefix)).map(String::from).collect();
+            let mut matches: Vec<String> = ids.filter(|id| id.starts_with(prefix)).collect();
             matches.sort();
             match matches.as_slice() {
                 [] => return Err(no_such()),
@@ -302,18 +299,4 @@ pub(crate) fn list_parts(parts_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
 /// The file name of `path`, for messages.
 pub(crate) fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_their_digits_and_other_names_have_keys_of_their_own() {
-        assert_eq!(key("0123456789abcdef0123456789abcdef"), 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
-        let others = ["", "a", "+123456789abcdef0123456789abcdef", "0123456789ABCDEF0123456789abcdef", "b"];
-        let keys: std::collections::BTreeSet<u128> = others.iter().map(|id| key(id)).collect();
-        assert_eq!(keys.len(), others.len());
-        assert!(!keys.contains(&0x0123_4567_89ab_cdef_0123_4567_89ab_cdef));
-    }
 }

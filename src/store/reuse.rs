@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
+use super::part::CellEntry;
 use super::reader::{PARTS, RunReader};
 use super::record::{CellRecord, RecordedStatus};
 
@@ -54,8 +55,10 @@ pub fn find_reusable(
         }
         for part in reader.parts.values().filter(|part| part.index.class == class) {
             for (number, block) in part.index.blocks.iter().enumerate() {
-                let of_use = |id: &str, status| status != RecordedStatus::Failed && wanted.contains(id);
-                if !block.cells.iter().any(|cell| of_use(&cell.cell_id, cell.status)) {
+                let of_use = |cell: &CellEntry| {
+                    cell.status != RecordedStatus::Failed && wanted.contains(cell.cell_id.to_string().as_str())
+                };
+                if !block.cells.iter().any(of_use) {
                     continue;
                 }
                 let mut records = match part.records(number) {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::atomic::{is_leftover, remove_leftovers, sync_directory};
 use super::error::StoreError;
+use super::id::Id;
 use super::lock::{DirLock, LOCK_FILE};
 use super::manifest::{MANIFEST_FILE, RunManifest};
 use super::part::{BLOCK_CELLS, BlockEntry, Columns, Part, Source, encode_blocks, prepare_part, write_part};
@@ -267,11 +268,11 @@ impl RunDir {
         let mut seen = HashSet::new();
         let mut redundant = Vec::new();
         for (number, part) in by_size {
-            let known = part.index.cells().filter(|cell| seen.contains(&(cell.cell_id.as_str(), cell.status))).count();
+            let known = part.index.cells().filter(|cell| seen.contains(&(&cell.cell_id, cell.status))).count();
             if known == part.cells {
                 redundant.push(number);
             }
-            seen.extend(part.index.cells().map(|cell| (cell.cell_id.as_str(), cell.status)));
+            seen.extend(part.index.cells().map(|cell| (&cell.cell_id, cell.status)));
         }
         if redundant.is_empty() {
             return Ok(());
@@ -345,10 +346,11 @@ fn refuse_other_plan(dir: &Path, identity: &Identity, parts: &[Part]) -> Result<
     for part in parts {
         refuse_other(dir, identity, &part.index.sweep, &part.index.class)?;
     }
-    let planned: HashSet<&str> = identity.cell_ids.iter().map(String::as_str).collect();
+    let planned: HashSet<u128> = identity.cell_ids.iter().map(|id| Id::from(id.as_str()).key()).collect();
     let mut strangers = BTreeSet::new();
     for part in parts {
-        strangers.extend(part.index.cells().map(|cell| cell.cell_id.as_str()).filter(|id| !planned.contains(id)));
+        let unplanned = part.index.cells().filter(|cell| !planned.contains(&cell.cell_id.key()));
+        strangers.extend(unplanned.map(|cell| cell.cell_id.to_string()));
     }
     let Some(example) = strangers.first() else { return Ok(()) };
     let difference = config_of(parts, example)
@@ -363,7 +365,8 @@ fn refuse_other_plan(dir: &Path, identity: &Identity, parts: &[Part]) -> Result<
 
 /// The configuration of a finished cell, where its block can be read.
 fn config_of(parts: &[Part], cell_id: &str) -> Option<serde_json::Value> {
-    let holds = |block: &BlockEntry| block.cells.iter().any(|cell| cell.cell_id == cell_id);
+    let id = Id::from(cell_id);
+    let holds = |block: &BlockEntry| block.cells.iter().any(|cell| cell.cell_id == id);
     let (part, block) = parts.iter().find_map(|part| Some((part, part.index.blocks.iter().position(holds)?)))?;
     part.records(block).ok()?.into_iter().find(|record| record.cell_id == cell_id).map(|record| record.config)
 }

@@ -69,7 +69,7 @@ fn what_was_appended_is_there_when_the_run_is_opened_again() {
     run_with(&path, 6, 2);
     let (run, found) = RunDir::open(&path, &identity(6)).unwrap();
     let expected: BTreeMap<String, Status> = samples(0..6).into_iter().map(|r| (r.cell_id, r.status.into())).collect();
-    let present: BTreeMap<String, Status> = run.reader().cells().map(|(id, status)| (id.to_string(), status)).collect();
+    let present: BTreeMap<String, Status> = run.reader().cells().collect();
     assert_eq!(present, expected);
     assert!(found.damaged.is_empty());
     assert_eq!(run.reader().record(&sample(4).cell_id[..12]).unwrap(), sample(4));
