@@ -5,7 +5,8 @@
 //! runs in a process of its own, so that its peak memory is its own. `cargo bench --bench growth -- 1000 5000` measures
 //! these sizes.
 //!
-//! Columns are microseconds per cell, the least of several rounds; `whole` leaves out what a run of one cell takes.
+//! Columns are microseconds per cell, the least of several rounds; `whole` leaves out what a run of one cell takes, and
+//! `cpu` is what of it the main thread computed: waiting for the disk or for a busy machine is not in it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -47,21 +48,28 @@ fn main() {
     let fixed = measured(1);
     let whole = |line: &Line| line.phases.iter().map(|(_, us)| us).sum::<f64>();
     let head: Vec<String> = fixed.phases.iter().map(|(name, _)| format!("{name:>9}")).collect();
-    println!("{:>8} {} {:>9}   peak MiB after each, then status and resume in s", "cells", head.concat(), "whole");
+    println!(
+        "{:>8} {} {:>9} {:>9}   peak MiB after each, then status and resume in s",
+        "cells",
+        head.concat(),
+        "whole",
+        "cpu"
+    );
     for cells in sizes {
         let line = measured(cells);
         let phases = line.phases.iter().map(|(_, us)| format!("{:9.1}", us / cells as f64));
-        let more = (whole(&line) - whole(&fixed)) / (cells - 1).max(1) as f64;
+        let per_cell = |all: f64, fixed: f64| (all - fixed) / (cells - 1).max(1) as f64;
+        let (more, cpu) = (per_cell(whole(&line), whole(&fixed)), per_cell(line.cpu_us, fixed.cpu_us));
         let peaks: Vec<String> = line.peaks.iter().map(|mib| format!("{mib:.0}")).collect();
         println!(
-            "{cells:>8} {} {more:9.1}   {}   {:.3} {:.3}",
+            "{cells:>8} {} {more:9.1} {cpu:9.1}   {}   {:.3} {:.3}",
             phases.collect::<String>(),
             peaks.join(" "),
             line.status_s,
             line.resume_s
         );
     }
-    println!("a run of one cell takes {:.1} ms", whole(&fixed) / 1e3);
+    println!("a run of one cell takes {:.1} ms, of which {:.1} ms computing", whole(&fixed) / 1e3, fixed.cpu_us / 1e3);
 }
 
 /// What one size took.
@@ -70,6 +78,8 @@ struct Line {
     phases: Vec<(String, f64)>,
     /// Peak memory of each phase, MiB.
     peaks: Vec<f64>,
+    /// Microseconds that the main thread computed in all phases.
+    cpu_us: f64,
     status_s: f64,
     resume_s: f64,
 }
@@ -86,6 +96,7 @@ fn measured(cells: u64) -> Line {
     Line {
         phases: list("phases").iter().map(phase).collect(),
         peaks: list("peaks").iter().map(number).collect(),
+        cpu_us: number(&value["cpu_us"]),
         status_s: number(&value["status_s"]),
         resume_s: number(&value["resume_s"]),
     }
@@ -106,12 +117,16 @@ fn child(cells: u64) {
         for (least, mib) in best.peaks.iter_mut().zip(again.peaks) {
             *least = least.min(mib);
         }
+        best.cpu_us = best.cpu_us.min(again.cpu_us);
         best.status_s = best.status_s.min(again.status_s);
         best.resume_s = best.resume_s.min(again.resume_s);
         done += cells;
     }
-    let Line { phases, peaks, status_s, resume_s } = best;
-    println!("{}", serde_json::json!({"phases": phases, "peaks": peaks, "status_s": status_s, "resume_s": resume_s}));
+    let json = serde_json::json!({
+        "phases": best.phases, "peaks": best.peaks, "cpu_us": best.cpu_us, "status_s": best.status_s,
+        "resume_s": best.resume_s,
+    });
+    println!("{json}");
 }
 
 /// Times and peak memory of the phases of one run.
@@ -119,13 +134,15 @@ fn child(cells: u64) {
 struct Clock {
     phases: Vec<(String, f64)>,
     peaks: Vec<f64>,
+    cpu_us: f64,
 }
 
 impl Clock {
     fn time<T>(&mut self, phase: &str, work: impl FnOnce() -> T) -> T {
         forget_peak();
-        let started = Instant::now();
+        let (started, cpu) = (Instant::now(), cpu_us());
         let result = work();
+        self.cpu_us += cpu_us() - cpu;
         self.phases.push((phase.to_string(), started.elapsed().as_secs_f64() * 1e6));
         self.peaks.push(peak_mib());
         result
@@ -191,7 +208,7 @@ fn round(cells: u64) -> Line {
     RUN_TABLES.iter().for_each(|file| drop(hash_file(&dir.join(file)).expect("a table")));
     summarise(&sweep, run.reader());
     let resume_s = started.elapsed().as_secs_f64();
-    Line { phases: clock.phases, peaks: clock.peaks, status_s, resume_s }
+    Line { phases: clock.phases, peaks: clock.peaks, cpu_us: clock.cpu_us, status_s, resume_s }
 }
 
 /// A spec of `cells` cells: temperatures and noise, and from a thousand cells on seeds between them.
@@ -309,6 +326,12 @@ impl Trainer for Mock {
         });
         Ok(outcomes.collect())
     }
+}
+
+/// Microseconds that this thread has computed; 0 where the system does not say.
+fn cpu_us() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).map_or(0.0, |ns| ns / 1e3)
 }
 
 /// Starts the peak memory anew, where the system can (Linux).
