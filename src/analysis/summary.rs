@@ -1,6 +1,11 @@
 //! The table at the end of a run: one metric over two axes, averaged over everything else.
 
-use crate::store::{CellRecord, RecordedMetric};
+use std::collections::HashMap;
+
+use polars_core::prelude::{AnyValue, DataFrame, PolarsResult};
+use serde_json::Value;
+
+use crate::store::{metric_column, param_column};
 
 /// A metric over at most two axes, averaged over the cells that share their levels.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -10,8 +15,8 @@ pub struct Summary {
     pub row_axis: String,
     /// Path of the axis across.
     pub column_axis: String,
-    pub rows: Vec<serde_json::Value>,
-    pub columns: Vec<serde_json::Value>,
+    pub rows: Vec<Value>,
+    pub columns: Vec<Value>,
     /// `[row][column]`.
     pub cells: Vec<Vec<Entry>>,
     /// Cells that belong to no row and column; none when they are cells of the sweep.
@@ -32,72 +37,80 @@ pub struct Entry {
 }
 
 /// An axis: its path and levels.
-pub type AxisLevels = (String, Vec<serde_json::Value>);
+pub type AxisLevels = (String, Vec<Value>);
 
 impl Summary {
-    /// An empty table over the two axes with the most levels, the seed aside. Cells are added one by one, so that a run
-    /// need not be in memory.
+    /// An empty table over the two axes with the most levels, the seed aside.
     pub fn new(metric: &str, axes: &[AxisLevels]) -> Self {
         let mut candidates: Vec<&AxisLevels> = axes.iter().filter(|(path, l)| path != "seed" && l.len() > 1).collect();
         candidates.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then(a.0.cmp(&b.0)));
-        let pick =
-            |i: usize| candidates.get(i).map_or((String::new(), vec![serde_json::Value::Null]), |a| (*a).clone());
+        let pick = |i: usize| candidates.get(i).map_or((String::new(), vec![Value::Null]), |a| (*a).clone());
         let ((row_axis, rows), (column_axis, columns)) = (pick(0), pick(1));
         let cells = vec![vec![Entry::default(); columns.len()]; rows.len()];
         Self { metric: metric.to_string(), row_axis, column_axis, rows, columns, cells, unplaced: 0 }
     }
 
-    /// Adds a finished cell. None is dropped in silence: one without a value, or without a place, is counted.
-    pub fn add(&mut self, record: &CellRecord) {
-        let place = |axis: &str, levels: &[serde_json::Value]| {
-            if axis.is_empty() {
-                return Some(0);
-            }
-            let value = record.config.pointer(&format!("/{}", axis.replace('.', "/")))?;
-            levels.iter().position(|level| level == value)
-        };
-        let (row, column) = (place(&self.row_axis, &self.rows), place(&self.column_axis, &self.columns));
-        let (Some(row), Some(column)) = (row, column) else {
-            self.unplaced += 1;
-            return;
-        };
-        let entry = &mut self.cells[row][column];
-        match record.metrics.get(&self.metric) {
-            Some(RecordedMetric::Value(value)) => {
-                entry.sum += value;
-                entry.n += 1;
-                entry.mean = Some(entry.sum / entry.n as f64);
-            }
-            _ => entry.without_value += 1,
-        }
+    /// The columns of the table of cells that [`add_all`](Self::add_all) reads.
+    pub fn columns_of_cells(&self) -> Vec<String> {
+        let axes = [&self.row_axis, &self.column_axis].into_iter().filter(|axis| !axis.is_empty());
+        axes.map(|axis| param_column(axis)).chain([metric_column(&self.metric)]).collect()
     }
+
+    /// Adds the finished cells of a table. None is dropped in silence: one without a value, or without a place, is
+    /// counted.
+    ///
+    /// # Errors
+    /// A metric that is not a column of real numbers.
+    pub fn add_all(&mut self, cells: &DataFrame) -> PolarsResult<()> {
+        let rows = places(cells, &self.row_axis, &self.rows)?;
+        let columns = places(cells, &self.column_axis, &self.columns)?;
+        let values = cells.column(&metric_column(&self.metric))?.f64()?;
+        for (value, place) in values.iter().zip(rows.into_iter().zip(columns)) {
+            let (Some(row), Some(column)) = place else {
+                self.unplaced += 1;
+                continue;
+            };
+            let entry = &mut self.cells[row][column];
+            match value {
+                Some(value) => {
+                    entry.sum += value;
+                    entry.n += 1;
+                    entry.mean = Some(entry.sum / entry.n as f64);
+                }
+                None => entry.without_value += 1,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// For each cell of the table which of `levels` it has on `axis`.
+fn places(cells: &DataFrame, axis: &str, levels: &[Value]) -> PolarsResult<Vec<Option<usize>>> {
+    if axis.is_empty() {
+        return Ok(vec![Some(0); cells.height()]);
+    }
+    // Numbers that are equal are written alike.
+    let known: HashMap<String, usize> = levels.iter().enumerate().map(|(i, level)| (level.to_string(), i)).collect();
+    let Ok(column) = cells.column(&param_column(axis)) else { return Ok(vec![None; cells.height()]) };
+    let value = |row: usize| -> PolarsResult<Value> {
+        Ok(match column.get(row)? {
+            AnyValue::Int64(value) => Value::from(value),
+            AnyValue::Float64(value) => Value::from(value),
+            AnyValue::Boolean(value) => Value::from(value),
+            AnyValue::String(value) => Value::from(value),
+            _ => Value::Null,
+        })
+    };
+    (0..cells.height()).map(|row| Ok(known.get(&value(row)?.to_string()).copied())).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use polars_core::prelude::{Column, NamedFrom, Series};
+    use serde_json::json;
 
     use super::*;
-    use crate::engine::{Measured, Outcome, Status};
-    use crate::spec::{Cell, Overrides, from_str};
-
-    fn record(cell: &Cell, value: Option<f64>) -> CellRecord {
-        let measured = value.map_or_else(|| Measured::Missing("diverged".into()), Measured::Value);
-        let outcome = Outcome {
-            cell_id: cell.id.clone(),
-            status: Status::Ok,
-            reason: String::new(),
-            steps: 1,
-            metrics: [("effective_rank_img".to_string(), measured)].into(),
-            spectra: Default::default(),
-            curves: Default::default(),
-            checksums: Default::default(),
-            realised: Default::default(),
-            wall_s: 0.0,
-        };
-        let config = serde_json::to_value(&cell.config).expect("plain data");
-        CellRecord::from_outcome(outcome, String::new(), String::new(), config, String::new())
-    }
+    use crate::spec::{Overrides, from_str};
 
     #[test]
     fn means_are_over_the_cells_with_a_value_and_the_others_are_counted() {
@@ -105,23 +118,39 @@ mod tests {
         let sweep = from_str(text, "t.toml", &Overrides::default()).expect("a valid spec");
         let axes: Vec<AxisLevels> = sweep.axes.iter().map(|a| (a.path.clone(), a.levels.clone())).collect();
         // Temperature 0.1: 1, 2 and nothing; temperature 1: only the first seed is finished.
-        let value = |cell: &Cell| match (cell.config.seed, cell.config.train.temperature) {
-            (2, 0.1) => Some(None),
-            (seed, 0.1) => Some(Some(1.0 + seed as f64)),
-            (0, _) => Some(Some(5.0)),
-            _ => None,
+        let table = |temperatures: &[f64], values: &[Option<f64>]| {
+            let temperatures: Column = Series::new("param_train_temperature".into(), temperatures).into();
+            let values: Column = Series::new("metric_effective_rank_img".into(), values).into();
+            DataFrame::new_infer_height(vec![temperatures, values]).expect("columns of one length")
         };
-        let records: Vec<CellRecord> = sweep.cells.iter().filter_map(|c| Some(record(c, value(c)?))).collect();
         let mut summary = Summary::new("effective_rank_img", &axes);
-        records.iter().for_each(|record| summary.add(record));
+        assert_eq!(summary.columns_of_cells(), ["param_train_temperature", "metric_effective_rank_img"]);
+        summary.add_all(&table(&[0.1, 0.1, 0.1, 1.0], &[Some(1.0), Some(2.0), None, Some(5.0)])).expect("columns");
         assert_eq!((summary.row_axis.as_str(), summary.column_axis.as_str()), ("train.temperature", ""));
         assert_eq!(summary.rows, vec![json!(0.1), json!(1.0)]);
         assert_eq!(summary.columns, vec![Value::Null]);
         assert_eq!(summary.cells[0], vec![Entry { mean: Some(1.5), n: 2, without_value: 1, sum: 3.0 }]);
         assert_eq!(summary.cells[1], vec![Entry { mean: Some(5.0), n: 1, without_value: 0, sum: 5.0 }]);
-        let mut elsewhere = records[0].clone();
-        elsewhere.config["train"]["temperature"] = json!(0.3);
-        summary.add(&elsewhere);
+        summary.add_all(&table(&[0.3], &[Some(1.0)])).expect("columns");
         assert_eq!(summary.unplaced, 1);
+        // A table of no cells has no columns of parameters.
+        let none: Column = Series::new("metric_effective_rank_img".into(), Vec::<f64>::new()).into();
+        summary.add_all(&DataFrame::new_infer_height(vec![none]).expect("a column")).expect("nothing to add");
+        assert_eq!(summary.unplaced, 1);
+    }
+
+    #[test]
+    fn levels_of_every_type_are_found() {
+        let levels = [json!(["block", "swap"]), json!([false, true]), json!([3, 17])];
+        let columns = [
+            Series::new("param_a".into(), ["swap", "block"]),
+            Series::new("param_a".into(), [true, false]),
+            Series::new("param_a".into(), [17i64, 3]),
+        ];
+        for (levels, column) in levels.iter().zip(columns) {
+            let cells = DataFrame::new_infer_height(vec![column.into()]).expect("a column");
+            let levels = levels.as_array().expect("a list");
+            assert_eq!(places(&cells, "a", levels).expect("read"), [Some(1), Some(0)]);
+        }
     }
 }

@@ -53,20 +53,22 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
     };
     let time = calibration.as_ref().map(|c| c.seconds(&estimate, workers));
     if args.json {
-        let cells: Vec<_> = sweep.cells.iter().map(|c| json!({"cell_id": c.id, "levels": c.levels})).collect();
+        let cells =
+            || -> Vec<_> { sweep.cells.iter().map(|c| json!({"cell_id": c.id, "levels": sweep.levels(c)})).collect() };
         output::json(&json!({
             "version": 1, "sweep": sweep.name, "spec_hash": sweep.hash(), "dir": dir, "present": present,
             "class": class, "workers": workers, "estimate": estimate, "calibration": calibration,
             "seconds": time.map(|[low, middle, high]| json!({"low": low, "expected": middle, "high": high})),
             "axes": sweep.axes.iter().map(|a| json!({"path": a.path, "levels": a.levels})).collect::<Vec<_>>(),
-            "cells": if args.cells { json!(cells) } else { json!(null) },
+            "cells": if args.cells { json!(cells()) } else { json!(null) },
         }))?;
         return Ok(exit::OK);
     }
     output::line(&plain(rows(&sweep, &estimate, present, calibration.as_ref(), busy)))?;
     if args.cells {
         for cell in &sweep.cells {
-            let levels: Vec<String> = cell.levels.iter().map(|(p, v)| format!("{p}={}", output::scalar(v))).collect();
+            let levels = sweep.levels(cell);
+            let levels: Vec<String> = levels.iter().map(|(p, v)| format!("{p}={}", output::scalar(v))).collect();
             output::line(&format!("{} {}", cell.id, levels.join(" ")))?;
         }
     }

@@ -1,6 +1,6 @@
 //! `cliffline run`: trains what is missing and writes the tables.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::json;
 
 use super::progress::Progress;
@@ -16,19 +17,15 @@ use super::summary::render;
 use super::{BackendArgs, SpecArgs, columns, exit, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::Summary;
-use crate::engine::{self, BurnTrainer, Control, Event, Outcome, run_packs};
-use crate::spec::Sweep;
+use crate::engine::{self, BurnTrainer, Control, Estimate, Event, Outcome, Pack, run_packs};
+use crate::spec::{Config, Sweep};
 use crate::store::{
-    CellRecord, Environment, Found, Identity, Levels, RecordedStatus, RunDir, RunManifest, RunState, TableSpec,
-    now_utc, write_atomic, write_run_tables,
+    CELLS_TABLE, CellRecord, Environment, Found, Identity, Levels, RecordedStatus, RunDir, RunManifest, RunReader,
+    RunState, TableSpec, hash_file, now_utc, read_columns, write_atomic, write_run_tables,
 };
 
 /// Metrics of the table at the end of a run.
 const SUMMARY_METRICS: [&str; 2] = ["effective_rank_img", "retrieval_at_1_i2t"];
-
-/// Cells whose records are in memory at once for it. Packs lie across the plan, and a block is decoded once per portion,
-/// so small portions would cost time.
-const SUMMARY_CELLS: usize = 1 << 14;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -49,8 +46,11 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
     let dir = args.output.clone().unwrap_or_else(|| default_dir(&sweep));
     let backend = args.backend.open_for_work()?;
     let workers = args.backend.workers(&backend);
-    let wanted = super::plan::missing(&sweep, &dir, &backend.class);
-    require_memory(&args.backend.packs(&backend, &sweep, &wanted).1)?;
+    if !RunReader::is_run(&dir) {
+        // What cannot be done should leave no directory behind.
+        let all: Vec<usize> = (0..sweep.cells.len()).collect();
+        require_memory(&args.backend.packs(&backend, &sweep, &all).1)?;
+    }
     let trainer = BurnTrainer::new(backend);
     let session = Session::open(&sweep, &dir, &trainer)?;
     session.go(args, &trainer, workers)
@@ -69,7 +69,6 @@ struct Session<'a> {
     manifest: RunManifest,
     /// The manifest that was there, complete and of this very plan.
     complete_before: Option<RunManifest>,
-    cell_ids: Vec<String>,
     present: usize,
     reused: usize,
     /// Cells trained by this process.
@@ -83,16 +82,14 @@ impl<'a> Session<'a> {
     fn open(sweep: &'a Sweep, dir: &Path, trainer: &BurnTrainer) -> anyhow::Result<Self> {
         let backend = trainer.backend();
         let class = backend.class.clone();
-        let cell_ids: Vec<String> = sweep.cells.iter().map(|c| c.id.clone()).collect();
-        let configs: Vec<serde_json::Value> =
-            sweep.cells.iter().map(|c| serde_json::to_value(&c.config)).collect::<Result<_, _>>()?;
         let identity = Identity {
             sweep: sweep.name.clone(),
             class: class.clone(),
-            cell_ids: cell_ids.clone(),
-            levels: Levels::of(&configs),
+            cell_ids: sweep.cells.iter().map(|c| c.id.clone()).collect(),
+            levels: levels(sweep),
         };
         let (mut run, found) = RunDir::open(dir, &identity)?;
+        drop(identity);
         report_damage(&found);
         let earlier = RunManifest::read(dir)?;
         let sessions = earlier.as_ref().and_then(|m| m.more.get("sessions").cloned());
@@ -110,12 +107,11 @@ impl<'a> Session<'a> {
         };
         // Those who worked on the run before its plan grew worked on it all the same.
         manifest.more.extend(sessions.map(|list| ("sessions".to_string(), list)));
-        let present = finished(&run, &cell_ids);
+        let present = finished(&run, sweep);
         let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let missing: HashSet<String> = cell_ids.iter().filter(|id| !run.reader().is_finished(id)).cloned().collect();
         let mut reused = 0;
-        if !missing.is_empty() {
-            let from = run.reuse_from(parent, &missing)?;
+        if present < sweep.cells.len() {
+            let from = run.reuse_from(parent, sweep.cells.iter().map(|c| c.id.as_str()))?;
             reused = from.cells();
             for (sibling, cells) in &from.from {
                 output::note(&format!("reused {cells} cells from {}", sibling.display()));
@@ -125,42 +121,29 @@ impl<'a> Session<'a> {
             }
         }
         let complete_before = before.filter(|m| m.state == RunState::Complete && found.damaged.is_empty());
-        Ok(Self {
-            sweep,
-            dir: dir.to_path_buf(),
-            run,
-            manifest,
-            complete_before,
-            cell_ids,
-            present,
-            reused,
-            trained: 0,
-            made_by,
-        })
+        Ok(Self { sweep, dir: dir.to_path_buf(), run, manifest, complete_before, present, reused, trained: 0, made_by })
     }
 
     fn go(mut self, args: &RunArgs, trainer: &BurnTrainer, workers: usize) -> anyhow::Result<u8> {
-        let missing: Vec<usize> =
-            (0..self.cell_ids.len()).filter(|i| !self.run.reader().is_finished(&self.cell_ids[*i])).collect();
+        let cells = &self.sweep.cells;
+        let missing: Vec<usize> = (0..cells.len()).filter(|i| !self.run.reader().is_finished(&cells[*i].id)).collect();
         if missing.is_empty() && self.reused == 0 && self.files_are_intact() {
-            output::note(&format!(
-                "{}: all {} cells are there; nothing to do",
-                self.dir.display(),
-                self.cell_ids.len()
-            ));
+            output::note(&format!("{}: all {} cells are there; nothing to do", self.dir.display(), cells.len()));
             return self.close(args, false);
         }
+        let (packs, estimate) = args.backend.packs(trainer.backend(), self.sweep, &missing);
+        require_memory(&estimate)?;
         self.begin(trainer)?;
         if !self.check_gradients(&missing, trainer)? {
             self.manifest.state = RunState::Incomplete;
             self.manifest.write(&self.dir)?;
             return Ok(exit::NO);
         }
-        let interrupted = self.train(&missing, args, trainer, workers)?;
+        let interrupted = self.train(packs, &estimate, trainer, workers)?;
         self.write_tables()?;
         let counts = self.run.reader().counts();
-        let finished = finished(&self.run, &self.cell_ids);
-        self.manifest.state = match (interrupted, finished == self.cell_ids.len()) {
+        let finished = finished(&self.run, self.sweep);
+        self.manifest.state = match (interrupted, finished == self.sweep.cells.len()) {
             (true, _) => RunState::Interrupted,
             (false, true) => RunState::Complete,
             (false, false) => RunState::Incomplete,
@@ -210,45 +193,45 @@ impl<'a> Session<'a> {
         self.manifest.state = RunState::Running;
         // The tables of an earlier state are about to be replaced.
         self.manifest.tables.clear();
-        self.manifest.cells.planned = self.cell_ids.len() as u64;
+        self.manifest.cells.planned = self.sweep.cells.len() as u64;
         self.manifest.notes = vec![format!("backend {}: {}", trainer.backend().name, trainer.backend().why)];
         self.manifest.thresholds = thresholds(self.sweep);
         Ok(self.manifest.write(&self.dir)?)
     }
 
-    /// Trains the cells at `missing`, recording each pack as it finishes. True when interrupted.
+    /// Trains `packs`, recording each as it finishes. True when interrupted.
     fn train(
         &mut self,
-        missing: &[usize],
-        args: &RunArgs,
+        packs: Vec<Pack>,
+        estimate: &Estimate,
         trainer: &BurnTrainer,
         workers: usize,
     ) -> anyhow::Result<bool> {
         self.manifest.timings.clear();
-        if missing.is_empty() {
+        if packs.is_empty() {
             return Ok(false);
         }
         let control = Arc::new(Control::default());
         watch_interrupts(control.clone())?;
         let cells = &self.sweep.cells;
-        let (packs, estimate) = args.backend.packs(trainer.backend(), self.sweep, missing);
         output::note(&format!(
             "{}: training {} of {} cells in {} on {}",
             self.dir.display(),
-            missing.len(),
+            estimate.cells,
             cells.len(),
             output::count(packs.len(), "pack"),
             output::count(workers, "worker"),
         ));
         let class = self.manifest.class.clone();
-        let configs: BTreeMap<&str, &crate::spec::Cell> = cells.iter().map(|c| (c.id.as_str(), c)).collect();
-        let progress = Progress::start(control.clone(), missing.len(), estimate.cell_steps);
+        let planned = packs.iter().flat_map(|pack| &pack.cells).map(|index| &cells[*index]);
+        let configs: HashMap<&str, &Config> = planned.map(|c| (c.id.as_str(), &c.config)).collect();
+        let progress = Progress::start(control.clone(), estimate.cells, estimate.cell_steps);
         let started = Instant::now();
         let (run, trained, made_by) = (&mut self.run, &mut self.trained, &self.made_by);
         let result = run_packs(cells, packs, trainer, workers, &control, |event| -> anyhow::Result<()> {
             match event {
                 Event::Finished(outcomes) => {
-                    let planned = |o: &Outcome| configs.get(o.cell_id.as_str()).map_or(0, |c| c.config.train.steps);
+                    let planned = |o: &Outcome| configs.get(o.cell_id.as_str()).map_or(0, |c| c.train.steps);
                     let spared = outcomes.iter().map(|o| planned(o).saturating_sub(o.steps)).sum();
                     progress.finished(outcomes.iter().map(|o| o.status), spared);
                     let record = |o: Outcome| record(o, &configs, &class, made_by);
@@ -285,17 +268,17 @@ impl<'a> Session<'a> {
     fn tables_are_intact(&self) -> bool {
         self.complete_before.as_ref().is_some_and(|m| {
             !m.tables.is_empty()
-                && m.tables.iter().all(|(file, table)| {
-                    std::fs::read(self.dir.join(file)).is_ok_and(|b| blake3::hash(&b).to_hex().as_str() == table.blake3)
-                })
+                && m.tables
+                    .par_iter()
+                    .all(|(file, table)| hash_file(&self.dir.join(file)).is_ok_and(|blake3| blake3 == table.blake3))
         })
     }
 
     fn write_tables(&mut self) -> anyhow::Result<()> {
         let axes: Vec<String> = self.sweep.axes.iter().map(|a| a.path.clone()).collect();
         let (params, metrics, series) = (columns::params(), columns::metrics(), columns::series());
-        let spec =
-            TableSpec { cell_ids: &self.cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
+        let cell_ids: Vec<&str> = self.sweep.cells.iter().map(|c| c.id.as_str()).collect();
+        let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
         self.manifest.tables = write_run_tables(self.run.reader(), &spec)?;
         Ok(())
     }
@@ -303,36 +286,29 @@ impl<'a> Session<'a> {
     /// Says how the run stands and which exit code that is.
     fn close(self, args: &RunArgs, interrupted: bool) -> anyhow::Result<u8> {
         let counts = self.run.reader().counts();
-        let finished = finished(&self.run, &self.cell_ids);
+        let finished = finished(&self.run, self.sweep);
         let failed = counts.get("failed").copied().unwrap_or(0);
         let code = match () {
             () if interrupted => exit::INTERRUPTED,
             () if failed > 0 => exit::CELLS_FAILED,
-            () if finished < self.cell_ids.len() => exit::INCOMPLETE,
+            () if finished < self.sweep.cells.len() => exit::INCOMPLETE,
             () => exit::OK,
         };
+        let path = self.dir.join(CELLS_TABLE);
         let axes: Vec<_> = self.sweep.axes.iter().map(|a| (a.path.clone(), a.levels.clone())).collect();
         let mut summaries = SUMMARY_METRICS.map(|metric| Summary::new(metric, &axes));
-        let (mut recorded, mut example) = (0, None);
-        for ids in self.cell_ids.chunks(SUMMARY_CELLS) {
-            let records = self.run.reader().records(ids)?;
-            recorded += records.len();
-            for record in &records {
-                summaries.iter_mut().for_each(|summary| summary.add(record));
-                if record.status == RecordedStatus::Failed {
-                    example.get_or_insert_with(|| format!("{}: {}", record.cell_id, record.reason));
-                }
-            }
+        for summary in &mut summaries {
+            summary.add_all(&read_columns(&path, &summary.columns_of_cells())?)?;
         }
         if args.json {
             output::json(&json!({
-                "version": 1, "dir": self.dir, "sweep": self.sweep.name, "cells": self.cell_ids.len(),
+                "version": 1, "dir": self.dir, "sweep": self.sweep.name, "cells": self.sweep.cells.len(),
                 "finished": finished, "by_status": counts, "present": self.present, "reused": self.reused,
                 "trained": self.trained, "interrupted": interrupted, "exit_code": code, "class": self.manifest.class,
                 "timings": self.manifest.timings, "summary": summaries,
             }))?;
         } else {
-            for summary in summaries.iter().filter(|_| recorded > 0) {
+            for summary in summaries.iter().filter(|_| !self.run.reader().is_empty()) {
                 output::line(&render(summary))?;
             }
             let by_status: Vec<String> =
@@ -340,7 +316,7 @@ impl<'a> Session<'a> {
             output::line(&format!(
                 "{}: {finished} of {} cells finished{}",
                 self.dir.display(),
-                self.cell_ids.len(),
+                self.sweep.cells.len(),
                 by_status.concat()
             ))?;
         }
@@ -351,7 +327,7 @@ impl<'a> Session<'a> {
             output::note("interrupted; the same command goes on from here");
         }
         if failed > 0 {
-            let reason = example.unwrap_or_default();
+            let reason = failed_example(&path)?;
             output::note(&format!("{failed} cells failed, for instance {reason}; the same command tries them again"));
         }
         Ok(code)
@@ -368,6 +344,23 @@ fn write_step_summary(summaries: &[Summary], dir: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write GITHUB_STEP_SUMMARY, {}", path.to_string_lossy()))
 }
 
+/// The first failed cell of the table, and why it failed.
+fn failed_example(cells: &Path) -> anyhow::Result<String> {
+    let table = read_columns(cells, &["cell_id", "status", "reason"].map(String::from))?;
+    let text = |name: &str| -> anyhow::Result<_> { Ok(table.column(name)?.str()?) };
+    let (ids, statuses, reasons) = (text("cell_id")?, text("status")?, text("reason")?);
+    let first = statuses.iter().position(|status| status == Some(RecordedStatus::Failed.name()));
+    let at = |row: usize| format!("{}: {}", ids.get(row).unwrap_or_default(), reasons.get(row).unwrap_or_default());
+    Ok(first.map(at).unwrap_or_default())
+}
+
+/// The values that each parameter takes in a sweep.
+fn levels(sweep: &Sweep) -> Levels {
+    let fixed = sweep.base.scalars().into_iter().filter(|(path, _)| sweep.axes.iter().all(|a| a.path != *path));
+    let varied = sweep.axes.iter().flat_map(|a| a.levels.iter().map(|level| (a.path.clone(), level.clone())));
+    Levels::of(fixed.chain(varied))
+}
+
 /// The thresholds of the sweep: a value, or the levels where one is an axis.
 fn thresholds(sweep: &Sweep) -> BTreeMap<String, serde_json::Value> {
     let base = sweep.base.scalars();
@@ -378,8 +371,8 @@ fn thresholds(sweep: &Sweep) -> BTreeMap<String, serde_json::Value> {
     ["stop.effective_rank_below", "stop.mean_cosine_above"].map(|path| (path.to_string(), at(path))).into()
 }
 
-fn finished(run: &RunDir, ids: &[String]) -> usize {
-    ids.iter().filter(|id| run.reader().is_finished(id)).count()
+fn finished(run: &RunDir, sweep: &Sweep) -> usize {
+    sweep.cells.iter().filter(|cell| run.reader().is_finished(&cell.id)).count()
 }
 
 fn report_damage(found: &Found) {
@@ -395,13 +388,13 @@ fn report_damage(found: &Found) {
 
 fn record(
     outcome: Outcome,
-    cells: &BTreeMap<&str, &crate::spec::Cell>,
+    configs: &HashMap<&str, &Config>,
     class: &str,
     made_by: &str,
 ) -> anyhow::Result<CellRecord> {
-    let cell = cells.get(outcome.cell_id.as_str()).context("the trainer returned a cell that was not asked for")?;
-    let config = serde_json::to_value(&cell.config)?;
-    let record = CellRecord::from_outcome(outcome, cell.config.train_id(), class.to_string(), config, now_utc());
+    let config = configs.get(outcome.cell_id.as_str()).context("the trainer returned a cell that was not asked for")?;
+    let plain = serde_json::to_value(config)?;
+    let record = CellRecord::from_outcome(outcome, config.train_id(), class.to_string(), plain, now_utc());
     Ok(CellRecord { made_by: made_by.to_string(), ..record })
 }
 

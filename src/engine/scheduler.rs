@@ -51,7 +51,13 @@ pub enum Event {
     },
 }
 
+/// Finished packs that wait to be heard, at most; workers then wait too, so that memory stays that of some packs.
+const WAITING: usize = 32;
+
 /// Runs every pack on `threads` workers. `on_event` is called on this thread; its error stops the run.
+///
+/// What finished while `on_event` was at work is handed over together: where recording takes longer than training, one
+/// write takes many packs.
 ///
 /// A pack that fails is halved and tried again, down to single cells; a single cell that fails becomes an outcome
 /// with status `Failed` and the reason.
@@ -65,18 +71,20 @@ pub fn run_packs<E>(
 ) -> Result<(), E> {
     let queue = Mutex::new(packs.into_iter().rev().collect::<Vec<Pack>>());
     std::thread::scope(|scope| {
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(WAITING);
         for _ in 0..threads.max(1) {
             let (sender, queue) = (sender.clone(), &queue);
             scope.spawn(move || work(cells, queue, trainer, control, &sender));
         }
         drop(sender);
         let mut result = Ok(());
-        for event in receiver {
-            if result.is_ok() {
-                result = on_event(event);
-                if result.is_err() {
-                    control.cancel.store(true, Ordering::Relaxed);
+        while let Ok(first) = receiver.recv() {
+            for event in gather(first, receiver.try_iter().take(WAITING)) {
+                if result.is_ok() {
+                    result = on_event(event);
+                    if result.is_err() {
+                        control.cancel.store(true, Ordering::Relaxed);
+                    }
                 }
             }
         }
@@ -84,12 +92,24 @@ pub fn run_packs<E>(
     })
 }
 
+/// The events in order, with the outcomes of packs that finished one after the other in one event.
+fn gather(first: Event, more: impl Iterator<Item = Event>) -> Vec<Event> {
+    let mut events = vec![first];
+    for event in more {
+        match (events.last_mut(), event) {
+            (Some(Event::Finished(all)), Event::Finished(outcomes)) => all.extend(outcomes),
+            (_, event) => events.push(event),
+        }
+    }
+    events
+}
+
 fn work(
     cells: &[Cell],
     queue: &Mutex<Vec<Pack>>,
     trainer: &dyn Trainer,
     control: &Control,
-    sender: &mpsc::Sender<Event>,
+    sender: &mpsc::SyncSender<Event>,
 ) {
     let next = || queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
     while !control.is_cancelled() {
@@ -107,7 +127,7 @@ fn attempt(
     pack: &[usize],
     trainer: &dyn Trainer,
     control: &Control,
-    sender: &mpsc::Sender<Event>,
+    sender: &mpsc::SyncSender<Event>,
 ) -> bool {
     let lanes: Vec<&Cell> = pack.iter().map(|index| &cells[*index]).collect();
     let started = Instant::now();
@@ -186,8 +206,17 @@ mod tests {
     }
 
     fn run(mock: &Mock, threads: usize, stop_after: usize) -> (Vec<Outcome>, usize, Result<(), String>) {
-        let text = "name = \"t\"\npreset = \"tiny\"\n[axes]\nseed = { seeds = 9 }\n";
-        let sweep = from_str(text, "t.toml", &Overrides::default()).expect("a valid spec");
+        run_seeds(9, mock, threads, stop_after)
+    }
+
+    fn run_seeds(
+        seeds: usize,
+        mock: &Mock,
+        threads: usize,
+        stop_after: usize,
+    ) -> (Vec<Outcome>, usize, Result<(), String>) {
+        let text = format!("name = \"t\"\npreset = \"tiny\"\n[axes]\nseed = {{ seeds = {seeds} }}\n");
+        let sweep = from_str(&text, "t.toml", &Overrides::default()).expect("a valid spec");
         let wanted: Vec<usize> = (0..sweep.cells.len()).collect();
         let packs = make_packs(&sweep.cells, &wanted, |_, _| 4);
         let (mut outcomes, mut retries) = (Vec::new(), 0);
@@ -224,9 +253,45 @@ mod tests {
 
     #[test]
     fn an_error_of_the_listener_stops_the_run() {
-        let (outcomes, _, result) = run(&Mock { fail_packs: false }, 1, 1);
+        // More packs than wait to be heard.
+        let (outcomes, _, result) = run_seeds(8 * WAITING, &Mock { fail_packs: false }, 1, 1);
         assert_eq!(result, Err("disk full".to_string()));
-        assert!(outcomes.len() < 9);
+        assert!(outcomes.len() <= 4 * (WAITING + 1), "{}", outcomes.len());
+    }
+
+    #[test]
+    fn packs_that_finish_while_others_are_recorded_are_recorded_together() {
+        let packs = 3 * WAITING;
+        let text = format!("name = \"t\"\npreset = \"tiny\"\n[axes]\nseed = {{ seeds = {packs} }}\n");
+        let sweep = from_str(&text, "t.toml", &Overrides::default()).expect("a valid spec");
+        let wanted: Vec<usize> = (0..packs).collect();
+        let mut sizes = Vec::new();
+        let slow = |event| {
+            if let Event::Finished(outcomes) = event {
+                sizes.push(outcomes.len());
+            }
+            // Long enough for the mock to fill the queue.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            Ok::<(), ()>(())
+        };
+        let packs = make_packs(&sweep.cells, &wanted, |_| 1);
+        let mock = Mock { fail_packs: false };
+        run_packs(&sweep.cells, packs, &mock, 2, &Control::default(), slow).expect("no listener fails");
+        assert_eq!(sizes.iter().sum::<usize>(), wanted.len());
+        assert!(sizes.len() < wanted.len(), "{sizes:?}");
+        assert!(sizes.iter().all(|size| *size <= WAITING + 1), "{sizes:?}");
+    }
+
+    #[test]
+    fn gathered_events_keep_their_order() {
+        let retrying = || Event::Retrying { cells: 2, reason: String::new() };
+        let finished = || Event::Finished(Vec::new());
+        let kinds = |events: Vec<Event>| -> String {
+            events.iter().map(|event| if matches!(event, Event::Finished(_)) { 'f' } else { 'r' }).collect()
+        };
+        let more = [finished(), retrying(), finished(), finished()];
+        assert_eq!(kinds(gather(finished(), more.into_iter())), "frf");
+        assert_eq!(kinds(gather(retrying(), [retrying()].into_iter())), "rr");
     }
 
     #[test]

@@ -3,7 +3,14 @@
 //! [`PARAMS`] describes each field once: its path, type, range, default and role. Spec checking, `--set` and `--axis`,
 //! help, the schema and the cell id all derive from it; a test holds the structs to it.
 
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::fields::{Field, Scalar};
 
 /// What a parameter accepts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,6 +57,10 @@ macro_rules! sections {
         pub struct $name { $(pub $field: $ty),* }
         impl Default for $name {
             fn default() -> Self { Self { $($field: $default),* } }
+        }
+        impl Field for $name {
+            fn scalars_into(&self, out: &mut Vec<Scalar>) { $(self.$field.scalars_into(out);)* }
+            fn assign(&mut self, at: &mut usize, value: &Value) { $(self.$field.assign(at, value);)* }
         }
     )*};
 }
@@ -241,29 +252,42 @@ pub fn param_at(path: &str) -> Option<&'static Param> {
     PARAMS.iter().find(|p| p.path == path)
 }
 
-/// The scalars of a JSON object by dotted path, sorted.
-pub fn flatten(value: &serde_json::Value) -> std::collections::BTreeMap<String, serde_json::Value> {
-    fn walk(prefix: &str, value: &serde_json::Value, out: &mut std::collections::BTreeMap<String, serde_json::Value>) {
-        match value {
-            serde_json::Value::Object(map) => {
-                for (key, inner) in map {
-                    let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                    walk(&path, inner, out);
-                }
+/// [`PARAMS`] by path: the order of the canonical form.
+static BY_PATH: LazyLock<Vec<usize>> = LazyLock::new(|| {
+    let mut order: Vec<usize> = (0..PARAMS.len()).collect();
+    order.sort_by_key(|index| PARAMS[*index].path);
+    order
+});
+
+/// Calls `each` with every scalar of a JSON object and its dotted path, sorted by path inside each object.
+pub fn walk<'a>(value: &'a Value, each: &mut dyn FnMut(&str, &'a Value)) {
+    fn below<'a>(path: &mut String, value: &'a Value, each: &mut dyn FnMut(&str, &'a Value)) {
+        let Value::Object(map) = value else { return each(path, value) };
+        let length = path.len();
+        for (key, inner) in map {
+            if length > 0 {
+                path.push('.');
             }
-            scalar => {
-                out.insert(prefix.to_string(), scalar.clone());
-            }
+            path.push_str(key);
+            below(path, inner, each);
+            path.truncate(length);
         }
     }
-    let mut out = std::collections::BTreeMap::new();
-    walk("", value, &mut out);
+    below(&mut String::new(), value, each);
+}
+
+/// The scalars of a JSON object by dotted path, sorted.
+pub fn flatten(value: &Value) -> BTreeMap<String, Value> {
+    let mut out = BTreeMap::new();
+    walk(value, &mut |path, scalar| {
+        out.insert(path.to_string(), scalar.clone());
+    });
     out
 }
 
 impl Config {
     /// Every scalar by dotted path, sorted: the canonical form that ids hash.
-    pub fn scalars(&self) -> std::collections::BTreeMap<String, serde_json::Value> {
+    pub fn scalars(&self) -> BTreeMap<String, Value> {
         flatten(&serde_json::to_value(self).expect("a config is plain data"))
     }
 
@@ -279,28 +303,58 @@ impl Config {
 
     /// Key of the packs this cell may join: all structure, and which switches are on.
     pub fn pack_key(&self) -> String {
-        let scalars = self.scalars();
-        let parts: Vec<String> = PARAMS
-            .iter()
-            .filter_map(|p| match p.role {
-                Structure => Some(format!("{}={}", p.path, scalars[p.path])),
-                Switch => Some(format!("{}={}", p.path, scalars[p.path].as_f64() != Some(0.0))),
-                Lane => None,
-            })
-            .collect();
-        parts.join(" ")
+        let mut key = String::with_capacity(512);
+        for (param, scalar) in PARAMS.iter().zip(self.in_order()) {
+            if param.role == Lane {
+                continue;
+            }
+            if !key.is_empty() {
+                key.push(' ');
+            }
+            key.push_str(param.path);
+            key.push('=');
+            match param.role {
+                // Writing to a String cannot fail.
+                Switch => drop(write!(key, "{}", scalar != Scalar::Float(0.0))),
+                Structure | Lane => scalar.write_json(param.kind, &mut key),
+            }
+        }
+        key
     }
 
+    /// Every scalar, in the order of [`PARAMS`].
+    fn in_order(&self) -> Vec<Scalar> {
+        let mut scalars = Vec::with_capacity(PARAMS.len());
+        self.scalars_into(&mut scalars);
+        scalars
+    }
+
+    /// Sets the scalar of a parameter to a value that was checked against it.
+    pub(super) fn set(&mut self, param: &Param, value: &Value) {
+        let index = PARAMS.iter().position(|known| known.path == param.path);
+        let mut at = index.expect("the parameter is of the registry");
+        self.assign(&mut at, value);
+    }
+
+    /// Hash of the canonical form: a JSON object of the kept scalars, sorted by path. It is written here without making
+    /// an object first, because plans of many cells wait for it.
     fn hash(&self, context: &str, keep: impl Fn(&Param) -> bool) -> String {
-        // A switch that is off is left out, so that a perturbation that is added later leaves the ids of cells without
-        // it as they are.
-        let off = |p: &Param, value: &serde_json::Value| p.role == Switch && value.as_f64() == Some(0.0);
-        let kept: std::collections::BTreeMap<_, _> = self
-            .scalars()
-            .into_iter()
-            .filter(|(path, value)| param_at(path).is_none_or(|p| keep(p) && !off(p, value)))
-            .collect();
-        let canonical = serde_json::to_string(&kept).expect("a config is plain data");
+        let scalars = self.in_order();
+        let mut canonical = String::with_capacity(1024);
+        for &index in BY_PATH.iter() {
+            let (param, scalar) = (&PARAMS[index], scalars[index]);
+            // A switch that is off is left out, so that a perturbation that is added later leaves the ids of cells
+            // without it as they are.
+            let off = param.role == Switch && scalar == Scalar::Float(0.0);
+            if !keep(param) || off {
+                continue;
+            }
+            canonical.push(if canonical.is_empty() { '{' } else { ',' });
+            // Writing to a String cannot fail.
+            let _ = write!(canonical, "\"{}\":", param.path);
+            scalar.write_json(param.kind, &mut canonical);
+        }
+        canonical.push('}');
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(canonical.as_bytes());
         hasher.finalize().to_hex()[..32].to_string()
@@ -309,6 +363,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -337,5 +393,51 @@ mod tests {
         assert_ne!(base.cell_id(), noisy.cell_id());
         // Pinned: an id that changes orphans every stored cell.
         assert_eq!(base.cell_id(), "0b95c9342389f7bbdb964005d8ee6840");
+    }
+
+    /// A value that a parameter accepts, from a number between 0 and 1 and some bits.
+    fn accepted(param: &Param, share: f64, bits: u64) -> Value {
+        match param.kind {
+            Kind::Float { min, max, .. } => match bits % 3 {
+                0 => Value::from(max),
+                1 => Value::from(min.max(1e-12)),
+                _ => Value::from(min + share * share * share * (max - min)),
+            },
+            Kind::Int { min, max } => Value::from(min + bits % (max - min + 1)),
+            Kind::Bool => Value::from(bits.is_multiple_of(2)),
+            Kind::Choice(names) => Value::from(names[bits as usize % names.len()]),
+        }
+    }
+
+    /// What ids and pack keys are by definition, through JSON objects.
+    fn by_definition(config: &Config, context: &str, keep: impl Fn(&Param) -> bool) -> (String, String) {
+        let scalars = config.scalars();
+        let off = |p: &Param| p.role == Switch && scalars[p.path].as_f64() == Some(0.0);
+        let kept: BTreeMap<_, _> =
+            PARAMS.iter().filter(|p| keep(p) && !off(p)).map(|p| (p.path, &scalars[p.path])).collect();
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        hasher.update(serde_json::to_string(&kept).expect("plain data").as_bytes());
+        let parts = PARAMS.iter().filter_map(|p| match p.role {
+            Structure => Some(format!("{}={}", p.path, scalars[p.path])),
+            Switch => Some(format!("{}={}", p.path, !off(p))),
+            Lane => None,
+        });
+        (hasher.finalize().to_hex()[..32].to_string(), parts.collect::<Vec<_>>().join(" "))
+    }
+
+    proptest! {
+        #[test]
+        fn scalars_are_set_and_hashed_as_their_json_is(draws in proptest::collection::vec((0.0..1.0f64, any::<u64>()), PARAMS.len())) {
+            let mut config = Config::default();
+            for (param, (share, bits)) in PARAMS.iter().zip(draws) {
+                let off = param.role == Switch && bits.is_multiple_of(5);
+                let value = if off { Value::from(0.0) } else { accepted(param, share, bits) };
+                config.set(param, &value);
+                prop_assert_eq!(&config.scalars()[param.path], &value, "{}", param.path);
+            }
+            let (cell, key) = by_definition(&config, "cliffline 2026-11 cell v1", |_| true);
+            let (train, _) = by_definition(&config, "cliffline 2026-11 train v1", |p| p.trains);
+            prop_assert_eq!((config.cell_id(), config.train_id(), config.pack_key()), (cell, train, key));
+        }
     }
 }

@@ -1,18 +1,17 @@
 //! From the name of a spec, and flags, to a checked sweep.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::builtin::BUILTINS;
 use super::check::{RULES, Rule};
-use super::config::Config;
+use super::config::{Config, Param, param_at};
 use super::diagnostic::{Diagnostic, Report, Site, Source, SpecError};
 use super::draft::Draft;
 use super::preset::{PRESETS, Preset, preset_named};
 use super::scalar::nearest;
-use super::sweep::{Axis, Cell, Sweep};
+use super::sweep::{Axis, Cell, Sweep, levels};
 use super::{flags, grid, tree};
 
 /// Where named specs are looked for before the built-in ones.
@@ -150,8 +149,11 @@ fn resolve(draft: &Draft, memory: u64) -> Result<Sweep, Vec<Diagnostic>> {
             assign(&mut base, &axis.path, lowest);
         }
     }
-    let cells: Vec<Cell> = grid.combinations.iter().map(|ranks| cell(&base, &grid.axes, ranks)).collect();
-    let problems: Vec<Diagnostic> = RULES.iter().filter_map(|rule| broken(rule, &cells, draft)).collect();
+    let base = config(base);
+    let params: Vec<&Param> = grid.axes.iter().filter_map(|axis| param_at(&axis.path)).collect();
+    let axes: Vec<(&Param, &Axis)> = params.into_iter().zip(&grid.axes).collect();
+    let cells: Vec<Cell> = grid.combinations.iter().map(|ranks| cell(&base, &axes, ranks)).collect();
+    let problems: Vec<Diagnostic> = RULES.iter().filter_map(|rule| broken(rule, &cells, &grid.axes, draft)).collect();
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -159,7 +161,7 @@ fn resolve(draft: &Draft, memory: u64) -> Result<Sweep, Vec<Diagnostic>> {
     Ok(Sweep {
         name: text(&draft.name),
         description: text(&draft.description),
-        base: config(base),
+        base,
         axes: grid.axes,
         zip: grid.zip,
         exclude: grid.exclude,
@@ -188,20 +190,16 @@ fn config(value: Value) -> Config {
     serde_json::from_value(value).expect("every scalar was checked against the registry")
 }
 
-fn cell(base: &Value, axes: &[Axis], ranks: &[u32]) -> Cell {
-    let mut value = base.clone();
-    let mut levels = BTreeMap::new();
-    for (axis, rank) in axes.iter().zip(ranks) {
-        let level = &axis.levels[*rank as usize];
-        assign(&mut value, &axis.path, level);
-        levels.insert(axis.path.clone(), level.clone());
+fn cell(base: &Config, axes: &[(&Param, &Axis)], ranks: &[u32]) -> Cell {
+    let mut config = base.clone();
+    for ((param, axis), rank) in axes.iter().zip(ranks) {
+        config.set(param, &axis.levels[*rank as usize]);
     }
-    let config = config(value);
-    Cell { id: config.cell_id(), config, levels }
+    Cell { id: config.cell_id(), config }
 }
 
 /// What breaks `rule`, shown at the first of its parameters that the spec mentions.
-fn broken(rule: &Rule, cells: &[Cell], draft: &Draft) -> Option<Diagnostic> {
+fn broken(rule: &Rule, cells: &[Cell], axes: &[Axis], draft: &Draft) -> Option<Diagnostic> {
     let bad: Vec<(&Cell, String)> =
         cells.iter().filter_map(|cell| (rule.broken)(&cell.config).map(|why| (cell, why))).collect();
     let (first, why) = bad.first()?;
@@ -214,8 +212,9 @@ fn broken(rule: &Rule, cells: &[Cell], draft: &Draft) -> Option<Diagnostic> {
     let site = sites.first().copied().or(draft.name.as_ref().map(|name| &name.site))?;
     let mut problem = Diagnostic::new(site, why.clone(), rule.help);
     problem.related = sites.iter().skip(1).map(|site| ((*site).clone(), "with this".to_string())).collect();
-    if !first.levels.is_empty() {
-        let levels: Vec<String> = first.levels.iter().map(|(path, level)| format!("{path} = {level}")).collect();
+    if !axes.is_empty() {
+        let levels = levels(axes, &first.config);
+        let levels: Vec<String> = levels.iter().map(|(path, level)| format!("{path} = {level}")).collect();
         problem.label = format!("in {} of {} cells, the first at {}", bad.len(), cells.len(), levels.join(", "));
     }
     Some(problem)
@@ -238,12 +237,10 @@ fn fits(draft: &Draft, count: u128, memory: u64) -> Result<(), Diagnostic> {
     Err(problem)
 }
 
-/// Roughly what one cell takes: the struct, its id, its ranks while the grid is built (twice, when it grows), and a
-/// B-tree node for every six axes, each with eleven slots of a path and a level.
+/// Roughly what one cell takes: the struct, its id, and its ranks while the grid is built (twice, when it grows).
 fn cell_bytes(axes: usize) -> u128 {
-    let slot = size_of::<String>() + size_of::<Value>();
     let ranks = 2 * (size_of::<Vec<u32>>() + 4 * axes);
-    (size_of::<Cell>() + 32 + ranks + axes.div_ceil(6) * 11 * slot + axes * 24) as u128
+    (size_of::<Cell>() + 32 + ranks) as u128
 }
 
 /// Digits in groups of three: `1,000,000`.

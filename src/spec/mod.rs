@@ -23,6 +23,7 @@ mod check;
 pub mod config;
 mod diagnostic;
 mod draft;
+mod fields;
 mod flags;
 mod grid;
 mod load;

@@ -37,8 +37,6 @@ pub struct Cell {
     /// [`Config::cell_id`] of `config`.
     pub id: String,
     pub config: Config,
-    /// Axis path to this cell's level.
-    pub levels: BTreeMap<String, Value>,
 }
 
 /// A checked sweep.
@@ -77,6 +75,11 @@ impl Sweep {
             hasher.update(cell.id.as_bytes());
         }
         hasher.finalize().to_hex().to_string()
+    }
+
+    /// Axis path to the level of a cell.
+    pub fn levels(&self, cell: &Cell) -> BTreeMap<String, Value> {
+        levels(&self.axes, &cell.config)
     }
 
     /// The resolved spec: every parameter spelled out, every axis as a list. Loading it gives the same cells and the
@@ -123,6 +126,12 @@ impl Sweep {
         });
         zipped.unwrap_or_else(|| axis.levels.clone())
     }
+}
+
+/// Axis path to the level that a configuration has there.
+pub(super) fn levels(axes: &[Axis], config: &Config) -> BTreeMap<String, Value> {
+    let mut scalars = config.scalars();
+    axes.iter().filter_map(|axis| scalars.remove_entry(&axis.path)).collect()
 }
 
 fn line(out: &mut String, key: &str, value: &str) {
@@ -174,7 +183,7 @@ mod tests {
             "name = \"a\"\n[axes]\nseed = [10, 9]\npairing.kind = [\"block\", \"swap\"]\nstop.freeze = [true, false]\n",
         );
         let levels: Vec<String> =
-            sweep.cells.iter().map(|cell| list(&cell.levels.values().cloned().collect::<Vec<_>>())).collect();
+            sweep.cells.iter().map(|cell| list(&sweep.levels(cell).into_values().collect::<Vec<_>>())).collect();
         assert_eq!(
             levels,
             [

@@ -7,8 +7,10 @@
 mod atomic;
 mod audit;
 mod error;
+mod id;
 mod lock;
 mod manifest;
+mod ordered;
 mod part;
 mod reader;
 mod record;
@@ -30,6 +32,9 @@ pub use record::{CellRecord, RECORD_VERSION, RecordedChecksums, RecordedCurves, 
 pub use reuse::{Reused, find_reusable};
 pub use run_dir::{Damaged, Found, Identity, Levels, RunDir};
 pub use table::{
-    ColumnInfo, FOOTER_KEY, TABLE_VERSION, TableBytes, TableInfo, TableWriter, read_table, read_table_info, write_table,
+    ColumnInfo, FOOTER_KEY, TABLE_VERSION, TableBytes, TableInfo, TableWriter, hash_file, read_columns, read_table,
+    read_table_info, write_table,
 };
-pub use tables::{MetricColumn, ParamColumn, RUN_TABLES, TableSpec, write_run_tables};
+pub use tables::{
+    CELLS_TABLE, MetricColumn, ParamColumn, RUN_TABLES, TableSpec, metric_column, param_column, write_run_tables,
+};

@@ -20,12 +20,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
 use super::atomic::Pending;
 use super::error::StoreError;
+use super::id::Id;
 use super::record::{CellRecord, RECORD_VERSION, RecordedStatus};
-use crate::spec::config::flatten;
+use crate::spec::config::walk;
 
 /// Version of the layout above.
 pub const PART_VERSION: u64 = 1;
@@ -73,8 +75,8 @@ pub(crate) struct BlockEntry {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CellEntry {
-    pub cell_id: String,
-    pub train_id: String,
+    pub cell_id: Id,
+    pub train_id: Id,
     pub status: RecordedStatus,
 }
 
@@ -122,28 +124,40 @@ pub struct Columns {
 
 impl Columns {
     fn add(&mut self, record: &CellRecord) {
-        for (path, value) in flatten(&record.config) {
-            if let Some(kind) = ScalarKind::of(&value) {
+        walk(&record.config, &mut |path, value| {
+            if let Some(kind) = ScalarKind::of(value) {
                 self.add_param(path, kind);
             }
-        }
-        self.metrics.extend(record.metrics.keys().cloned());
-        self.realised.extend(record.realised.keys().cloned());
-        self.series.extend(record.curves.series.keys().cloned());
+        });
+        add_names(&mut self.metrics, record.metrics.keys());
+        add_names(&mut self.realised, record.realised.keys());
+        add_names(&mut self.series, record.curves.series.keys());
     }
 
-    fn add_param(&mut self, path: String, kind: ScalarKind) {
-        self.params.entry(path).and_modify(|known| *known = known.union(kind)).or_insert(kind);
+    fn add_param(&mut self, path: &str, kind: ScalarKind) {
+        match self.params.get_mut(path) {
+            Some(known) => *known = known.union(kind),
+            None => drop(self.params.insert(path.to_string(), kind)),
+        }
     }
 
     /// Adds the columns of `other`.
     pub fn merge(&mut self, other: &Self) {
         for (path, kind) in &other.params {
-            self.add_param(path.clone(), *kind);
+            self.add_param(path, *kind);
         }
-        self.metrics.extend(other.metrics.iter().cloned());
-        self.realised.extend(other.realised.iter().cloned());
-        self.series.extend(other.series.iter().cloned());
+        add_names(&mut self.metrics, &other.metrics);
+        add_names(&mut self.realised, &other.realised);
+        add_names(&mut self.series, &other.series);
+    }
+}
+
+/// Adds those of `names` that are not there: nearly always none, so that nothing is copied.
+fn add_names<'a>(known: &mut BTreeSet<String>, names: impl IntoIterator<Item = &'a String>) {
+    for name in names {
+        if !known.contains(name) {
+            known.insert(name.clone());
+        }
     }
 }
 
@@ -188,7 +202,11 @@ pub(crate) fn encode_blocks<'a>(
 
 impl CellEntry {
     fn of(record: &CellRecord) -> Self {
-        Self { cell_id: record.cell_id.clone(), train_id: record.train_id.clone(), status: record.status }
+        Self {
+            cell_id: record.cell_id.as_str().into(),
+            train_id: record.train_id.as_str().into(),
+            status: record.status,
+        }
     }
 }
 
@@ -317,9 +335,11 @@ impl Part {
     /// Reads every block; the numbers and faults of those that are truncated or altered, and the fault of a file that
     /// is longer than it should be.
     pub(crate) fn faults(&self) -> Result<Vec<(Option<usize>, String)>, StoreError> {
+        let looked: Vec<Result<(), StoreError>> =
+            (0..self.index.blocks.len()).into_par_iter().map(|number| self.block_bytes(number).map(drop)).collect();
         let mut faults = Vec::new();
-        for number in 0..self.index.blocks.len() {
-            match self.block_bytes(number) {
+        for (number, result) in looked.into_iter().enumerate() {
+            match result {
                 Ok(_) => {}
                 Err(StoreError::Damaged { reason, .. }) => faults.push((Some(number), reason)),
                 Err(other) => return Err(other),
@@ -346,16 +366,25 @@ impl Part {
 
     /// The records of block `number`.
     pub(crate) fn records(&self, number: usize) -> Result<Vec<CellRecord>, StoreError> {
-        let unreadable = |e: String| StoreError::damaged(&self.path, format!("block {number} is unreadable: {e}"));
-        let packed = self.block_bytes(number)?;
-        let plain = zstd::decode_all(packed.as_slice()).map_err(|e| unreadable(e.to_string()))?;
+        let unreadable = |e: String| self.unreadable(number, &e);
+        let plain = self.plain_block(number)?;
         let records: Vec<CellRecord> =
             ciborium::from_reader(plain.as_slice()).map_err(|e| unreadable(e.to_string()))?;
-        let listed = self.index.blocks.get(number).map(|block| block.cells.iter().map(|cell| &cell.cell_id));
-        if !listed.is_some_and(|ids| ids.eq(records.iter().map(|record| &record.cell_id))) {
+        let listed = self.index.blocks.get(number).map(|block| block.cells.iter().map(|cell| cell.cell_id.clone()));
+        if !listed.is_some_and(|ids| ids.eq(records.iter().map(|record| Id::from(record.cell_id.as_str())))) {
             return Err(unreadable("its cells are not those the index lists".into()));
         }
         Ok(records)
+    }
+
+    /// The records of block `number` as they were encoded: a CBOR array.
+    pub(crate) fn plain_block(&self, number: usize) -> Result<Vec<u8>, StoreError> {
+        let packed = self.block_bytes(number)?;
+        zstd::decode_all(packed.as_slice()).map_err(|e| self.unreadable(number, &e.to_string()))
+    }
+
+    fn unreadable(&self, number: usize, reason: &str) -> StoreError {
+        StoreError::damaged(&self.path, format!("block {number} is unreadable: {reason}"))
     }
 
     /// The bytes of block `number`, checked against the index.
@@ -365,7 +394,9 @@ impl Part {
         };
         let mut file = File::open(&self.path).map_err(StoreError::io("open", &self.path))?;
         file.seek(SeekFrom::Start(*offset)).map_err(StoreError::io("read", &self.path))?;
-        let mut bytes = Vec::new();
+        // A length from a damaged index must not decide how much memory is asked for.
+        let there = self.lengths()?.0.saturating_sub(*offset);
+        let mut bytes = Vec::with_capacity(entry.bytes.min(there) as usize);
         file.take(entry.bytes).read_to_end(&mut bytes).map_err(StoreError::io("read", &self.path))?;
         if (bytes.len() as u64) < entry.bytes {
             let reason = format!("block {number} is truncated: {} of {} bytes", bytes.len(), entry.bytes);

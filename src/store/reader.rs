@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
+use super::id::Id;
 use super::manifest::RunManifest;
 use super::part::{Columns, EXTENSION, Part};
 use super::record::{CellRecord, RecordedStatus};
@@ -20,19 +21,23 @@ const ATTEMPTS: usize = 5;
 #[derive(Debug)]
 pub struct RunReader {
     dir: PathBuf,
-    pub(crate) parts: BTreeMap<u64, Part>,
-    next_part: u64,
-    cells: HashMap<String, Place>,
+    pub(crate) parts: BTreeMap<u32, Part>,
+    next_part: u32,
+    cells: HashMap<u128, Place>,
     damaged: Vec<NamedFault>,
 }
 
-/// Where a record lies.
+/// Where a record lies. One is in memory per finished cell, so it is small.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    part: u64,
-    block: usize,
-    slot: usize,
+    part: u32,
+    block: u32,
+    slot: u32,
     status: RecordedStatus,
+}
+
+fn key(cell_id: &str) -> u128 {
+    Id::from(cell_id).key()
 }
 
 impl RunReader {
@@ -42,7 +47,7 @@ impl RunReader {
     /// # Errors
     /// [`StoreError::NoRun`] when `dir` has no `parts/`, [`StoreError::Newer`] for a newer program's part.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        if !dir.join(PARTS).is_dir() {
+        if !Self::is_run(dir) {
             return Err(StoreError::NoRun { dir: dir.to_path_buf() });
         }
         retry_while_merged(|| {
@@ -56,6 +61,11 @@ impl RunReader {
             }
             Ok(reader)
         })
+    }
+
+    /// Whether `dir` holds, or held, parts.
+    pub fn is_run(dir: &Path) -> bool {
+        dir.join(PARTS).is_dir()
     }
 
     pub(crate) fn empty(dir: &Path) -> Self {
@@ -75,11 +85,12 @@ impl RunReader {
         self.next_part += 1;
         for (block, entry) in part.index.blocks.iter().enumerate() {
             for (slot, cell) in entry.cells.iter().enumerate() {
-                let place = Place { part: number, block, slot, status: cell.status };
-                let known = self.cells.get(&cell.cell_id);
+                let place = Place { part: number, block: block as u32, slot: slot as u32, status: cell.status };
+                let key = cell.cell_id.key();
+                let known = self.cells.get(&key);
                 // A part that merges others takes over their cells: the files it came from are about to go.
                 if known.is_none_or(|known| known.status == RecordedStatus::Failed || known.status == place.status) {
-                    self.cells.insert(cell.cell_id.clone(), place);
+                    self.cells.insert(key, place);
                 }
             }
         }
@@ -103,7 +114,7 @@ impl RunReader {
 
     /// How the cell with this id ended; `None` when it is not finished.
     pub fn status(&self, cell_id: &str) -> Option<Status> {
-        self.cells.get(cell_id).map(|place| place.status.into())
+        self.cells.get(&key(cell_id)).map(|place| place.status.into())
     }
 
     /// Whether the cell needs no more work: it has a result. A failed cell is tried again.
@@ -111,9 +122,19 @@ impl RunReader {
         self.status(cell_id).is_some_and(|status| status != Status::Failed)
     }
 
+    /// Part, block and slot of a record.
+    pub(super) fn place(&self, cell_id: &str) -> Option<(u32, usize, usize)> {
+        self.cells.get(&key(cell_id)).map(|place| (place.part, place.block as usize, place.slot as usize))
+    }
+
     /// Every recorded cell, in no particular order.
-    pub fn cells(&self) -> impl Iterator<Item = (&str, Status)> {
-        self.cells.iter().map(|(id, place)| (id.as_str(), place.status.into()))
+    pub fn cells(&self) -> impl Iterator<Item = (String, Status)> {
+        self.cells.values().filter_map(|place| Some((self.id_at(place)?, place.status.into())))
+    }
+
+    fn id_at(&self, place: &Place) -> Option<String> {
+        let block = self.parts.get(&place.part)?.index.blocks.get(place.block as usize)?;
+        block.cells.get(place.slot as usize).map(|cell| cell.cell_id.to_string())
     }
 
     /// Finished cells by the name of their status; every status is there, zero included.
@@ -169,10 +190,11 @@ impl RunReader {
     /// [`StoreError::NoSuchCell`], [`StoreError::AmbiguousCell`], or what reading the part met.
     pub fn record(&self, prefix: &str) -> Result<CellRecord, StoreError> {
         let no_such = || StoreError::NoSuchCell { dir: self.dir.clone(), prefix: prefix.to_string() };
-        let id = if self.cells.contains_key(prefix) {
+        let id = if self.status(prefix).is_some() {
             prefix.to_string()
         } else {
-            let mut matches: Vec<String> = self.cells.keys().filter(|id| id.starts_with(prefix)).cloned().collect();
+            let ids = self.cells().map(|(id, _)| id);
+            let mut matches: Vec<String> = ids.filter(|id| id.starts_with(prefix)).collect();
             matches.sort();
             match matches.as_slice() {
                 [] => return Err(no_such()),
@@ -184,22 +206,23 @@ impl RunReader {
     }
 
     /// The records of those of `ids` that are finished, in the order of `ids`. All of them are in memory at once.
-    pub fn records(&self, ids: &[String]) -> Result<Vec<CellRecord>, StoreError> {
+    pub fn records<S: AsRef<str>>(&self, ids: &[S]) -> Result<Vec<CellRecord>, StoreError> {
         match self.records_once(ids) {
             Err(error) if error.is_not_found() => retry_while_merged(|| Self::open(&self.dir)?.records_once(ids)),
             result => result,
         }
     }
 
-    /// Every record that can be read, by ascending id, and the faults of those parts that are damaged: name and reason.
-    pub fn sound_records(&self) -> Result<(Vec<CellRecord>, Vec<NamedFault>), StoreError> {
-        match self.sound_records_once() {
-            Err(error) if error.is_not_found() => retry_while_merged(|| Self::open(&self.dir)?.sound_records_once()),
+    /// Every cell whose record can be read, by ascending id, with how it ended, and the faults of those parts that are
+    /// damaged: name and reason. Every block is read and decoded, one at a time.
+    pub fn sound_cells(&self) -> Result<(BTreeMap<String, Status>, Vec<NamedFault>), StoreError> {
+        match self.sound_cells_once() {
+            Err(error) if error.is_not_found() => retry_while_merged(|| Self::open(&self.dir)?.sound_cells_once()),
             result => result,
         }
     }
 
-    fn sound_records_once(&self) -> Result<(Vec<CellRecord>, Vec<NamedFault>), StoreError> {
+    fn sound_cells_once(&self) -> Result<(BTreeMap<String, Status>, Vec<NamedFault>), StoreError> {
         let mut faults = self.damaged.clone();
         let mut sound = BTreeMap::new();
         for (number, part) in &self.parts {
@@ -212,22 +235,21 @@ impl RunReader {
                     Err(other) => return Err(other),
                 };
                 for (slot, record) in records.into_iter().enumerate() {
-                    let current = self.cells.get(&record.cell_id);
-                    if current.is_some_and(|place| (place.part, place.block, place.slot) == (*number, block, slot)) {
-                        sound.insert(record.cell_id.clone(), record);
+                    if self.place(&record.cell_id) == Some((*number, block, slot)) {
+                        sound.insert(record.cell_id, record.status.into());
                     }
                 }
             }
         }
-        Ok((sound.into_values().collect(), faults))
+        Ok((sound, faults))
     }
 
-    fn records_once(&self, ids: &[String]) -> Result<Vec<CellRecord>, StoreError> {
+    fn records_once<S: AsRef<str>>(&self, ids: &[S]) -> Result<Vec<CellRecord>, StoreError> {
         // Each block is decoded once, whatever the order of the ids.
-        let mut wanted: BTreeMap<(u64, usize), Vec<(usize, usize)>> = BTreeMap::new();
+        let mut wanted: BTreeMap<(u32, usize), Vec<(usize, usize)>> = BTreeMap::new();
         for (position, id) in ids.iter().enumerate() {
-            if let Some(place) = self.cells.get(id) {
-                wanted.entry((place.part, place.block)).or_default().push((position, place.slot));
+            if let Some((part, block, slot)) = self.place(id.as_ref()) {
+                wanted.entry((part, block)).or_default().push((position, slot));
             }
         }
         let mut found = Vec::with_capacity(ids.len());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
+use super::part::CellEntry;
 use super::reader::{PARTS, RunReader};
 use super::record::{CellRecord, RecordedStatus};
 
@@ -33,14 +34,13 @@ impl Reused {
 pub fn find_reusable(
     siblings: &Path,
     own: &Path,
-    wanted: &HashSet<String>,
+    mut wanted: HashSet<&str>,
     class: &str,
     take: &mut dyn FnMut(Vec<CellRecord>) -> Result<(), StoreError>,
 ) -> Result<Reused, StoreError> {
     let mut reused = Reused::default();
-    let mut missing: HashSet<&str> = wanted.iter().map(String::as_str).collect();
     for dir in sibling_runs(siblings, own)? {
-        if missing.is_empty() {
+        if wanted.is_empty() {
             break;
         }
         let reader = match RunReader::open(&dir) {
@@ -55,8 +55,10 @@ pub fn find_reusable(
         }
         for part in reader.parts.values().filter(|part| part.index.class == class) {
             for (number, block) in part.index.blocks.iter().enumerate() {
-                let of_use = |id: &str, status| status != RecordedStatus::Failed && missing.contains(id);
-                if !block.cells.iter().any(|cell| of_use(&cell.cell_id, cell.status)) {
+                let of_use = |cell: &CellEntry| {
+                    cell.status != RecordedStatus::Failed && wanted.contains(cell.cell_id.to_string().as_str())
+                };
+                if !block.cells.iter().any(of_use) {
                     continue;
                 }
                 let mut records = match part.records(number) {
@@ -66,9 +68,8 @@ pub fn find_reusable(
                         continue;
                     }
                 };
-                records.retain(|record| {
-                    record.status != RecordedStatus::Failed && missing.remove(record.cell_id.as_str())
-                });
+                records
+                    .retain(|record| record.status != RecordedStatus::Failed && wanted.remove(record.cell_id.as_str()));
                 *reused.from.entry(dir.clone()).or_default() += records.len();
                 take(records)?;
             }

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::atomic::{is_leftover, remove_leftovers, sync_directory};
 use super::error::StoreError;
+use super::id::Id;
 use super::lock::{DirLock, LOCK_FILE};
 use super::manifest::{MANIFEST_FILE, RunManifest};
 use super::part::{BLOCK_CELLS, BlockEntry, Columns, Part, Source, encode_blocks, prepare_part, write_part};
 use super::reader::{PARTS, RunReader, list_parts, name_of};
 use super::record::CellRecord;
 use super::reuse::{Reused, find_reusable};
-use crate::engine::Status;
 use crate::spec::config::flatten;
 
 /// Where damaged parts are put, below `parts/`. Nothing there is ever read or removed.
@@ -40,13 +40,11 @@ pub struct Identity {
 pub struct Levels(BTreeMap<String, BTreeSet<String>>);
 
 impl Levels {
-    /// The values in these resolved configurations.
-    pub fn of<'a>(configs: impl IntoIterator<Item = &'a serde_json::Value>) -> Self {
+    /// These paths of parameters and values of theirs.
+    pub fn of(values: impl IntoIterator<Item = (String, serde_json::Value)>) -> Self {
         let mut levels: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for config in configs {
-            for (path, value) in flatten(config) {
-                levels.entry(path).or_default().insert(value.to_string());
-            }
+        for (path, value) in values {
+            levels.entry(path).or_default().insert(value.to_string());
         }
         Self(levels)
     }
@@ -81,8 +79,6 @@ fn listed(values: &BTreeSet<String>) -> String {
 /// What was in the directory when it was opened.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Finished cells and how they ended.
-    pub present: BTreeMap<String, Status>,
     /// Files that were damaged; their originals are in `parts/damaged/`.
     pub damaged: Vec<Damaged>,
 }
@@ -159,7 +155,6 @@ impl RunDir {
         let mut run = Self { reader, sweep: identity.sweep.clone(), class: identity.class.clone(), _lock: lock };
         run.drop_redundant()?;
         run.merge_full_levels()?;
-        found.present = run.reader.cells().map(|(id, status)| (id.to_string(), status)).collect();
         Ok((run, found))
     }
 
@@ -206,13 +201,16 @@ impl RunDir {
     ///
     /// # Errors
     /// What appending meets. What cannot be read in a sibling is skipped and reported.
-    pub fn reuse_from(&mut self, siblings: &Path, wanted: &HashSet<String>) -> Result<Reused, StoreError> {
-        let missing =
-            wanted.iter().filter(|id| self.reader.status(id).is_none_or(|s| s == Status::Failed)).cloned().collect();
+    pub fn reuse_from<'a>(
+        &mut self,
+        siblings: &Path,
+        wanted: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Reused, StoreError> {
+        let missing = wanted.into_iter().filter(|id| !self.reader.is_finished(id)).collect();
         let (own, class) = (self.dir().to_path_buf(), self.class.clone());
         // Records come block by block; gathering some blocks first makes fewer, larger parts.
         let mut pending: Vec<CellRecord> = Vec::new();
-        let reused = find_reusable(siblings, &own, &missing, &class, &mut |records| {
+        let reused = find_reusable(siblings, &own, missing, &class, &mut |records| {
             pending.extend(records);
             if pending.len() >= FANOUT * BLOCK_CELLS {
                 self.append(&std::mem::take(&mut pending))?;
@@ -226,7 +224,7 @@ impl RunDir {
     /// Merges the parts of a level once there are [`FANOUT`] of them, until no level is full.
     fn merge_full_levels(&mut self) -> Result<(), StoreError> {
         loop {
-            let mut levels: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+            let mut levels: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
             for (number, part) in &self.reader.parts {
                 levels.entry(part.cells.max(1).ilog(FANOUT)).or_default().push(*number);
             }
@@ -242,7 +240,7 @@ impl RunDir {
 
     /// Writes the parts `numbers` as one and then removes them. Killed in between, the records are there twice, which
     /// is harmless; opening the directory removes the smaller copies.
-    fn merge(&mut self, numbers: &[u64]) -> Result<(), StoreError> {
+    fn merge(&mut self, numbers: &[u32]) -> Result<(), StoreError> {
         let parts: Vec<&Part> = numbers.iter().filter_map(|number| self.reader.parts.get(number)).collect();
         let (mut columns, mut blocks, mut small) = (Columns::default(), Vec::new(), Vec::new());
         for part in &parts {
@@ -265,16 +263,16 @@ impl RunDir {
 
     /// Removes parts whose records are all in another, larger part: what a merge killed half-way left.
     fn drop_redundant(&mut self) -> Result<(), StoreError> {
-        let mut by_size: Vec<(u64, &Part)> = self.reader.parts.iter().map(|(number, part)| (*number, part)).collect();
+        let mut by_size: Vec<(u32, &Part)> = self.reader.parts.iter().map(|(number, part)| (*number, part)).collect();
         by_size.sort_by_key(|(_, part)| std::cmp::Reverse(part.cells));
         let mut seen = HashSet::new();
         let mut redundant = Vec::new();
         for (number, part) in by_size {
-            let known = part.index.cells().filter(|cell| seen.contains(&(cell.cell_id.as_str(), cell.status))).count();
+            let known = part.index.cells().filter(|cell| seen.contains(&(&cell.cell_id, cell.status))).count();
             if known == part.cells {
                 redundant.push(number);
             }
-            seen.extend(part.index.cells().map(|cell| (cell.cell_id.as_str(), cell.status)));
+            seen.extend(part.index.cells().map(|cell| (&cell.cell_id, cell.status)));
         }
         if redundant.is_empty() {
             return Ok(());
@@ -293,7 +291,7 @@ impl RunDir {
     }
 
     /// Removes the files of parts whose records all lie elsewhere.
-    fn remove(&mut self, numbers: &[u64]) -> Result<(), StoreError> {
+    fn remove(&mut self, numbers: &[u32]) -> Result<(), StoreError> {
         for number in numbers {
             if let Some(part) = self.reader.parts.remove(number) {
                 // A part merged with nothing new has the same content, and so the same file, as its merger.
@@ -348,10 +346,11 @@ fn refuse_other_plan(dir: &Path, identity: &Identity, parts: &[Part]) -> Result<
     for part in parts {
         refuse_other(dir, identity, &part.index.sweep, &part.index.class)?;
     }
-    let planned: HashSet<&str> = identity.cell_ids.iter().map(String::as_str).collect();
+    let planned: HashSet<u128> = identity.cell_ids.iter().map(|id| Id::from(id.as_str()).key()).collect();
     let mut strangers = BTreeSet::new();
     for part in parts {
-        strangers.extend(part.index.cells().map(|cell| cell.cell_id.as_str()).filter(|id| !planned.contains(id)));
+        let unplanned = part.index.cells().filter(|cell| !planned.contains(&cell.cell_id.key()));
+        strangers.extend(unplanned.map(|cell| cell.cell_id.to_string()));
     }
     let Some(example) = strangers.first() else { return Ok(()) };
     let difference = config_of(parts, example)
@@ -366,7 +365,8 @@ fn refuse_other_plan(dir: &Path, identity: &Identity, parts: &[Part]) -> Result<
 
 /// The configuration of a finished cell, where its block can be read.
 fn config_of(parts: &[Part], cell_id: &str) -> Option<serde_json::Value> {
-    let holds = |block: &BlockEntry| block.cells.iter().any(|cell| cell.cell_id == cell_id);
+    let id = Id::from(cell_id);
+    let holds = |block: &BlockEntry| block.cells.iter().any(|cell| cell.cell_id == id);
     let (part, block) = parts.iter().find_map(|part| Some((part, part.index.blocks.iter().position(holds)?)))?;
     part.records(block).ok()?.into_iter().find(|record| record.cell_id == cell_id).map(|record| record.config)
 }

@@ -9,15 +9,19 @@ use polars_core::prelude::{Column, DataFrame, NamedFrom, Series};
 use serde_json::Value;
 
 use super::error::StoreError;
+use super::ordered::in_order;
 use super::part::{Columns, ScalarKind};
 use super::reader::RunReader;
 use super::record::{CellRecord, RecordedMetric};
 use super::table::{ColumnInfo, TableBytes, TableInfo, TableWriter};
 use crate::spec::config::flatten;
 
-/// Planned cells per segment. One holds some hundred megabytes of records with curves of a hundred points. Where packs
-/// lie across the plan a block is decoded once per segment, so much smaller segments would cost time.
+/// Finished cells after which every table begins a new row group.
 const SEGMENT_CELLS: usize = 1 << 14;
+
+/// Cells whose records are in memory at once: some tens of megabytes where curves have a hundred points. A divisor of
+/// [`SEGMENT_CELLS`].
+const PORTION_CELLS: usize = 1 << 9;
 
 /// A metric or time series, as the registry describes it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,7 +45,7 @@ pub struct ParamColumn {
 #[derive(Clone, Debug, Default)]
 pub struct TableSpec<'a> {
     /// Every planned cell in canonical order; those that are not finished have no rows.
-    pub cell_ids: &'a [String],
+    pub cell_ids: &'a [&'a str],
     /// Paths of the axes.
     pub axes: &'a [String],
     /// Column order of the parameters; others follow, sorted.
@@ -58,13 +62,14 @@ pub struct TableSpec<'a> {
 /// [`StoreError::Damaged`] for a damaged block (opening the run moves it aside), [`StoreError::Io`] when a table cannot
 /// be written; then its old version is still there.
 pub fn write_run_tables(reader: &RunReader, spec: &TableSpec) -> Result<BTreeMap<String, TableBytes>, StoreError> {
-    write_segments(reader, spec, SEGMENT_CELLS)
+    write_segments(reader, spec, SEGMENT_CELLS, PORTION_CELLS)
 }
 
 fn write_segments(
     reader: &RunReader,
     spec: &TableSpec,
     segment_cells: usize,
+    portion_cells: usize,
 ) -> Result<BTreeMap<String, TableBytes>, StoreError> {
     let layout = Layout::new(spec, reader.columns());
     let mut tables = Vec::new();
@@ -75,19 +80,27 @@ fn write_segments(
         tables.push((*file, *build, TableWriter::create(&path, frame.schema(), &info)?));
     }
     // Segments are cut from the finished cells, so that row groups do not depend on what is missing between them.
-    let finished: Vec<String> = spec.cell_ids.iter().filter(|id| reader.status(id).is_some()).cloned().collect();
-    for segment in finished.chunks(segment_cells) {
-        let records = reader.records(segment)?;
+    let finished: Vec<&str> = spec.cell_ids.iter().copied().filter(|id| reader.status(id).is_some()).collect();
+    let mut done = 0;
+    in_order(reader, &finished, portion_cells, &mut |records| {
+        done += records.len();
         for (file, build, writer) in &mut tables {
             let (frame, _) = assemble(file, build(&layout, &records), &reader.dir().join(*file))?;
             writer.write(&frame)?;
+            if done.is_multiple_of(segment_cells) {
+                writer.cut()?;
+            }
         }
-    }
+        Ok(())
+    })?;
     tables.into_iter().map(|(file, _, writer)| Ok((file.to_string(), writer.finish()?))).collect()
 }
 
 /// Files of the tables.
-pub const RUN_TABLES: [&str; 3] = ["cells.parquet", "curves.parquet", "spectra.parquet"];
+pub const RUN_TABLES: [&str; 3] = [CELLS_TABLE, "curves.parquet", "spectra.parquet"];
+
+/// The table with one row per finished cell, in the order of the plan.
+pub const CELLS_TABLE: &str = "cells.parquet";
 
 type Described = Vec<(Column, ColumnInfo)>;
 type Build = fn(&Layout, &[CellRecord]) -> Described;
@@ -154,6 +167,16 @@ fn column_name(prefix: &str, name: &str) -> String {
     format!("{prefix}_{}", name.replace('.', "_"))
 }
 
+/// The column of [`CELLS_TABLE`] that holds the parameter at `path`.
+pub fn param_column(path: &str) -> String {
+    column_name("param", path)
+}
+
+/// The column of [`CELLS_TABLE`] that holds the metric `name`.
+pub fn metric_column(name: &str) -> String {
+    column_name("metric", name)
+}
+
 fn text<'a>(name: &str, values: impl Iterator<Item = Option<&'a str>>) -> Column {
     Series::new(name.into(), values.collect::<Vec<_>>()).into()
 }
@@ -191,7 +214,7 @@ fn cells_columns(layout: &Layout, records: &[CellRecord]) -> Described {
             Some(RecordedMetric::Value(value)) => Some(*value),
             _ => None,
         });
-        columns.push((floats(&column_name("metric", name), values), info.clone()));
+        columns.push((floats(&metric_column(name), values), info.clone()));
     }
     let missing: Vec<Option<String>> = records.iter().map(missing_metrics).collect();
     columns.push((
@@ -227,7 +250,7 @@ fn cells_columns(layout: &Layout, records: &[CellRecord]) -> Described {
 fn param_columns(layout: &Layout, records: &[CellRecord]) -> Described {
     let configs: Vec<BTreeMap<String, Value>> = records.iter().map(|record| flatten(&record.config)).collect();
     let column = |path: &String, kind: ScalarKind| -> Series {
-        let name = column_name("param", path).into();
+        let name = param_column(path).into();
         let values = configs.iter().map(|config| config.get(path));
         match kind {
             ScalarKind::Int => Series::new(name, values.map(|v| v?.as_i64()).collect::<Vec<_>>()),
@@ -350,6 +373,10 @@ mod tests {
         (0..cells).map(|n| sample(n).cell_id).collect()
     }
 
+    fn refs(ids: &[String]) -> Vec<&str> {
+        ids.iter().map(String::as_str).collect()
+    }
+
     #[test]
     fn cells_have_one_typed_row_each_in_plan_order_with_nulls_where_nothing_is() {
         let dir = tempfile::tempdir().unwrap();
@@ -360,7 +387,8 @@ mod tests {
         let params = [ParamColumn { path: "train.temperature".into(), description: "temperature".into() }];
         let axes = ["seed".to_string()];
         let cell_ids = plan(6);
-        let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &[] };
+        let spec =
+            TableSpec { cell_ids: &refs(&cell_ids), axes: &axes, params: &params, metrics: &metrics, series: &[] };
         let written = write_run_tables(run.reader(), &spec).unwrap();
         assert_eq!(written.keys().collect::<Vec<_>>(), ["cells.parquet", "curves.parquet", "spectra.parquet"]);
         let rows: Vec<u64> = written.values().map(|table| table.rows).collect();
@@ -418,7 +446,7 @@ mod tests {
         let mut other = sample(1);
         other.curves.series = BTreeMap::from([("gradient_norm".into(), vec![Some(1.0); 3])]);
         let run = run(dir.path(), &[sample(0), other], 2);
-        write_run_tables(run.reader(), &TableSpec { cell_ids: &plan(2), ..TableSpec::default() }).unwrap();
+        write_run_tables(run.reader(), &TableSpec { cell_ids: &refs(&plan(2)), ..TableSpec::default() }).unwrap();
         let curves = read_table(&dir.path().join("curves.parquet")).unwrap();
         let names: Vec<&str> = curves.get_column_names().into_iter().map(|name| name.as_str()).collect();
         assert_eq!(names, ["cell_id", "step", "gradient_norm", "loss", "retrieval_at_1_i2t"]);
@@ -443,10 +471,11 @@ mod tests {
                 record.finished_utc = format!("2026-11-20T10:00:{pack:02}Z");
             });
             let run = run(dir.path(), &records, pack);
-            let spec = TableSpec { cell_ids: &plan(cells), ..TableSpec::default() };
-            let written = write_segments(run.reader(), &spec, 7).unwrap();
-            let again = write_segments(run.reader(), &spec, 7).unwrap();
-            assert_eq!(written, again);
+            let cell_ids = plan(cells);
+            let spec = TableSpec { cell_ids: &refs(&cell_ids), ..TableSpec::default() };
+            let written = write_segments(run.reader(), &spec, 12, 12).unwrap();
+            // Nor on how many records are in memory at once.
+            assert_eq!(write_segments(run.reader(), &spec, 12, 4).unwrap(), written);
             written.keys().map(|file| std::fs::read(dir.path().join(file)).unwrap()).collect::<Vec<_>>()
         };
         let reference = bytes(&|n| n, 40);
@@ -459,7 +488,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = run(dir.path(), &[], 1);
         let metrics = [MetricColumn { name: "cca_1".into(), ..MetricColumn::default() }];
-        let spec = TableSpec { cell_ids: &plan(3), metrics: &metrics, ..TableSpec::default() };
+        let cell_ids = plan(3);
+        let spec = TableSpec { cell_ids: &refs(&cell_ids), metrics: &metrics, ..TableSpec::default() };
         let written = write_run_tables(run.reader(), &spec).unwrap();
         assert!(written.values().all(|table| table.rows == 0));
         assert!(read_table(&dir.path().join("cells.parquet")).unwrap().column("metric_cca_1").is_ok());
@@ -471,7 +501,7 @@ mod tests {
         let mut record = sample(0);
         record.config = serde_json::json!({"a": {"b_c": 1}, "a_b": {"c": 2}});
         let run = run(dir.path(), &[record], 1);
-        let error = write_run_tables(run.reader(), &TableSpec { cell_ids: &plan(1), ..TableSpec::default() });
+        let error = write_run_tables(run.reader(), &TableSpec { cell_ids: &refs(&plan(1)), ..TableSpec::default() });
         let error = error.unwrap_err().to_string();
         assert!(error.contains("cells.parquet") && error.contains("param_a_b_c"), "{error}");
     }

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::engine::Status;
+use crate::spec::config::flatten;
 use crate::store::record::tests::sample;
 use crate::store::tables::{TableSpec, write_run_tables};
 
@@ -12,7 +14,7 @@ fn identity(cells: u64) -> Identity {
         sweep: "smoke".into(),
         class: CLASS.into(),
         cell_ids: records.iter().map(|record| record.cell_id.clone()).collect(),
-        levels: Levels::of(records.iter().map(|record| &record.config)),
+        levels: Levels::of(records.iter().flat_map(|record| flatten(&record.config))),
     }
 }
 
@@ -50,7 +52,9 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 fn tables(run: &RunDir, cells: u64) -> Vec<Vec<u8>> {
-    let spec = TableSpec { cell_ids: &identity(cells).cell_ids, ..TableSpec::default() };
+    let cell_ids = identity(cells).cell_ids;
+    let cell_ids: Vec<&str> = cell_ids.iter().map(String::as_str).collect();
+    let spec = TableSpec { cell_ids: &cell_ids, ..TableSpec::default() };
     write_run_tables(run.reader(), &spec)
         .unwrap()
         .into_keys()
@@ -64,8 +68,9 @@ fn what_was_appended_is_there_when_the_run_is_opened_again() {
     let path = dir.path().join("deep").join("run");
     run_with(&path, 6, 2);
     let (run, found) = RunDir::open(&path, &identity(6)).unwrap();
-    let expected = samples(0..6).into_iter().map(|r| (r.cell_id, r.status.into())).collect();
-    assert_eq!(found.present, expected);
+    let expected: BTreeMap<String, Status> = samples(0..6).into_iter().map(|r| (r.cell_id, r.status.into())).collect();
+    let present: BTreeMap<String, Status> = run.reader().cells().collect();
+    assert_eq!(present, expected);
     assert!(found.damaged.is_empty());
     assert_eq!(run.reader().record(&sample(4).cell_id[..12]).unwrap(), sample(4));
     assert_eq!(
@@ -83,8 +88,8 @@ fn many_small_parts_become_few_and_keep_every_record() {
     run_with(dir.path(), cells, 1);
     // 600 = 2 * 16^2 + 5 * 16 + 8.
     assert_eq!(part_paths(dir.path()).len(), 2 + 5 + 8);
-    let (run, found) = RunDir::open(dir.path(), &identity(cells)).unwrap();
-    assert_eq!(found.present.len(), cells as usize);
+    let (run, _) = RunDir::open(dir.path(), &identity(cells)).unwrap();
+    assert_eq!(run.reader().len(), cells as usize);
     let ids = identity(cells).cell_ids;
     assert_eq!(run.reader().records(&ids).unwrap(), samples(0..cells));
     // Tiny blocks were packed together.
@@ -106,7 +111,7 @@ fn a_merge_killed_before_it_removed_its_sources_is_tidied_up() {
     copy_tree(before.path(), &dir.path().join(PARTS));
     assert_eq!(part_paths(dir.path()).len(), 16);
     let (run, found) = RunDir::open(dir.path(), &identity(16)).unwrap();
-    assert_eq!((found.present.len(), found.damaged.len()), (16, 0));
+    assert_eq!((run.reader().len(), found.damaged.len()), (16, 0));
     assert_eq!(part_paths(dir.path()), merged);
     assert_eq!(run.reader().records(&identity(16).cell_ids).unwrap(), samples(0..16));
 }
@@ -118,8 +123,8 @@ fn leftovers_of_a_kill_are_removed() {
     for leftover in [".cliffline-abc.tmp", "parts/.cliffline-def.tmp"] {
         fs::write(dir.path().join(leftover), b"{\"format\":\"cliffline-part\",").unwrap();
     }
-    let (_run, found) = RunDir::open(dir.path(), &identity(2)).unwrap();
-    assert_eq!((found.present.len(), found.damaged.len()), (2, 0));
+    let (run, found) = RunDir::open(dir.path(), &identity(2)).unwrap();
+    assert_eq!((run.reader().len(), found.damaged.len()), (2, 0));
     assert_eq!(names(dir.path()), [".lock", "parts"].map(String::from).into());
     assert_eq!(names(&dir.path().join(PARTS)).len(), 1);
 }
@@ -177,14 +182,15 @@ fn directories_that_are_not_this_run_are_refused_and_left_alone() {
 fn another_spec_is_refused_with_what_differs_and_a_grown_one_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     run_with(dir.path(), 3, 3);
-    let (_, found) = RunDir::open(dir.path(), &identity(5)).unwrap();
-    assert_eq!(found.present.len(), 3);
+    let (run, _) = RunDir::open(dir.path(), &identity(5)).unwrap();
+    assert_eq!(run.reader().len(), 3);
+    drop(run);
 
     let differs = |change: &dyn Fn(&mut serde_json::Value)| {
         let mut configs: Vec<_> = samples(0..3).into_iter().map(|record| record.config).collect();
         configs.iter_mut().for_each(change);
         let cell_ids = vec![sample(9).cell_id, sample(0).cell_id];
-        let identity = Identity { cell_ids, levels: Levels::of(&configs), ..identity(0) };
+        let identity = Identity { cell_ids, levels: Levels::of(configs.iter().flat_map(flatten)), ..identity(0) };
         RunDir::open(dir.path(), &identity).unwrap_err().to_string()
     };
     let error = differs(&|config| config["train"]["steps"] = 300.into());
@@ -290,8 +296,8 @@ fn siblings_lend_what_they_finished_in_the_same_class() {
 
     let (mut run, _) = RunDir::open(&at("own"), &identity(8)).unwrap();
     run.append(&[sample(1)]).unwrap();
-    let wanted = identity(8).cell_ids.into_iter().collect();
-    let reused = run.reuse_from(runs.path(), &wanted).unwrap();
+    let wanted = identity(8).cell_ids;
+    let reused = run.reuse_from(runs.path(), wanted.iter().map(String::as_str)).unwrap();
     assert_eq!(reused.from, [(at("a"), 2), (at("b"), 2)].into());
     assert_eq!(reused.cells(), 4);
     assert_eq!(reused.skipped.len(), 1);
@@ -312,11 +318,11 @@ fn recovers(original: &Path, cells: u64, damage: impl FnOnce(&Path)) -> Result<(
     prop_assert_eq!(&found.damaged[0].name, &name_of(&victim));
     prop_assert!(dir.path().join(PARTS).join(DAMAGED).join(name_of(&victim)).exists());
     if let Some(lost) = found.damaged[0].lost {
-        prop_assert_eq!(found.present.len() + lost, cells as usize);
+        prop_assert_eq!(run.reader().len() + lost, cells as usize);
         prop_assert!(lost <= BLOCK_CELLS || found.damaged[0].reason.contains("truncated"));
     }
     let (kept, lost): (Vec<_>, Vec<_>) =
-        samples(0..cells).into_iter().partition(|record| found.present.contains_key(&record.cell_id));
+        samples(0..cells).into_iter().partition(|record| run.reader().is_finished(&record.cell_id));
     let kept_ids: Vec<String> = kept.iter().map(|record| record.cell_id.clone()).collect();
     prop_assert_eq!(run.reader().records(&kept_ids).unwrap(), kept);
     run.append(&lost).unwrap();
@@ -325,9 +331,9 @@ fn recovers(original: &Path, cells: u64, damage: impl FnOnce(&Path)) -> Result<(
     let (clean, _) = RunDir::open(clean.path(), &identity(cells)).unwrap();
     prop_assert_eq!(tables(&run, cells), tables(&clean, cells));
     drop(run);
-    let (_, again) = RunDir::open(dir.path(), &identity(cells)).unwrap();
+    let (run, again) = RunDir::open(dir.path(), &identity(cells)).unwrap();
     prop_assert!(again.damaged.is_empty());
-    prop_assert_eq!(again.present.len(), cells as usize);
+    prop_assert_eq!(run.reader().len(), cells as usize);
     Ok(())
 }
 
@@ -342,10 +348,10 @@ fn bytes_behind_the_end_of_a_part_cost_no_record() {
     let mut bytes = fs::read(&victim).unwrap();
     bytes.extend(b"more");
     fs::write(&victim, bytes).unwrap();
-    let (_run, found) = RunDir::open(dir.path(), &identity(3)).unwrap();
+    let (run, found) = RunDir::open(dir.path(), &identity(3)).unwrap();
     let reason = "4 bytes follow its end".to_string();
     assert_eq!(found.damaged, [Damaged { name: name_of(&victim), reason, lost: Some(0), kept: 3 }]);
-    assert_eq!(found.present.len(), 3);
+    assert_eq!(run.reader().len(), 3);
 }
 
 proptest! {
