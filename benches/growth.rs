@@ -14,9 +14,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use cliffline::aligner::backend::Place;
 use cliffline::analysis::Summary;
 use cliffline::engine::{
-    Control, Event, Measured, Outcome, Status, TrainError, Trainer, estimate, make_packs, pack_size, run_packs,
+    Control, Event, Measured, Measuring, Outcome, Status, TrainError, Trainer, Workers, estimate, make_packs,
+    pack_size, run_packs,
 };
 use cliffline::numerics::stream::Streams;
 use cliffline::spec::{Cell, Overrides, Sweep, from_str};
@@ -27,6 +29,7 @@ use cliffline::store::{
 
 /// Records of this run are what the mock returns.
 const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/published/collapse");
+const WORKERS: Workers = Workers { training: 1, host: 0 };
 const CLASS: &str = "n0 mock";
 const SIZES: [u64; 4] = [100, 1_000, 10_000, 100_000];
 /// Small sizes are measured until they have taken this many cells in all, every size at least twice.
@@ -167,20 +170,21 @@ fn round(cells: u64) -> Line {
     let (mut run, packs) = clock.time("plan", || {
         let (run, _) = RunDir::open(&dir, &identity(&sweep)).expect("a new directory");
         let missing = missing(&sweep, run.reader());
-        let packs = make_packs(&sweep.cells, &missing, |cell| pack_size(&cell.config, true));
-        std::hint::black_box(estimate(&sweep.cells, &packs, 1, true));
+        let packs = make_packs(&sweep.cells, &missing, |cell, alike| pack_size(&cell.config, alike, 1, Place::Native));
+        std::hint::black_box(estimate(&sweep.cells, &packs, 1, Place::Native));
         (run, packs)
     });
     // By itself, with nothing to train and nothing to record.
     clock.time("schedule", || {
         let ignore = |_| Ok::<(), ()>(());
-        run_packs(&sweep.cells, packs.clone(), &Nothing, 1, &Control::default(), ignore).expect("no listener fails");
+        run_packs(&sweep.cells, packs.clone(), &Nothing, WORKERS, &Control::default(), ignore)
+            .expect("no listener fails");
     });
     // The mock works beside the recording, so what counts is the time that recording itself takes.
     let mut recording = Duration::ZERO;
     clock.time("record", || {
         let known: HashMap<&str, &Cell> = sweep.cells.iter().map(|c| (c.id.as_str(), c)).collect();
-        run_packs(&sweep.cells, packs, &mock, 1, &Control::default(), |event| match event {
+        run_packs(&sweep.cells, packs, &mock, WORKERS, &Control::default(), |event| match event {
             Event::Finished(outcomes) => {
                 let started = Instant::now();
                 let records: Vec<CellRecord> = outcomes.into_iter().map(|o| record(o, &known)).collect();
@@ -265,7 +269,7 @@ fn summarise(sweep: &Sweep, reader: &RunReader) {
 struct Nothing;
 
 impl Trainer for Nothing {
-    fn train(&self, cells: &[&Cell], _: &Control) -> Result<Vec<Outcome>, TrainError> {
+    fn train<'a>(&'a self, cells: &[&'a Cell], _: &Control) -> Result<Measuring<'a>, TrainError> {
         let outcome = |cell: &&Cell| Outcome {
             cell_id: cell.id.clone(),
             status: Status::Ok,
@@ -278,7 +282,8 @@ impl Trainer for Nothing {
             realised: Default::default(),
             wall_s: 0.0,
         };
-        Ok(cells.iter().map(outcome).collect())
+        let outcomes: Vec<Outcome> = cells.iter().map(outcome).collect();
+        Ok(Box::new(move || outcomes))
     }
 }
 
@@ -302,7 +307,7 @@ impl Mock {
 }
 
 impl Trainer for Mock {
-    fn train(&self, cells: &[&Cell], _: &Control) -> Result<Vec<Outcome>, TrainError> {
+    fn train<'a>(&'a self, cells: &[&'a Cell], _: &Control) -> Result<Measuring<'a>, TrainError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let mut stream = Streams::new(call, "growth").item(0);
         let mut moved = |value: f64| {
@@ -324,7 +329,8 @@ impl Trainer for Mock {
             }
             outcome
         });
-        Ok(outcomes.collect())
+        let outcomes: Vec<Outcome> = outcomes.collect();
+        Ok(Box::new(move || outcomes))
     }
 }
 

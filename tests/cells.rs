@@ -11,7 +11,7 @@ fn train(settings: &[&str]) -> Vec<Outcome> {
     let sweep = from_str(text, "cells.toml", &Overrides { set, axis: Vec::new() }).expect("a valid spec");
     let cells: Vec<&Cell> = sweep.cells.iter().collect();
     let trainer = BurnTrainer::new(Choice::Flex.open().expect("flex needs nothing"));
-    trainer.train(&cells, &Control::default()).expect("it trains")
+    trainer.train(&cells, &Control::default()).expect("it trains")()
 }
 
 #[test]

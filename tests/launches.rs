@@ -104,7 +104,7 @@ const LAUNCHES: usize = 13 + 2 * 4 + 1 + 1 + 8 + 3;
 #[test]
 fn a_training_step_launches_few_kernels() {
     let device = match Choice::Wgpu.open() {
-        Ok(wgpu) => wgpu.device,
+        Ok(wgpu) => wgpu.device().expect("WGPU is a device").clone(),
         Err(error) if std::env::var_os("CLIFFLINE_REQUIRE_WGPU").is_some() => panic!("{error}"),
         // Written past the test harness, which keeps what a passing test prints to itself.
         Err(error) => {

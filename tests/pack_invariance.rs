@@ -24,7 +24,7 @@ fn fingerprint(mut outcome: Outcome) -> Outcome {
 }
 
 fn train(trainer: &BurnTrainer, cells: &[&Cell]) -> Vec<Outcome> {
-    let outcomes = trainer.train(cells, &Control::default()).expect("the pack trains");
+    let outcomes = trainer.train(cells, &Control::default()).expect("the pack trains")();
     outcomes.into_iter().map(fingerprint).collect()
 }
 

@@ -164,6 +164,14 @@ impl Backend {
         self.place() != Place::Adapter
     }
 
+    /// The device of its tensors; the native program has none.
+    pub fn device(&self) -> Option<&Device> {
+        match &self.executor {
+            Executor::Tensors(device) => Some(device),
+            Executor::Native => None,
+        }
+    }
+
     pub fn place(&self) -> Place {
         match (&self.executor, &self.adapter) {
             (Executor::Native, _) => Place::Native,

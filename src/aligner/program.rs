@@ -1,5 +1,8 @@
 //! What training a pack needs of whatever does the arithmetic.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
 use burn::tensor::Device;
 
 use super::train::RawEmbeddings;
@@ -29,7 +32,7 @@ pub trait Program {
     fn embeddings(&mut self, split: usize) -> Vec<RawEmbeddings>;
 
     /// The parameters of a lane, tensor by tensor in the order of `Parameters::names`.
-    fn parameters(&self, lane: usize) -> Vec<Vec<f32>>;
+    fn parameters(&mut self, lane: usize) -> Vec<Vec<f32>>;
 
     /// Goes on with the given lanes alone, ascending; perhaps none.
     fn keep(&mut self, lanes: &[usize]);
@@ -46,4 +49,46 @@ pub struct Series {
     pub norm_steps: Vec<u64>,
     /// Per lane, then per such step, in the order of `GRADIENT_NORM_NAMES`.
     pub norms: Vec<Vec<[f32; 6]>>,
+}
+
+/// A program whose time is counted.
+pub struct Timed<'a, P> {
+    pub program: P,
+    /// Nanoseconds inside the program.
+    pub busy_ns: &'a AtomicU64,
+}
+
+impl<P> Timed<'_, P> {
+    fn time<R>(&mut self, f: impl FnOnce(&mut P) -> R) -> R {
+        let started = Instant::now();
+        let result = f(&mut self.program);
+        self.busy_ns.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        result
+    }
+}
+
+impl<P: Program> Program for Timed<'_, P> {
+    fn normalised(&mut self, rows: &[&[usize]]) -> Vec<RawEmbeddings> {
+        self.time(|p| p.normalised(rows))
+    }
+
+    fn step(&mut self, rows: &[&[usize]], step: u64, record_norms: bool) {
+        self.time(|p| p.step(rows, step, record_norms));
+    }
+
+    fn series(&mut self) -> Series {
+        self.time(Program::series)
+    }
+
+    fn embeddings(&mut self, split: usize) -> Vec<RawEmbeddings> {
+        self.time(|p| p.embeddings(split))
+    }
+
+    fn parameters(&mut self, lane: usize) -> Vec<Vec<f32>> {
+        self.time(|p| p.parameters(lane))
+    }
+
+    fn keep(&mut self, lanes: &[usize]) {
+        self.time(|p| p.keep(lanes));
+    }
 }

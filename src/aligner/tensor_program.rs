@@ -148,7 +148,7 @@ impl Program for TensorProgram<'_> {
         all
     }
 
-    fn parameters(&self, lane: usize) -> Vec<Vec<f32>> {
+    fn parameters(&mut self, lane: usize) -> Vec<Vec<f32>> {
         self.current().to_host(lane)
     }
 

@@ -11,7 +11,7 @@ use super::data::{Reading, SplitData, TEST, TRAIN, VALIDATION};
 use super::fault::Fault;
 use super::native::NativeProgram;
 use super::parameters::{HostEncoder, MODALITIES, Widths, xavier};
-use super::program::{Executor, Program, Series};
+use super::program::{Executor, Program, Series, Timed};
 use super::step::GRADIENT_NORM_NAMES;
 use super::tensor_program::{PackSplits, TensorProgram};
 use crate::spec::config::Config;
@@ -105,6 +105,8 @@ pub struct Run<'a> {
     pub cancel: &'a AtomicBool,
     /// Counts cell-steps as they are taken.
     pub cell_steps: &'a AtomicU64,
+    /// Counts the nanoseconds that the program takes: those for which its device is fed or waited for.
+    pub busy_ns: &'a AtomicU64,
     pub fault: Option<Fault>,
 }
 
@@ -142,7 +144,7 @@ fn drive(
 ) -> Result<Vec<Trained>, Cancelled> {
     let first = lanes[0].config;
     let (steps, stop_every, curve_every) = (first.train.steps, first.stop.every, first.curves.every);
-    let mut pack = Pack::start(run, lanes, program);
+    let mut pack = Pack::start(run, lanes, Timed { program, busy_ns: run.busy_ns });
 
     if pack.anyone_due(0) {
         let stopped = pack.validate(0, &mut observe);

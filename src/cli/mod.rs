@@ -28,7 +28,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use summary::render as render_summary;
 
 use crate::aligner::backend::{Backend, Choice};
-use crate::engine::{self, Estimate, Pack};
+use crate::engine::{self, Estimate, Pack, Workers};
 use crate::spec::{Cell, Overrides, SpecError, Sweep};
 
 /// Exit codes.
@@ -163,11 +163,27 @@ impl BackendArgs {
         }
     }
 
+    /// Threads of a run: a GPU's packs are prepared and measured beside their training.
+    fn threads(&self, backend: &Backend) -> Workers {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let host = match (backend.is_cpu(), self.threads) {
+            (true, _) => 0,
+            (false, 0) => cores,
+            (false, n) => n,
+        };
+        Workers { training: self.workers(backend), host }
+    }
+
     /// Packs of the cells at `wanted` and what they cost.
     fn packs(&self, backend: &Backend, sweep: &Sweep, wanted: &[usize]) -> (Vec<Pack>, Estimate) {
+        self.packs_scaled(backend, sweep, wanted, 1.0)
+    }
+
+    /// As [`Self::packs`], with sizes that are chosen here multiplied by `factor`.
+    fn packs_scaled(&self, backend: &Backend, sweep: &Sweep, wanted: &[usize], factor: f64) -> (Vec<Pack>, Estimate) {
         let (workers, place) = (self.workers(backend), backend.place());
         let size = |cell: &Cell, alike: usize| match self.pack {
-            0 => engine::pack_size(&cell.config, alike, workers, place),
+            0 => (engine::pack_size(&cell.config, alike, workers, place) as f64 * factor).round() as usize,
             n => n,
         };
         let packs = engine::make_packs(&sweep.cells, wanted, size);

@@ -17,7 +17,7 @@ use super::summary::render;
 use super::{BackendArgs, SpecArgs, columns, exit, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::Summary;
-use crate::engine::{self, BurnTrainer, Control, Estimate, Event, Outcome, Pack, run_packs};
+use crate::engine::{self, BurnTrainer, Control, Estimate, Event, Outcome, Pack, Workers, run_packs};
 use crate::spec::{Config, Sweep};
 use crate::store::{
     CELLS_TABLE, CellRecord, Environment, Found, Identity, Levels, RecordedStatus, RunDir, RunManifest, RunReader,
@@ -26,6 +26,9 @@ use crate::store::{
 
 /// Metrics of the table at the end of a run.
 const SUMMARY_METRICS: [&str; 2] = ["effective_rank_img", "retrieval_at_1_i2t"];
+
+/// Key of the manifest under which the tried pack sizes are.
+const TUNING: &str = "pack_sizes_tried";
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -45,7 +48,6 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
     let sweep = args.spec.load()?;
     let dir = args.output.clone().unwrap_or_else(|| default_dir(&sweep));
     let backend = args.backend.open_for_work()?;
-    let workers = args.backend.workers(&backend);
     if !RunReader::is_run(&dir) {
         // What cannot be done should leave no directory behind.
         let all: Vec<usize> = (0..sweep.cells.len()).collect();
@@ -53,7 +55,7 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
     }
     let trainer = BurnTrainer::new(backend);
     let session = Session::open(&sweep, &dir, &trainer)?;
-    session.go(args, &trainer, workers)
+    session.go(args, &trainer)
 }
 
 /// `results/<name>-<first 8 of the spec hash>`.
@@ -124,7 +126,7 @@ impl<'a> Session<'a> {
         Ok(Self { sweep, dir: dir.to_path_buf(), run, manifest, complete_before, present, reused, trained: 0, made_by })
     }
 
-    fn go(mut self, args: &RunArgs, trainer: &BurnTrainer, workers: usize) -> anyhow::Result<u8> {
+    fn go(mut self, args: &RunArgs, trainer: &BurnTrainer) -> anyhow::Result<u8> {
         let cells = &self.sweep.cells;
         let missing: Vec<usize> = (0..cells.len()).filter(|i| !self.run.reader().is_finished(&cells[*i].id)).collect();
         if missing.is_empty() && self.reused == 0 && self.files_are_intact() {
@@ -139,7 +141,9 @@ impl<'a> Session<'a> {
             self.manifest.write(&self.dir)?;
             return Ok(exit::NO);
         }
-        let interrupted = self.train(packs, &estimate, trainer, workers)?;
+        let (packs, estimate) = self.tune(packs, estimate, args, trainer, &missing)?;
+        require_memory(&estimate)?;
+        let interrupted = self.train(packs, &estimate, trainer, args.backend.threads(trainer.backend()))?;
         self.write_tables()?;
         let counts = self.run.reader().counts();
         let finished = finished(&self.run, self.sweep);
@@ -199,13 +203,35 @@ impl<'a> Session<'a> {
         Ok(self.manifest.write(&self.dir)?)
     }
 
+    /// Packs of the size that trains fastest here, where that was left to us and the run is long enough to try.
+    fn tune(
+        &mut self,
+        packs: Vec<Pack>,
+        estimate: Estimate,
+        args: &RunArgs,
+        trainer: &BurnTrainer,
+        missing: &[usize],
+    ) -> anyhow::Result<(Vec<Pack>, Estimate)> {
+        self.manifest.more.remove(TUNING);
+        if args.backend.pack != 0 {
+            return Ok((packs, estimate));
+        }
+        let workers = args.backend.workers(trainer.backend());
+        let tuning = engine::tune(&self.sweep.cells, &packs, trainer, workers)?;
+        if tuning.trials.is_empty() {
+            return Ok((packs, estimate));
+        }
+        self.manifest.more.insert(TUNING.to_string(), json!(tuning.trials));
+        Ok(args.backend.packs_scaled(trainer.backend(), self.sweep, missing, tuning.factor()))
+    }
+
     /// Trains `packs`, recording each as it finishes. True when interrupted.
     fn train(
         &mut self,
         packs: Vec<Pack>,
         estimate: &Estimate,
         trainer: &BurnTrainer,
-        workers: usize,
+        workers: Workers,
     ) -> anyhow::Result<bool> {
         self.manifest.timings.clear();
         if packs.is_empty() {
@@ -220,7 +246,7 @@ impl<'a> Session<'a> {
             estimate.cells,
             cells.len(),
             output::count(packs.len(), "pack"),
-            output::count(workers, "worker"),
+            output::count(workers.training, "worker"),
         ));
         let class = self.manifest.class.clone();
         let planned = packs.iter().flat_map(|pack| &pack.cells).map(|index| &cells[*index]);
@@ -249,11 +275,13 @@ impl<'a> Session<'a> {
         let wall_s = started.elapsed().as_secs_f64();
         drop(progress);
         let steps = control.cell_steps.load(Ordering::Relaxed);
+        let busy_s = control.busy_ns.load(Ordering::Relaxed) as f64 / 1e9;
         self.manifest.timings = BTreeMap::from([
             ("wall_s".to_string(), wall_s),
             ("train_cell_steps".to_string(), steps as f64),
             ("train_cell_steps_per_s".to_string(), steps as f64 / wall_s),
-            ("workers".to_string(), workers as f64),
+            ("workers".to_string(), workers.training as f64),
+            ("device_wait_share".to_string(), 1.0 - busy_s / (wall_s * workers.training as f64)),
         ]);
         result?;
         Ok(control.is_cancelled())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use super::outcome::{Checksums, Curves, Measured, Outcome, Status};
-use super::scheduler::{Control, TrainError, Trainer};
+use super::scheduler::{Control, Measuring, TrainError, Trainer};
 use crate::aligner::backend::Backend;
 use crate::aligner::data::{ModalityData, SplitData};
 use crate::aligner::fault::Fault;
@@ -47,10 +47,13 @@ const NO_COSINE_RULE: f64 = 1.0;
 /// Trains packs on one backend.
 pub struct BurnTrainer {
     backend: Backend,
-    worlds: Mutex<Vec<(WorldKey, Arc<Observed>)>>,
+    worlds: Mutex<Vec<(WorldKey, Arc<Slot>)>>,
     /// A kernel broken on purpose.
     pub fault: Option<Fault>,
 }
+
+/// A world that is made, being made, or was abandoned.
+type Slot = Mutex<Option<Arc<Observed>>>;
 
 /// What a world and its draws depend on.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +90,7 @@ impl BurnTrainer {
 
     /// Trains one cell and keeps its test embeddings.
     pub fn retrain(&self, cell: &Cell, control: &Control) -> Result<Retrained, TrainError> {
-        let mut all = self.train_pack(&[cell], control)?;
+        let mut all = self.train_pack(&[cell], control)?.measure(&[cell]);
         let (outcome, trained) = all.pop().ok_or_else(|| TrainError::Failed("the pack came back empty".into()))?;
         Ok(Retrained { outcome, test: trained.test })
     }
@@ -96,22 +99,34 @@ impl BurnTrainer {
     fn observed(&self, config: &Config) -> Result<Arc<Observed>, TrainError> {
         let draws = PERTURBATIONS.iter().filter(|p| (p.strength)(config) != 0.0).map(|p| p.path).collect();
         let key = WorldKey { seed: config.seed, world: config.world.clone(), features: config.text.features, draws };
-        if let Some(found) = self.lock().iter().find(|(k, _)| *k == key) {
-            return Ok(found.1.clone());
+        let slot = {
+            let mut worlds = self.lock();
+            match worlds.iter().find(|(k, _)| *k == key) {
+                Some((_, slot)) => slot.clone(),
+                None => {
+                    let slot = Arc::new(Slot::default());
+                    worlds.insert(0, (key.clone(), slot.clone()));
+                    worlds.truncate(WORLDS_KEPT);
+                    slot
+                }
+            }
+        };
+        // Whoever comes while it is being made waits for it.
+        let mut world = slot.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(made) = world.as_ref() {
+            return Ok(made.clone());
         }
-        // Made outside the lock: two threads may make the same world, and both get the same bits.
         let made = Arc::new(Observed::new(&key).map_err(|e| TrainError::Failed(e.to_string()))?);
-        let mut worlds = self.lock();
-        worlds.insert(0, (key, made.clone()));
-        worlds.truncate(WORLDS_KEPT);
+        *world = Some(made.clone());
         Ok(made)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(WorldKey, Arc<Observed>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(WorldKey, Arc<Slot>)>> {
         self.worlds.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn train_pack(&self, cells: &[&Cell], control: &Control) -> Result<Vec<(Outcome, Trained)>, TrainError> {
+    /// Trains a pack; measures nothing yet but what stop rules and curves look at.
+    fn train_pack(&self, cells: &[&Cell], control: &Control) -> Result<TrainedPack, TrainError> {
         let mut seeds: Vec<u64> = cells.iter().map(|c| c.config.seed).collect();
         seeds.sort_unstable();
         seeds.dedup();
@@ -140,18 +155,42 @@ impl BurnTrainer {
             due: &due,
             cancel: &control.cancel,
             cell_steps: &control.cell_steps,
+            busy_ns: &control.busy_ns,
             fault: self.fault,
         };
         let trained =
             train(&run, &lanes, |point| watches[point.cell].look(point)).map_err(|_| TrainError::Cancelled)?;
-        let each = cells.iter().zip(trained).zip(watches).zip(&pairings);
-        Ok(each.map(|(((cell, trained), watch), pairing)| (outcome(cell, &trained, watch, pairing), trained)).collect())
+        Ok(TrainedPack { trained, watches, pairings })
+    }
+}
+
+/// A pack that has left its device.
+struct TrainedPack {
+    trained: Vec<Trained>,
+    watches: Vec<Watch>,
+    pairings: Vec<[Pairing; 3]>,
+}
+
+impl TrainedPack {
+    /// Outcomes of the cells that it was made of, and what they leave out.
+    fn measure(self, cells: &[&Cell]) -> Vec<(Outcome, Trained)> {
+        let each = cells.iter().zip(self.trained).zip(self.watches).zip(&self.pairings);
+        each.map(|(((cell, trained), watch), pairing)| (outcome(cell, &trained, watch, pairing), trained)).collect()
     }
 }
 
 impl Trainer for BurnTrainer {
-    fn train(&self, cells: &[&Cell], control: &Control) -> Result<Vec<Outcome>, TrainError> {
-        Ok(self.train_pack(cells, control)?.into_iter().map(|(outcome, _)| outcome).collect())
+    fn train<'a>(&'a self, cells: &[&'a Cell], control: &Control) -> Result<Measuring<'a>, TrainError> {
+        let pack = self.train_pack(cells, control)?;
+        let cells = cells.to_vec();
+        Ok(Box::new(move || pack.measure(&cells).into_iter().map(|(outcome, _)| outcome).collect()))
+    }
+
+    fn prepare(&self, cells: &[&Cell]) {
+        for cell in cells {
+            // An error comes again where the world is needed.
+            let _ = self.observed(&cell.config);
+        }
     }
 }
 

@@ -174,7 +174,9 @@ fn compare_metrics(
         trainer.fault = fault;
         let lanes: Vec<&Cell> = short.iter().collect();
         let train = super::Trainer::train(&trainer, &lanes, &Control::default());
-        train.map_err(|source| CheckError::Train { backend: backend.name.to_string(), source })
+        train
+            .map(|measuring| measuring())
+            .map_err(|source| CheckError::Train { backend: backend.name.to_string(), source })
     };
     let (expected, actual) = (train(first, None)?, train(second, fault)?);
     let n = cells[0].config.world.n_test as f64;

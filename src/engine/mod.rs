@@ -16,5 +16,5 @@ pub use checks::{CheckError, Settings, agree, gradcheck};
 pub use outcome::{Checksums, Curves, Measured, Outcome, Status};
 pub use pack::{Pack, make_packs};
 pub use plan::{Calibration, Estimate, calibrate, estimate, pack_size};
-pub use scheduler::{Control, Event, TrainError, Trainer, run_packs};
+pub use scheduler::{Control, Event, Measuring, TrainError, Trainer, Workers, run_packs};
 pub use tune::{Trial, Tuning, tune};

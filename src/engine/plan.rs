@@ -202,7 +202,7 @@ pub fn calibrate(
     let started = Instant::now();
     let again = || {
         loop {
-            trainer.train(&lanes, &control)?;
+            trainer.train(&lanes, &control)?();
             // Without steps there is nothing to count, and one round says what it costs.
             if control.cell_steps.load(Ordering::Relaxed) == 0 {
                 return Ok(());

@@ -19,7 +19,7 @@ pub const HEADROOM: f64 = 4.0;
 /// `CLIFFLINE_REQUIRE_WGPU` set, as CI does, that is a failure.
 pub fn on_wgpu(check: impl FnOnce(&Device)) {
     match Choice::Wgpu.open() {
-        Ok(wgpu) => check(&wgpu.device),
+        Ok(wgpu) => check(wgpu.device().expect("WGPU is a device")),
         Err(error) if std::env::var_os("CLIFFLINE_REQUIRE_WGPU").is_some() => panic!("{error}"),
         // Written past the test harness, which keeps what a passing test prints to itself.
         Err(error) => {

@@ -31,6 +31,7 @@ mod tests {
     use super::fixture::{draws, on_wgpu};
     use crate::aligner::fault::Fault;
     use crate::aligner::gradcheck::Case;
+    use crate::aligner::program::Executor;
     use crate::spec::config::TrainConfig;
 
     fn case(temperature: f64) -> Case {
@@ -41,7 +42,9 @@ mod tests {
     #[test]
     fn gradients_by_kernels_agree_with_autodiff_and_differences_of_the_plain_program() {
         on_wgpu(|device| {
-            for check in [1e-3, 0.07, 10.0].into_iter().flat_map(|t| case(t).check(device, None)) {
+            for check in
+                [1e-3, 0.07, 10.0].into_iter().flat_map(|t| case(t).check(&Executor::Tensors(device.clone()), None))
+            {
                 assert!(check.passed, "{check:?}");
             }
         });
@@ -51,7 +54,7 @@ mod tests {
     fn a_fault_in_a_kernel_is_caught() {
         on_wgpu(|device| {
             for (name, fault) in Fault::ALL {
-                let checks = case(0.07).check(device, Some(fault));
+                let checks = case(0.07).check(&Executor::Tensors(device.clone()), Some(fault));
                 assert!(checks.iter().any(|c| !c.passed), "{name} went unnoticed");
             }
         });

@@ -135,7 +135,7 @@ impl Program for NativeProgram<'_> {
         self.lanes.iter().map(one).collect()
     }
 
-    fn parameters(&self, lane: usize) -> Vec<Vec<f32>> {
+    fn parameters(&mut self, lane: usize) -> Vec<Vec<f32>> {
         self.lanes[lane].model.to_host()
     }
 
