@@ -112,13 +112,13 @@ def work(module, args, seeds, barrier, results):
     warm = time.monotonic()
     if barrier:
         barrier.wait()
-    start = time.monotonic()
+    start, cpu = time.monotonic(), time.process_time()
     loss = peer.train()
-    end = time.monotonic()
+    end, cpu = time.monotonic(), time.process_time() - cpu
     i2t, t2i = peer.retrieval()
     values = {"loss": loss, "retrieval_at_1_i2t": i2t, "retrieval_at_1_t2i": t2i}
     out = {key: [[float(x) for x in row] for row in value] for key, value in values.items()}
-    out |= {"start": start, "end": end, "load_s": imported - begun, "compile_s": warm - imported}
+    out |= {"start": start, "end": end, "cpu_s": cpu, "load_s": imported - begun, "compile_s": warm - imported}
     results.put(out | {"versions": peer.versions})
 
 
@@ -150,6 +150,7 @@ def main(module, args):
         "steps": steps,
         "cell_steps_per_s": cells * steps / took,
         "train_s": took,
+        "train_cpu_s": sum(p["cpu_s"] for p in parts),
         "load_s": max(p["load_s"] for p in parts),
         "compile_s": max(p["compile_s"] for p in parts),
         "total_s": time.monotonic() - STARTED,

@@ -12,7 +12,7 @@ PLAIN = {"train_optimiser": "sgd", "train_momentum": 0.0, "train_weight_decay": 
 
 
 def settings(cliffline, scratch):
-    """The resolved workload, read from the table of a run of no steps, and its steps from a run's table as well."""
+    """The resolved workload: its cells from the table of a run without steps, its steps from the plan."""
     run = scratch / "settings"
     command = [cliffline, "run", SPEC, "--set", "train.steps=0", "--backend", "flex", "-o", run]
     subprocess.run(command, check=True, capture_output=True)
@@ -25,18 +25,22 @@ def settings(cliffline, scratch):
         assert len(values) == 1, f"{name} varies within the workload"
         return values[0].item()
 
+    plan = subprocess.run([cliffline, "plan", SPEC, "--json"], check=True, capture_output=True)
+    estimate = json.loads(plan.stdout)["estimate"]
     names = ("batch_size", "weight_i2t", "weight_t2i", "learning_rate")
     workload = {name: one(f"train_{name}") for name in names}
     workload |= {name: one(f"model_{name}") for name in ("hidden_img", "hidden_txt", "embedding")}
+    workload["steps"] = estimate["cell_steps"] // estimate["cells"]
     workload["seeds"] = sorted(int(s) for s in cells.param_seed.unique())
     workload["temperatures"] = sorted(float(t) for t in cells.param_train_temperature.unique())
     assert len(cells) == len(workload["seeds"]) * len(workload["temperatures"]), "the workload is not a full grid"
     return workload
 
 
-def export(cliffline, scratch, steps):
-    """Writes the workload into `scratch / "data"`. Returns that directory and the workload."""
-    workload = settings(cliffline, scratch) | {"steps": steps}
+def export(cliffline, scratch, steps=None):
+    """Writes the workload into `scratch / "data"`, of `steps` steps if given. Returns that directory and the workload."""
+    workload = settings(cliffline, scratch)
+    workload["steps"] = steps or workload["steps"]
     data = scratch / "data"
     data.mkdir()
     for seed in workload["seeds"]:
