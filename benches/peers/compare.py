@@ -57,8 +57,11 @@ def run_peer(name, options, data, steps, device):
 
 def tune(name, data, workload, steps, device):
     """The fastest options found by changing one at a time until a pass over all of them changes nothing."""
-    cores, cells = machine.cores(), len(workload["seeds"]) * len(workload["temperatures"])
-    candidates = {"split": [(1, 0)] if cores == 1 else [(1, 0), (cores, 1)]} | PEERS[name][2]
+    cores, seeds = machine.cores(), len(workload["seeds"])
+    cells = seeds * len(workload["temperatures"])
+    # One process with the framework's own threads, or more that share the cores; each has as many seeds.
+    several = [(n, cores // n) for n in range(2, min(cores, seeds) + 1) if seeds % n == 0]
+    candidates = {"split": [(1, 0), *several]} | PEERS[name][2]
     chosen = {option: values[0] for option, values in candidates.items()}
     if "pack" in chosen:
         chosen["pack"] = START_PACK
@@ -70,8 +73,7 @@ def tune(name, data, workload, steps, device):
 
     def speed(choice):
         key = json.dumps(choice)
-        whole = len(workload["seeds"]) % choice["split"][0] == 0
-        if key not in tried and whole and choice.get("pack", 1) * choice["split"][0] <= cells:
+        if key not in tried and choice.get("pack", 1) * choice["split"][0] <= cells:
             line = run_peer(name, options(choice), data, steps, device)
             tried[key] = line["cell_steps_per_s"] if line else 0.0
             log(f"tuning {name} {options(choice)}: {tried[key]:.0f} cell-steps/s")

@@ -3,9 +3,10 @@
     python jax_vmap.py --data DIR [--pack N] [--layout folded|shared|separate] [--processes N --threads N]
 
 Layouts: `separate` gives every cell its own copy of the minibatch and its own matrix products; in `shared`, cells that
-differ in temperature alone read one minibatch (vmap with in_axes=None); `folded` does so too and keeps the first layer's
-weights as `[P, cells, H]`, so that it is one wide matrix product for all cells of a seed. Minibatches are gathered
-inside the scan. On a machine with CUDA, JAX takes the GPU; `--device cpu` keeps it off.
+differ in temperature alone read one minibatch (vmap with in_axes=None); `folded` does so too and keeps the weights of
+the first layer as `[P, cells, H]`, so that it is one wide matrix product for all cells of a seed. Minibatches are
+gathered inside the scan. The gradient is JAX's own: written out by hand it was slower, with either way of sharing the
+exponentials. On a machine with CUDA, JAX takes the GPU; `--device cpu` keeps it off.
 """
 
 import os

@@ -8,8 +8,10 @@ from statistics import mean, median, stdev
 import machine
 
 TASKS = ("i2t", "t2i")
-# Differences of means beyond this many standard errors are called out. With 8 seeds each (14 degrees of freedom) chance
-# puts a difference there once in 760 times, so that one of a program's 16 is called out wrongly at most once in 47 runs.
+# Cliffline's backends to which the processor's limit applies.
+CPU_BACKENDS = ("flex", "ndarray")
+# Differences of means beyond this many standard errors are called out. With 8 seeds each (14 degrees of freedom)
+# chance puts a difference there once in 760 times: one of a program's 16 is called out wrongly in 1 of 47 runs at most.
 STANDARD_ERRORS = 4
 
 
@@ -28,15 +30,17 @@ def setting(options):
     return ", ".join(f"{k} {v}" for k, v in shown.items())
 
 
-def header(runs, version):
+def header(runs, options, version):
     manifest = runs["cliffline"][0]["manifest"]
     code = manifest["code"]
-    commit = (code.get("git_commit") or "unknown commit")[:12] + (" with local changes" if code.get("git_dirty") else "")
+    commit = (code.get("git_commit") or "unknown commit")[:12]
+    commit += " with local changes" if code.get("git_dirty") else ""
     model, instructions = machine.cpu_info()
     versions = {}
     for name, lines in runs.items():
         versions |= {} if name == "cliffline" else {k: v for k, v in lines[0]["versions"].items() if k != "device"}
     devices = {lines[0]["versions"]["device"] for name, lines in runs.items() if name != "cliffline"}
+    missing = ", ".join(name for name, chosen in options.items() if not chosen)
     return [
         "# The reference workload, side by side",
         "",
@@ -44,7 +48,9 @@ def header(runs, version):
         f"- CPU: {model}, {machine.cores()} cores; {instructions}",
         f"- OS: {platform.system()} {platform.release()}",
         f"- Cliffline: {version}, {commit}, class `{manifest['class']}`",
-        f"- Peers: {', '.join(f'{k} {v}' for k, v in versions.items()) or 'none'}; on {', '.join(sorted(devices)) or '-'}",
+        f"- Peers: {', '.join(f'{k} {v}' for k, v in versions.items()) or 'none'}",
+        f"- Devices of the peers: {', '.join(sorted(devices)) or 'none'}",
+        *([f"- Left out, because they did not run here: {missing}"] if missing else []),
         "",
     ]
 
@@ -54,26 +60,28 @@ def speeds(workload, runs, options, limit):
     flops = machine.flops_per_step(workload)
     manifest = runs["cliffline"][0]["manifest"]
     whole = [run["whole"] for run in runs["cliffline"]]
-    walls = {"cliffline": [run["wall_s"] for run in runs["cliffline"]]}
+    walls = [run["wall_s"] for run in runs["cliffline"]]
+    on_cpu = manifest["backend"] in CPU_BACKENDS
     series = {
-        "cliffline, whole command": (f"backend {manifest['backend']}, defaults", whole, walls["cliffline"]),
-        "cliffline, training": ("as it reports", [run["training"] for run in runs["cliffline"]], walls["cliffline"]),
+        "cliffline, whole command": (f"backend {manifest['backend']}, defaults", whole, walls, on_cpu),
+        "cliffline, training": ("as it reports", [run["training"] for run in runs["cliffline"]], walls, on_cpu),
     }
     for name, chosen in options.items():
         if name in runs:
             values = [line["cell_steps_per_s"] for line in runs[name]]
-            series[f"{name}, training"] = (setting(chosen), values, [line["total_s"] for line in runs[name]])
+            on_cpu = "cpu" in runs[name][0]["versions"]["device"].lower()
+            series[f"{name}, training"] = (setting(chosen), values, [line["total_s"] for line in runs[name]], on_cpu)
     rows = []
-    for name, (how, values, total) in series.items():
+    for name, (how, values, total, on_cpu) in series.items():
         middle = median(values)
-        share = f"{middle * flops / limit:.0%}" if limit else "-"
-        ratio = f"{median(whole) / middle:.2f}"
-        rows.append([name, how, f"{middle:.0f}", f"{min(values):.0f}", f"{max(values):.0f}", ratio, share, f"{median(total):.1f}"])
+        share = f"{middle * flops / limit:.0%}" if limit and on_cpu else "-"
+        figures = [f"{x:.0f}" for x in (middle, min(values), max(values))]
+        rows.append([name, how, *figures, f"{median(whole) / middle:.2f}", share, f"{median(total):.1f}"])
     head = ["program", "settings", "cell-steps/s", "min", "max", "Cliffline / it", "of the limit", "whole process, s"]
     return [
-        f"{cells} cells of {workload['steps']} steps; medians of {len(whole)} alternating rounds. The ratio is Cliffline's "
-        "whole command over the program's training alone; above 1, Cliffline is faster. Imports, compilation, data and "
-        "evaluation are outside a peer's rate; its whole process has a column of its own.",
+        f"{cells} cells of {workload['steps']} steps; medians of {len(whole)} alternating rounds. The ratio is the "
+        "rate of Cliffline's whole command over that of the program's training alone; above 1, Cliffline is faster. "
+        "Imports, compilation, data and evaluation are outside a peer's rate; its whole process has a column of its own.",
         "",
         *table(head, rows),
     ]
@@ -89,8 +97,9 @@ def limit_lines(workload, limits, limit):
     return [
         "## The limit of the matrix products",
         "",
-        f"One cell-step multiplies matrices for {flops / 1e6:.1f} MFLOP. At the rate of one large float32 product, the CPU "
-        f"would allow {limit / flops:.0f} cell-steps/s, were there nothing else to do; the shares above are of that.",
+        f"One cell-step multiplies matrices for {flops / 1e6:.1f} MFLOP. At the rate of the fastest large float32 "
+        f"product on {max(limits)} threads, the CPU would allow {limit / flops:.0f} cell-steps/s, were there nothing "
+        "else to do; the shares above are of that.",
         "",
         *table(["large product", "GFLOP/s", "cell-steps/s"], rows),
     ]
@@ -133,6 +142,6 @@ def learnt(workload, runs):
 def markdown(workload, runs, options, limits, version):
     rates = limits[max(limits)]
     limit = max(rates.values(), default=0) * 1e9
-    parts = header(runs, version) + speeds(workload, runs, options, limit)
+    parts = header(runs, options, version) + speeds(workload, runs, options, limit)
     parts += limit_lines(workload, limits, limit) if limit else []
     return "\n".join(parts + learnt(workload, runs)).rstrip()

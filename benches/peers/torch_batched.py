@@ -75,10 +75,10 @@ class Peer:
         inverse = (1 / own).repeat(count)[:, None, None]
         x_img, x_txt, rows = self.data["train_img"][seeds], self.data["train_txt"][seeds], self.rows[seeds]
         index = torch.arange(count, device=self.device)[:, None]
-        weights = (self.w.weight_i2t, self.w.weight_t2i)
+        fixed = (inverse, len(own), self.layout, (self.w.weight_i2t, self.w.weight_t2i))
         for step in range(steps):
             at = rows[:, step]
-            result = self.losses(parameters, x_img[index, at], x_txt[index, at], inverse, len(own), self.layout, weights)
+            result = self.losses(parameters, x_img[index, at], x_txt[index, at], *fixed)
             optimiser.zero_grad()
             result.sum().backward()
             optimiser.step()

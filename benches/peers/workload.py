@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import os
 import platform
+import queue
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +31,7 @@ THREAD_VARIABLES = ("NPROC", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def load(directory, seeds=None, steps=None):
-    """The workload in `directory` (written by compare.py): `workload.json` and one .npy per seed, split and modality."""
+    """The workload that compare.py wrote: `workload.json`, and one .npy per seed, split and modality."""
     import numpy as np
 
     directory = Path(directory)
@@ -130,14 +131,15 @@ def main(module, args):
     # Fresh interpreters, also for one process: thread settings are read at import.
     context = multiprocessing.get_context("spawn")
     results, barrier = context.Queue(), context.Barrier(args.processes)
-    workers = [context.Process(target=work, args=(module, args, share, barrier, results), daemon=True) for share in shares]
+    process = lambda share: context.Process(target=work, args=(module, args, share, barrier, results), daemon=True)
+    workers = [process(share) for share in shares]
     for worker in workers:
         worker.start()
     parts = []
     while len(parts) < len(workers):
         try:
             parts.append(results.get(timeout=1))
-        except Exception:
+        except queue.Empty:
             if any(worker.exitcode not in (None, 0) for worker in workers):
                 raise SystemExit("a worker of the peer ended without a result")
     cells, steps = len(seeds) * len(temperatures), args.steps or described["steps"]

@@ -38,7 +38,7 @@ def settings(cliffline, scratch):
 
 
 def export(cliffline, scratch, steps=None):
-    """Writes the workload into `scratch / "data"`, of `steps` steps if given. Returns that directory and the workload."""
+    """Writes the workload, of `steps` steps if given, into a directory in `scratch`. Returns that and the workload."""
     workload = settings(cliffline, scratch)
     workload["steps"] = steps or workload["steps"]
     data = scratch / "data"
