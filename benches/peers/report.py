@@ -81,7 +81,7 @@ def speeds(workload, runs, options, limit):
     return [
         f"{cells} cells of {workload['steps']} steps; medians of {len(whole)} alternating rounds. The ratio is the "
         "rate of Cliffline's whole command over that of the program's training alone; above 1, Cliffline is faster. "
-        "Imports, compilation, data and evaluation are outside a peer's rate; its whole process has a column of its own.",
+        "Imports, compilation, data and evaluation are outside a peer's rate; its whole process has its own column.",
         "",
         *table(head, rows),
     ]
