@@ -5,8 +5,8 @@
 Layouts: `separate` gives every cell its own copy of the minibatch and its own matrix products; in `shared`, cells that
 differ in temperature alone read one minibatch (vmap with in_axes=None); `folded` does so too and keeps the weights of
 the first layer as `[P, cells, H]`, so that it is one wide matrix product for all cells of a seed. Minibatches are
-gathered inside the scan. The gradient is JAX's own: written out by hand it was slower, with either way of sharing the
-exponentials. On a machine with CUDA, JAX takes the GPU; `--device cpu` keeps it off.
+gathered inside the scan. The gradient is JAX's own: two hand-written ones (exponentials kept, or computed again from
+the log-sum-exp) were slower on a CPU with AVX-512. On a machine with CUDA, JAX takes the GPU; `--device cpu` keeps it off.
 """
 
 import os
