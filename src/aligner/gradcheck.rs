@@ -1,6 +1,7 @@
 //! Analytic gradients against Burn's autodiff and against f64 central differences of an independent reference.
 
 use burn::tensor::{Device, Tensor};
+use rayon::prelude::*;
 
 use super::encoder::forward;
 use super::fault::Fault;
@@ -95,6 +96,7 @@ impl Case {
         let tolerance = tolerance(self.train.temperature);
         let names = Parameters::names();
         (0..names.len())
+            .into_par_iter()
             .map(|t| {
                 let rms = root_mean_square(&autodiff[t]);
                 let worst_autodiff = worst(&analytic[t], &autodiff[t], rms);

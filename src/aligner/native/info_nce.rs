@@ -19,7 +19,7 @@ const SHARED_SHIFT: f32 = 60.0;
 
 /// Rows of softmaxes that are made just before the product that reads them, while they are near: whole tiles of rows,
 /// and few enough for a first-level cache at 256 columns.
-const ROWS_AT_ONCE: usize = 24;
+const ROWS_AT_ONCE: usize = 48;
 
 /// Factors of a product of sums of exponentials that f64 holds: each lies between exp(-60) and the number of candidates.
 const FACTORS: usize = 8;
