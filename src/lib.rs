@@ -14,7 +14,7 @@
 //! | [`store`] | Parquet tables, parts, resume, reuse, manifests | outcomes of the engine |
 //! | [`engine`] | plan, packs, scheduler, the trainer | everything below |
 //! | [`metric`] | the measurement panel, one file per family, and its registry; host f64 | `numerics` |
-//! | [`aligner`] | encoders, InfoNCE, gradients, optimisers, training, as Burn tensors with a leading cell axis; `kernel/` holds what is fused for GPUs, beside the plain program that defines it | `spec`'s configuration, `numerics` |
+//! | [`aligner`] | encoders, InfoNCE, gradients, optimisers, training, as Burn tensors with a leading cell axis; `kernel/` holds what is fused for GPUs, beside the plain program that defines it; `native/` is the whole step as fused loops on the CPU | `spec`'s configuration, `numerics` |
 //! | [`world`] | latents, operators, perturbations, pairing, splits, checks | `spec`'s configuration, `numerics` |
 //! | [`spec`] | the configuration and its registry; TOML to a checked sweep; cell ids | `numerics` |
 //! | [`numerics`] | seeded streams, linear algebra, statistics | nothing |

@@ -13,8 +13,8 @@ use super::reference::Reference;
 use crate::numerics::stream::Streams;
 use crate::spec::config::TrainConfig;
 
-/// Coordinates of each tensor that central differences visit.
-const COORDINATES: usize = 24;
+/// Coordinates of each tensor that central differences visit, unless a case says otherwise.
+pub const COORDINATES: usize = 24;
 
 /// Spacings of f32 allowed for a gradient at temperature 1. A gradient coordinate is a sum over a few hundred products
 /// whose rounding errors of random sign grow with the square root, so 32 covers a thousand products; four times that
@@ -33,6 +33,8 @@ pub struct Case {
     pub train: TrainConfig,
     /// Seed of the choice of coordinates.
     pub seed: u64,
+    /// Coordinates of each tensor that central differences visit; autodiff checks all of them.
+    pub coordinates: usize,
 }
 
 /// The verdict on one parameter tensor.
@@ -73,7 +75,7 @@ impl Case {
             }
             encoder
         });
-        Self { name, widths, x, batch, parameters, train, seed }
+        Self { name, widths, x, batch, parameters, train, seed, coordinates: COORDINATES }
     }
 
     fn problem(&self) -> Problem<'_> {
@@ -132,7 +134,7 @@ impl Case {
         };
         let mut order = Streams::new(self.seed, "gradcheck.coordinates").item(tensor as u64);
         let mut chosen = order.permutation(analytic.len());
-        chosen.truncate(COORDINATES);
+        chosen.truncate(self.coordinates);
         chosen.into_iter().fold(0.0, |worst: f64, i| {
             let expected = reference.central_difference(&parameters, tensor, i);
             largest(worst, relative(f64::from(analytic[i]), expected, rms))
