@@ -22,6 +22,9 @@ const TRIAL: Duration = Duration::from_millis(300);
 /// Sizes tried, over the size at hand.
 const FACTORS: [f64; 4] = [0.25, 0.5, 2.0, 4.0];
 
+/// How much faster a size must be to be taken: less is noise of trials this short.
+const WORTH_CHANGING: f64 = 1.05;
+
 /// Speed at one pack size.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Trial {
@@ -38,13 +41,30 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    /// The fastest size over the size at hand.
+    /// The fastest size over the size at hand, where it is clearly faster.
     pub fn factor(&self) -> f64 {
         let fastest = self.trials.iter().max_by(|a, b| a.cell_steps_per_s.total_cmp(&b.cell_steps_per_s));
         match (fastest, self.trials.first()) {
-            (Some(fastest), Some(first)) => fastest.cells as f64 / first.cells as f64,
+            (Some(fastest), Some(first)) if fastest.cell_steps_per_s > WORTH_CHANGING * first.cell_steps_per_s => {
+                fastest.cells as f64 / first.cells as f64
+            }
             _ => 1.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clearly_faster_size_is_taken() {
+        let tuning = |speeds: &[(usize, f64)]| Tuning {
+            trials: speeds.iter().map(|&(cells, cell_steps_per_s)| Trial { cells, cell_steps_per_s }).collect(),
+        };
+        assert_eq!(tuning(&[]).factor(), 1.0);
+        assert_eq!(tuning(&[(8, 100.0), (4, 104.0), (16, 90.0)]).factor(), 1.0);
+        assert_eq!(tuning(&[(8, 100.0), (4, 104.0), (16, 110.0), (32, 109.0)]).factor(), 2.0);
     }
 }
 
