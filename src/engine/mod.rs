@@ -10,7 +10,7 @@ mod pack;
 mod plan;
 mod scheduler;
 
-pub use burn_trainer::{BurnTrainer, Retrained};
+pub use burn_trainer::{BurnTrainer, Retrained, VALIDATION_SERIES};
 pub use checks::{CheckError, Settings, agree, gradcheck};
 pub use outcome::{Checksums, Curves, Measured, Outcome, Status};
 pub use pack::{Pack, make_packs};
