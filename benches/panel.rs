@@ -1,11 +1,12 @@
 //! The measurement panel on embeddings of the reference workload's sizes: `cargo bench --bench panel`.
 //!
 //! A panel normalises raw embeddings and measures every metric; the validation subset is what curves record. Times
-//! of one family are those of its turn in the panel: what an earlier family has computed for all is there.
+//! of one family are its share of a panel: what others have computed for all is there. Hubness bears the comparison of
+//! all with all.
 
 use cliffline::engine::VALIDATION_SERIES;
 use cliffline::metric::{Evaluation, METRICS, Modality, measure, measure_named};
-use cliffline::numerics::linalg::{covariance, similarity_matrix, symmetric_eigenvalues};
+use cliffline::numerics::linalg::{covariance, symmetric_eigenvalues};
 use cliffline::numerics::stream::Streams;
 use divan::{Bencher, black_box};
 
@@ -59,23 +60,26 @@ fn new(bencher: Bencher, n: usize) {
 fn family<const N: usize>(bencher: Bencher, name: &str) {
     let raw = Raw::new(N);
     let at = METRICS.iter().position(|family| family.name == name).expect("listed");
-    let before_its_turn = || {
+    let prepared = || {
         let evaluation = raw.evaluation();
-        METRICS[..at].iter().for_each(|earlier| drop(black_box(earlier.measure(&evaluation))));
+        let before = METRICS[..at].iter().chain(METRICS.iter().filter(|family| family.name == SHARES));
+        before.filter(|_| name != SHARES).for_each(|family| drop(black_box(family.measure(&evaluation))));
         evaluation
     };
-    bencher.with_inputs(before_its_turn).bench_local_refs(|evaluation| METRICS[at].measure(evaluation));
+    bencher.with_inputs(prepared).bench_local_refs(|evaluation| METRICS[at].measure(evaluation));
 }
 
-/// What the families share.
-#[divan::bench(args = ["similarity_matrix", "covariance", "symmetric_eigenvalues"], consts = SAMPLES)]
-fn shared<const N: usize>(bencher: Bencher, name: &str) {
+/// The family that bears what it shares with others.
+const SHARES: &str = "hubness";
+
+/// What goes into spectra.
+#[divan::bench(args = ["covariance", "symmetric_eigenvalues"], consts = SAMPLES)]
+fn spectra<const N: usize>(bencher: Bencher, name: &str) {
     let evaluation = Raw::new(N).evaluation();
-    let [img, txt] = [Modality::Img, Modality::Txt].map(|modality| evaluation.z(modality));
-    let matrix = covariance(img, DIMENSION).expect("finite embeddings");
+    let z = evaluation.z(Modality::Img);
+    let matrix = covariance(z, DIMENSION).expect("finite embeddings");
     bencher.bench_local(|| match name {
-        "similarity_matrix" => similarity_matrix(img, txt, DIMENSION),
-        "covariance" => covariance(img, DIMENSION),
+        "covariance" => covariance(z, DIMENSION),
         _ => symmetric_eigenvalues(&matrix, DIMENSION),
     });
 }

@@ -1,4 +1,4 @@
-//! Small dense linear algebra in `f64`: dot products, similarity and covariance matrices, symmetric eigenvalues.
+//! Small dense linear algebra in `f64`: dot products, covariance matrices, symmetric eigenvalues.
 //!
 //! Matrices are row-major slices. Nothing here depends on thread count: sums run in a fixed order and the
 //! eigenvalue solver runs on the calling thread.
@@ -61,26 +61,6 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
         *lane += x * y;
     }
     ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]))
-}
-
-/// All dot products between the rows of two matrices: cosine similarities when the rows have unit length.
-///
-/// **Shapes** `a` `[n, d]`, `b` `[m, d]`; returns `[n, m]`.
-/// **Errors** lengths that are not multiples of `d`, or `d` of 0.
-/// **Numerics** every entry is [`dot`] of its two rows: it depends on those rows only, so equal rows tie.
-///
-/// ```
-/// let s = cliffline::numerics::linalg::similarity_matrix(&[1.0, 0.0, 0.6, 0.8], &[0.0, 1.0], 2);
-/// assert_eq!(s, Ok(vec![0.0, 0.8]));
-/// ```
-pub fn similarity_matrix(a: &[f64], b: &[f64], d: usize) -> Result<Vec<f64>, LinalgError> {
-    let n = rows(a, d)?;
-    let m = rows(b, d)?;
-    let mut similarity = Vec::with_capacity(n * m);
-    for x in a.chunks_exact(d) {
-        similarity.extend(b.chunks_exact(d).map(|y| dot(x, y)));
-    }
-    Ok(similarity)
 }
 
 /// The sample covariance of the columns of a matrix: centred, divisor n - 1.
@@ -219,19 +199,6 @@ mod tests {
     }
 
     #[test]
-    fn similarity_is_a_transpose_when_the_sides_change() {
-        let (n, m, d) = (5, 3, 11);
-        let (a, b) = (normals(3, n * d), normals(4, m * d));
-        let ab = similarity_matrix(&a, &b, d).unwrap();
-        let ba = similarity_matrix(&b, &a, d).unwrap();
-        for i in 0..n {
-            for j in 0..m {
-                assert_eq!(ab[i * m + j].to_bits(), ba[j * n + i].to_bits());
-            }
-        }
-    }
-
-    #[test]
     fn covariance_hand_worked_and_unmoved_by_an_offset() {
         // Columns (1, 2, 6) and (0, 3, 0): deviations (-2, -1, 3) and (-1, 2, -1).
         let values = [1.0, 0.0, 2.0, 3.0, 6.0, 0.0];
@@ -294,6 +261,5 @@ mod tests {
             symmetric_eigenvalues(&[1.0, 2.0, 3.0, 4.0], 2),
             Err(LinalgError::NotSymmetric { row: 1, column: 0 })
         );
-        assert_eq!(similarity_matrix(&[1.0; 4], &[1.0; 3], 2), Err(LinalgError::Shape { len: 3, columns: 2 }));
     }
 }
