@@ -7,6 +7,9 @@ use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::{MatRef, Par};
+use pulp::{Arch, Simd, WithSimd};
+
+use super::similarity::{BLOCK, lanes};
 
 /// Added to the squared norm of an embedding before the square root, wherever embeddings are normalised: in training, so
 /// that the zero vector has a finite gradient, and in measuring, so that what is measured is what the loss saw. A zero
@@ -67,7 +70,8 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 ///
 /// **Shapes** `values` `[n, d]`, n >= 2; returns `[d, d]`, exactly symmetric.
 /// **Errors** a shape that does not fit; fewer than two rows; an entry that is not finite.
-/// **Numerics** two passes: the means, then products of deviations, in row order.
+/// **Numerics** two passes: the means, then products of deviations, in row order: the same bits on every instruction
+/// set.
 ///
 /// ```
 /// let c = cliffline::numerics::linalg::covariance(&[1.0, 5.0, 3.0, 1.0], 2);
@@ -85,23 +89,56 @@ pub fn covariance(values: &[f64], d: usize) -> Result<Vec<f64>, LinalgError> {
     }
     mean.iter_mut().for_each(|sum| *sum /= n as f64);
 
-    let mut covariance = vec![0.0; d * d];
-    let mut deviation = vec![0.0; d];
-    for row in values.chunks_exact(d) {
-        deviation.iter_mut().zip(row).zip(&mean).for_each(|((out, x), centre)| *out = x - centre);
-        for (i, out) in covariance.chunks_exact_mut(d).enumerate() {
-            let x = deviation[i];
-            out[..=i].iter_mut().zip(&deviation).for_each(|(sum, y)| *sum += x * y);
-        }
+    let blocks = d.div_ceil(BLOCK);
+    let mut deviations = vec![[0.0; BLOCK]; n * blocks];
+    for (out, row) in deviations.chunks_exact_mut(blocks).zip(values.chunks_exact(d)) {
+        let out = out.as_flattened_mut().iter_mut();
+        out.zip(row).zip(&mean).for_each(|((out, x), centre)| *out = x - centre);
     }
-    for i in 0..d {
-        for j in 0..=i {
-            let entry = covariance[i * d + j] / (n - 1) as f64;
-            covariance[i * d + j] = entry;
-            covariance[j * d + i] = entry;
+    let mut covariance = vec![0.0; d * d];
+    for block in 0..blocks {
+        for other in 0..=block {
+            let sums = Arch::new().dispatch(Products { rows: &deviations, blocks, block, other });
+            for (i, sums) in (block * BLOCK..d).zip(sums) {
+                for (j, sum) in (other * BLOCK..=i).zip(sums) {
+                    covariance[i * d + j] = sum / (n - 1) as f64;
+                    covariance[j * d + i] = covariance[i * d + j];
+                }
+            }
         }
     }
     Ok(covariance)
+}
+
+/// Sums over rows of the products of eight columns with eight columns.
+struct Products<'a> {
+    /// `[n, blocks, 8]`.
+    rows: &'a [[f64; BLOCK]],
+    blocks: usize,
+    block: usize,
+    other: usize,
+}
+
+impl WithSimd for Products<'_> {
+    type Output = [[f64; BLOCK]; BLOCK];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let mut products = [[0.0; BLOCK]; BLOCK];
+        for vector in 0..BLOCK / S::F64_LANES {
+            let mut sums = [simd.splat_f64s(0.0); BLOCK];
+            for row in self.rows.chunks_exact(self.blocks) {
+                let values = lanes::<S>(&row[self.other], vector);
+                for (sum, x) in sums.iter_mut().zip(&row[self.block]) {
+                    *sum = simd.add_f64s(*sum, simd.mul_f64s(simd.splat_f64s(*x), values));
+                }
+            }
+            for (out, sum) in products.iter_mut().zip(sums) {
+                S::as_mut_simd_f64s(out).0[vector] = sum;
+            }
+        }
+        products
+    }
 }
 
 /// The eigenvalues of a symmetric matrix, largest first.
