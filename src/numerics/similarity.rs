@@ -13,9 +13,6 @@ pub const BLOCK: usize = 8;
 /// Accumulators of a dot product; coordinate k goes into accumulator k mod 8.
 const ACCUMULATORS: usize = 8;
 
-/// Candidates at a time where there are 32 registers: three times eight accumulators, a query and a candidate.
-const TILE: usize = 3;
-
 /// The rows of a matrix as queries: blocks of [`BLOCK`] rows, each by coordinates, `[N / 8, D, 8]`.
 ///
 /// The last block is filled up with copies of the last row. Coordinates are filled up to a multiple of eight with
@@ -85,51 +82,89 @@ pub fn similarities<S: Simd>(
     candidates: &Candidates<'_>,
     out: &mut [[f64; BLOCK]],
 ) {
+    // As many candidates and vectors of queries at a time as fit the registers, with two accumulators of each and what
+    // is done of their sum.
+    if S::F64_LANES == BLOCK {
+        tiles::<S, 6, 1>(simd, queries, candidates, out);
+    } else if S::REGISTER_COUNT >= 32 {
+        tiles::<S, 3, 2>(simd, queries, candidates, out);
+    } else {
+        tiles::<S, 2, 2>(simd, queries, candidates, out);
+    }
+}
+
+#[inline(always)]
+fn tiles<S: Simd, const T: usize, const V: usize>(
+    simd: S,
+    queries: &[[[f64; BLOCK]; ACCUMULATORS]],
+    candidates: &Candidates<'_>,
+    out: &mut [[f64; BLOCK]],
+) {
     let Candidates { values, chunks } = candidates;
-    for vector in 0..BLOCK / S::F64_LANES {
-        if S::REGISTER_COUNT >= 32 {
-            let whole = out.len() / TILE * TILE;
-            let (tiles, rest) = out.split_at_mut(whole);
-            let (tile_values, rest_values) = values.split_at(whole * chunks);
-            for (out, candidates) in tiles.chunks_exact_mut(TILE).zip(tile_values.chunks_exact(TILE * chunks)) {
-                tile::<S, TILE>(simd, vector, queries, candidates, out);
-            }
-            for (out, candidate) in rest.chunks_exact_mut(1).zip(rest_values.chunks_exact(*chunks)) {
-                tile::<S, 1>(simd, vector, queries, candidate, out);
-            }
-        } else {
-            for (out, candidate) in out.chunks_exact_mut(1).zip(values.chunks_exact(*chunks)) {
-                tile::<S, 1>(simd, vector, queries, candidate, out);
-            }
+    let whole = out.len() / T * T;
+    let (tiles, rest) = out.split_at_mut(whole);
+    let (tile_values, rest_values) = values.split_at(whole * chunks);
+    for first in (0..BLOCK / S::F64_LANES).step_by(V) {
+        for (out, candidates) in tiles.chunks_exact_mut(T).zip(tile_values.chunks_exact(T * chunks)) {
+            tile::<S, T, V>(simd, first, queries, candidates, out);
+        }
+        for (out, candidate) in rest.chunks_exact_mut(1).zip(rest_values.chunks_exact(*chunks)) {
+            tile::<S, 1, V>(simd, first, queries, candidate, out);
         }
     }
 }
 
-/// `T` candidates against vector `vector` of the queries.
+/// `T` candidates against `V` vectors of the queries, from vector `first` on.
 #[inline(always)]
-fn tile<S: Simd, const T: usize>(
+fn tile<S: Simd, const T: usize, const V: usize>(
     simd: S,
-    vector: usize,
+    first: usize,
     queries: &[[[f64; BLOCK]; ACCUMULATORS]],
     candidates: &[[f64; ACCUMULATORS]],
     out: &mut [[f64; BLOCK]],
 ) {
     let chunks = queries.len();
     let candidates: [&[[f64; ACCUMULATORS]]; T] = std::array::from_fn(|t| &candidates[t * chunks..(t + 1) * chunks]);
-    let mut sums = [[simd.splat_f64s(0.0); ACCUMULATORS]; T];
+    let mut sums = accumulators::<S, T, V>(simd, [0, 4], first, queries, candidates);
+    add(simd, &mut sums, accumulators::<S, T, V>(simd, [2, 6], first, queries, candidates));
+    let mut odd = accumulators::<S, T, V>(simd, [1, 5], first, queries, candidates);
+    add(simd, &mut odd, accumulators::<S, T, V>(simd, [3, 7], first, queries, candidates));
+    add(simd, &mut sums, odd);
+    for (sums, out) in sums.iter().zip(out) {
+        S::as_mut_simd_f64s(out).0[first..first + V].copy_from_slice(sums);
+    }
+}
+
+/// The sum of two accumulators of `T` candidates times `V` vectors.
+#[inline(always)]
+fn accumulators<S: Simd, const T: usize, const V: usize>(
+    simd: S,
+    [a, b]: [usize; 2],
+    first: usize,
+    queries: &[[[f64; BLOCK]; ACCUMULATORS]],
+    candidates: [&[[f64; ACCUMULATORS]]; T],
+) -> [[S::f64s; V]; T] {
+    let mut sums = [[[simd.splat_f64s(0.0); V]; T]; 2];
     for (chunk, queries) in queries.iter().enumerate() {
-        let chunks: [&[f64; ACCUMULATORS]; T] = candidates.map(|c| &c[chunk]);
-        for k in 0..ACCUMULATORS {
-            let query = lanes::<S>(&queries[k], vector);
-            for t in 0..T {
-                sums[t][k] = simd.add_f64s(sums[t][k], simd.mul_f64s(query, simd.splat_f64s(chunks[t][k])));
+        for (sums, k) in sums.iter_mut().zip([a, b]) {
+            let query = S::as_simd_f64s(&queries[k]).0;
+            for (sums, candidate) in sums.iter_mut().zip(candidates) {
+                let value = simd.splat_f64s(candidate[chunk][k]);
+                for (sum, query) in sums.iter_mut().zip(&query[first..first + V]) {
+                    *sum = simd.add_f64s(*sum, simd.mul_f64s(*query, value));
+                }
             }
         }
     }
-    for (sum, out) in sums.into_iter().zip(out) {
-        let even = simd.add_f64s(simd.add_f64s(sum[0], sum[4]), simd.add_f64s(sum[2], sum[6]));
-        let odd = simd.add_f64s(simd.add_f64s(sum[1], sum[5]), simd.add_f64s(sum[3], sum[7]));
-        S::as_mut_simd_f64s(out).0[vector] = simd.add_f64s(even, odd);
+    let [mut total, other] = sums;
+    add(simd, &mut total, other);
+    total
+}
+
+#[inline(always)]
+fn add<S: Simd, const T: usize, const V: usize>(simd: S, sums: &mut [[S::f64s; V]; T], others: [[S::f64s; V]; T]) {
+    for (sum, other) in sums.as_flattened_mut().iter_mut().zip(others.as_flattened()) {
+        *sum = simd.add_f64s(*sum, *other);
     }
 }
 
