@@ -228,9 +228,9 @@ fn pick<S: Simd>(simd: S, block: &Block, first: usize, asked: usize, picked: &mu
                 continue;
             }
             let from = vector * S::F64_LANES;
-            for lane in from..asked.min(from + S::F64_LANES) {
+            for (lane, value) in row.iter().enumerate().take(asked).skip(from).take(S::F64_LANES) {
                 if candidate != first + lane {
-                    picked.take(row[lane]);
+                    picked.take(*value);
                 }
             }
         }

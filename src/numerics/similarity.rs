@@ -32,9 +32,8 @@ impl Queries {
         for (at, block) in values.chunks_exact_mut(chunks).enumerate() {
             for lane in 0..BLOCK {
                 let query = (at * BLOCK + lane).min(n - 1);
-                for (k, value) in rows[query * d..(query + 1) * d].iter().enumerate() {
-                    block[k / ACCUMULATORS][k % ACCUMULATORS][lane] = *value;
-                }
+                let row = rows[query * d..(query + 1) * d].iter();
+                block.as_flattened_mut().iter_mut().zip(row).for_each(|(out, value)| out[lane] = *value);
             }
         }
         Self { values, chunks }
