@@ -43,6 +43,13 @@ fn panel(bencher: Bencher, n: usize) {
     bencher.bench_local(|| measure(&raw.evaluation()));
 }
 
+/// All embeddings the same: every similarity is among those that the quantiles have to hold.
+#[divan::bench(args = SAMPLES)]
+fn collapsed_panel(bencher: Bencher, n: usize) {
+    let raw = Raw(Raw::new(n).0.map(|rows| rows[..DIMENSION].repeat(n)));
+    bencher.bench_local(|| measure(&raw.evaluation()));
+}
+
 #[divan::bench(args = SAMPLES)]
 fn validation(bencher: Bencher, n: usize) {
     let raw = Raw::new(n);
