@@ -16,7 +16,7 @@ use crate::world::perturbation::PERTURBATIONS;
 use crate::world::{Pairing, Split, SplitName, World, partners};
 
 /// Metrics of the validation series.
-pub(super) const VALIDATION_SERIES: [&str; 16] = [
+pub const VALIDATION_SERIES: [&str; 16] = [
     "retrieval_at_1_i2t",
     "retrieval_at_1_t2i",
     "retrieval_at_5_i2t",

@@ -11,7 +11,7 @@ mod plan;
 mod scheduler;
 mod tune;
 
-pub use burn_trainer::{BurnTrainer, Retrained};
+pub use burn_trainer::{BurnTrainer, Retrained, VALIDATION_SERIES};
 pub use checks::{CheckError, Settings, agree, gradcheck};
 pub use outcome::{Checksums, Curves, Measured, Outcome, Status};
 pub use pack::{Pack, make_packs};

@@ -23,19 +23,26 @@ const fn cosine(name: &'static str, summary: &'static str) -> Descriptor {
 }
 
 fn compute(evaluation: &Evaluation) -> Values {
+    let d = evaluation.dimension();
+    let [img, txt] = [Modality::Img, Modality::Txt].map(|modality| (modality, sum_of_rows(evaluation.z(modality), d)));
     let mean = |a, b| mean_off_diagonal(evaluation, a, b);
-    Ok(vec![mean(Modality::Img, Modality::Img), mean(Modality::Txt, Modality::Txt), mean(Modality::Img, Modality::Txt)])
+    Ok(vec![mean(&img, &img), mean(&txt, &txt), mean(&img, &txt)])
 }
 
-/// Mean of a_i . b_j over i != j. The sum over all pairs is the dot product of the two sums of rows, so this takes
-/// N D operations instead of N^2 D; the terms i = j are subtracted. Absolute error about 1e-15.
-fn mean_off_diagonal(evaluation: &Evaluation, a: Modality, b: Modality) -> Result<f64, MetricError> {
-    evaluation.require_directions(a)?;
-    evaluation.require_directions(b)?;
+/// Mean of a_i . b_j over i != j, for two modalities with their sums of rows. The sum over all pairs is the dot product
+/// of these two, so this takes N D operations instead of N^2 D; the terms i = j are subtracted. Absolute error about
+/// 1e-15.
+fn mean_off_diagonal(
+    evaluation: &Evaluation,
+    (a, sum_a): &(Modality, Vec<f64>),
+    (b, sum_b): &(Modality, Vec<f64>),
+) -> Result<f64, MetricError> {
+    evaluation.require_directions(*a)?;
+    evaluation.require_directions(*b)?;
     let (n, d) = (evaluation.samples() as f64, evaluation.dimension());
-    let (rows_a, rows_b) = (evaluation.z(a), evaluation.z(b));
+    let (rows_a, rows_b) = (evaluation.z(*a), evaluation.z(*b));
     let diagonal: f64 = rows_a.chunks_exact(d).zip(rows_b.chunks_exact(d)).map(|(x, y)| dot(x, y)).sum();
-    Ok((dot(&sum_of_rows(rows_a, d), &sum_of_rows(rows_b, d)) - diagonal) / (n * (n - 1.0)))
+    Ok((dot(sum_a, sum_b) - diagonal) / (n * (n - 1.0)))
 }
 
 fn sum_of_rows(rows: &[f64], d: usize) -> Vec<f64> {

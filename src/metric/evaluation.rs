@@ -3,7 +3,10 @@
 
 use std::sync::OnceLock;
 
+use pulp::Arch;
+
 use super::MetricError;
+use super::comparison::{self, Comparison};
 use crate::numerics::linalg::{self, NORM_GUARD};
 
 /// Raw embeddings shorter than this have no direction: the guard makes up more than half of their squared norm, so
@@ -14,11 +17,11 @@ pub const NO_DIRECTION_NORM: f64 = 1e-6;
 /// solver's error is below 1e-12 of the largest up to dimension 4096. One further down is an error.
 pub const NEGATIVE_EIGENVALUE_TOLERANCE: f64 = 1e-12;
 
-/// Most samples of one evaluation: its similarity matrix then takes 2 GiB.
+/// Most samples of one evaluation: comparing all with all then takes seconds.
+///
+/// It takes memory for N D numbers and some N more, except where the quantiles of the logits are among similarities
+/// that hardly differ: these are held, 2 GiB of them if none of 16,384 samples differ.
 pub const MAX_SAMPLES: usize = 16_384;
-
-/// Columns gathered at a time when the similarity matrix is read by column: one 64-byte cache line of `f64`.
-const COLUMN_BLOCK: usize = 8;
 
 /// One of the two encoders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +38,6 @@ impl Modality {
             Modality::Txt => "txt",
         }
     }
-}
-
-/// Which modality asks and which answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Images are the queries, texts the candidates.
-    I2t,
-    /// Texts are the queries, images the candidates.
-    T2i,
 }
 
 /// Why embeddings cannot be evaluated at all.
@@ -81,7 +75,8 @@ pub struct Evaluation {
     temperature: f64,
     img: Embeddings,
     txt: Embeddings,
-    similarity: OnceLock<Result<Vec<f64>, MetricError>>,
+    ranks: OnceLock<Result<[Vec<f64>; 2], MetricError>>,
+    comparison: OnceLock<Result<Comparison, MetricError>>,
 }
 
 /// The embeddings of one modality.
@@ -120,7 +115,7 @@ impl Evaluation {
         }
         let img = Embeddings::normalise(Modality::Img, raw_img, dimension)?;
         let txt = Embeddings::normalise(Modality::Txt, raw_txt, dimension)?;
-        Ok(Self { samples, dimension, temperature, img, txt, similarity: OnceLock::new() })
+        Ok(Self { samples, dimension, temperature, img, txt, ranks: OnceLock::new(), comparison: OnceLock::new() })
     }
 
     /// N, the number of pairs.
@@ -161,46 +156,31 @@ impl Evaluation {
         }
     }
 
-    /// Cosines between images (rows) and texts (columns), `[N, N]` row-major; pairs on the diagonal.
+    /// Everything that metrics take from the cosines between images and texts, computed in one go.
     ///
     /// **Errors** an embedding without direction in either modality.
-    /// **Numerics** each entry is [`linalg::dot`] of its two rows of z, so equal embeddings tie exactly.
-    pub fn similarity(&self) -> Result<&[f64], MetricError> {
-        let computed = self.similarity.get_or_init(|| {
+    /// **Numerics** each cosine is [`linalg::dot`] of its two rows of z, so equal embeddings tie exactly.
+    pub(super) fn comparison(&self) -> Result<&Comparison, MetricError> {
+        let computed = self.comparison.get_or_init(|| {
             self.require_directions(Modality::Img)?;
             self.require_directions(Modality::Txt)?;
-            Ok(linalg::similarity_matrix(&self.img.z, &self.txt.z, self.dimension)?)
+            Ok(comparison::compare(Arch::new(), [&self.img.z, &self.txt.z], self.dimension)?)
         });
-        computed.as_deref().map_err(Clone::clone)
+        computed.as_ref().map_err(Clone::clone)
     }
 
-    /// Calls `visit(query, similarities)` for every query in order, with its cosine to every candidate: rows of
-    /// [`Self::similarity`] from image to text, columns from text to image.
-    pub fn for_each_query(
-        &self,
-        direction: Direction,
-        mut visit: impl FnMut(usize, &[f64]),
-    ) -> Result<(), MetricError> {
-        let n = self.samples;
-        let similarity = self.similarity()?;
-        match direction {
-            Direction::I2t => similarity.chunks_exact(n).enumerate().for_each(|(query, row)| visit(query, row)),
-            Direction::T2i => {
-                let mut columns = vec![0.0; COLUMN_BLOCK * n];
-                for first in (0..n).step_by(COLUMN_BLOCK) {
-                    let last = n.min(first + COLUMN_BLOCK);
-                    for (candidate, row) in similarity.chunks_exact(n).enumerate() {
-                        for (offset, &value) in row[first..last].iter().enumerate() {
-                            columns[offset * n + candidate] = value;
-                        }
-                    }
-                    for (query, column) in (first..last).zip(columns.chunks_exact(n)) {
-                        visit(query, column);
-                    }
-                }
-            }
+    /// Ranks of all partners, [`Way::ranks`](comparison::Way::ranks), from image to text and from text to image:
+    /// from the comparison if there is one already, else for a part of its cost.
+    pub(super) fn ranks(&self) -> Result<[&[f64]; 2], MetricError> {
+        if let Some(Ok(comparison)) = self.comparison.get() {
+            return Ok(comparison.ways.each_ref().map(|way| way.ranks.as_slice()));
         }
-        Ok(())
+        let computed = self.ranks.get_or_init(|| {
+            self.require_directions(Modality::Img)?;
+            self.require_directions(Modality::Txt)?;
+            Ok(comparison::ranks(Arch::new(), [&self.img.z, &self.txt.z], self.dimension))
+        });
+        computed.as_ref().map(|ranks| ranks.each_ref().map(Vec::as_slice)).map_err(Clone::clone)
     }
 
     /// Sample covariance of z, `[D, D]`, centred, divisor N - 1.
@@ -294,32 +274,10 @@ mod tests {
         assert_eq!(evaluation.z(Modality::Img)[2..], [0.0, 0.0]);
         let expected = MetricError::NoDirection { modality: Modality::Img, sample: 1, norm: 0.0 };
         assert_eq!(evaluation.require_directions(Modality::Img), Err(expected.clone()));
-        assert_eq!(evaluation.similarity(), Err(expected));
+        assert_eq!(evaluation.ranks(), Err(expected.clone()));
+        assert_eq!(evaluation.comparison(), Err(expected));
         assert_eq!(evaluation.require_directions(Modality::Txt), Ok(()));
         assert!(evaluation.covariance(Modality::Img).is_ok());
-    }
-
-    #[test]
-    fn both_directions_visit_the_same_matrix() {
-        // 11 samples: more than one block of columns, the last one short.
-        let n = 11;
-        let raw = |salt: usize| -> Vec<f32> { (0..n * 3).map(|i| ((i * i * 7 + salt * i + 1) % 23) as f32).collect() };
-        let evaluation = Evaluation::new(&raw(3), &raw(5), 3, 1.0).unwrap();
-        let mut seen = 0;
-        let similarity = evaluation.similarity().unwrap();
-        let mut rows = vec![];
-        evaluation.for_each_query(Direction::I2t, |_, row| rows.extend_from_slice(row)).unwrap();
-        assert_eq!(rows, similarity);
-        let visit = |query: usize, column: &[f64]| {
-            assert_eq!(query, seen);
-            seen += 1;
-            assert_eq!(column.len(), n);
-            for (candidate, value) in column.iter().enumerate() {
-                assert_eq!(*value, similarity[candidate * n + query]);
-            }
-        };
-        evaluation.for_each_query(Direction::T2i, visit).unwrap();
-        assert_eq!(seen, n);
     }
 
     #[test]

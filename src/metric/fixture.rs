@@ -1,6 +1,7 @@
 //! Embeddings that the tests of this room share.
 
-use super::{Evaluation, MetricError, measure_named};
+use super::{Evaluation, MetricError, Modality, measure_named};
+use crate::numerics::linalg::dot;
 use crate::numerics::stream::Streams;
 
 /// The temperature of the default configuration.
@@ -26,4 +27,11 @@ pub(super) fn noisy_pairs(seed: u64, n: usize, d: usize, noise: f64) -> Evaluati
 /// One metric by its registry name.
 pub(super) fn value_of(evaluation: &Evaluation, name: &str) -> Result<f64, MetricError> {
     measure_named(evaluation, &[name]).remove(0).1
+}
+
+/// Cosines of every image with every text, by the definition: `[2, N, N]`, images asking, then texts asking.
+pub(super) fn similarities(evaluation: &Evaluation) -> [Vec<Vec<f64>>; 2] {
+    let rows = |modality| evaluation.z(modality).chunks_exact(evaluation.dimension());
+    [[Modality::Img, Modality::Txt], [Modality::Txt, Modality::Img]]
+        .map(|[query, candidate]| rows(query).map(|x| rows(candidate).map(|y| dot(x, y)).collect()).collect())
 }

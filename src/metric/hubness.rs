@@ -1,10 +1,10 @@
 //! Hubness (M4): do a few candidates answer most queries?
 
-use super::{Descriptor, Direction, Evaluation, Family, Healthy, MetricError, Values};
+use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Values};
 use crate::numerics::stats::{self, StatsError};
 
 /// Length of the neighbour lists that k-occurrence counts.
-const NEIGHBOURS: usize = 10;
+pub(super) const NEIGHBOURS: usize = 10;
 
 /// Fewest samples for the skewness of k-occurrence. When the lists reach half of the candidates or more, ten hubs that
 /// fill every list are no longer a tail: the skewness of a total collapse would be 0 at N = 20 and negative below.
@@ -48,9 +48,8 @@ const fn skewness(name: &'static str, summary: &'static str) -> Descriptor {
 }
 
 fn compute(evaluation: &Evaluation) -> Values {
-    let mut values = both(&count_matches(evaluation, Direction::I2t)?);
-    values.extend(both(&count_matches(evaluation, Direction::T2i)?));
-    Ok(values)
+    let n = evaluation.samples();
+    Ok(evaluation.comparison()?.ways.iter().flat_map(|way| both(&count_matches(&way.nearest, n))).collect())
 }
 
 /// How often each candidate was a match, `[N]` each.
@@ -61,35 +60,13 @@ struct Matches {
     near: Vec<f64>,
 }
 
-fn count_matches(evaluation: &Evaluation, direction: Direction) -> Result<Matches, MetricError> {
-    let n = evaluation.samples();
+fn count_matches(nearest: &[u32], n: usize) -> Matches {
     let mut matches = Matches { top: vec![0.0; n], near: vec![0.0; n] };
-    let mut nearest = Vec::with_capacity(NEIGHBOURS);
-    evaluation.for_each_query(direction, |_, similarities| {
-        nearest_candidates(similarities, NEIGHBOURS, &mut nearest);
-        for (place, &(_, candidate)) in nearest.iter().enumerate() {
-            matches.near[candidate] += 1.0;
-            if place == 0 {
-                matches.top[candidate] += 1.0;
-            }
-        }
-    })?;
-    Ok(matches)
-}
-
-/// Fills `nearest` with the `k` most similar candidates, best first, the lower index first among equals.
-fn nearest_candidates(similarities: &[f64], k: usize, nearest: &mut Vec<(f64, usize)>) {
-    nearest.clear();
-    for (candidate, &similarity) in similarities.iter().enumerate() {
-        if nearest.len() == k {
-            if nearest.last().is_some_and(|(worst, _)| similarity <= *worst) {
-                continue;
-            }
-            nearest.pop();
-        }
-        let place = nearest.partition_point(|(better, _)| *better >= similarity);
-        nearest.insert(place, (similarity, candidate));
+    for list in nearest.chunks_exact(NEIGHBOURS.min(n)) {
+        matches.top[list[0] as usize] += 1.0;
+        list.iter().for_each(|candidate| matches.near[*candidate as usize] += 1.0);
     }
+    matches
 }
 
 fn both(matches: &Matches) -> Vec<Result<f64, MetricError>> {
@@ -183,22 +160,5 @@ mod tests {
         let reason = value_of(&noisy_pairs(1, 20, 4, 0.5), name).unwrap_err();
         assert_eq!(reason, MetricError::TooFewSamples { samples: 20, needed: 21 });
         assert!(value_of(&noisy_pairs(1, 21, 4, 0.5), name).is_ok());
-    }
-
-    #[test]
-    fn nearest_equals_a_stable_sort() {
-        let evaluation = noisy_pairs(2, 60, 4, 0.5);
-        // Rounded to tenths, so that there are ties.
-        let mut nearest = vec![];
-        evaluation
-            .for_each_query(Direction::T2i, |_, similarities| {
-                let rounded: Vec<f64> = similarities.iter().map(|s| (s * 10.0).round()).collect();
-                nearest_candidates(&rounded, NEIGHBOURS, &mut nearest);
-                let mut order: Vec<usize> = (0..rounded.len()).collect();
-                order.sort_by(|&a, &b| rounded[b].total_cmp(&rounded[a]));
-                let got: Vec<usize> = nearest.iter().map(|(_, candidate)| *candidate).collect();
-                assert_eq!(got, order[..NEIGHBOURS]);
-            })
-            .unwrap();
     }
 }

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::fixture::{TEMPERATURE, raw_pairs};
-use super::{Direction, Evaluation, METRICS, measure};
+use super::fixture::{TEMPERATURE, raw_pairs, similarities};
+use super::{Evaluation, METRICS, measure};
 use crate::numerics::linalg::dot;
 use crate::numerics::stream::Streams;
 
@@ -22,16 +22,11 @@ fn evaluation(img: &[f32], txt: &[f32], d: usize) -> Evaluation {
 }
 
 fn has_near_ties(evaluation: &Evaluation) -> bool {
-    let mut found = false;
-    for direction in [Direction::I2t, Direction::T2i] {
-        let visit = |_: usize, similarities: &[f64]| {
-            let mut sorted = similarities.to_vec();
-            sorted.sort_by(f64::total_cmp);
-            found |= sorted.windows(2).any(|pair| pair[1] - pair[0] < NEAR_TIE);
-        };
-        evaluation.for_each_query(direction, visit).unwrap();
-    }
-    found
+    let has = |mut similarities: Vec<f64>| {
+        similarities.sort_by(f64::total_cmp);
+        similarities.windows(2).any(|pair| pair[1] - pair[0] < NEAR_TIE)
+    };
+    similarities(evaluation).into_iter().flatten().any(has)
 }
 
 /// Every metric outside the families in `except` is the same to `tolerance`, or missing in both.

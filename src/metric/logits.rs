@@ -1,9 +1,11 @@
 //! Logits (M11): cosines over the temperature, the scale on which the loss and any calibrated score see them.
 
-use super::{Descriptor, Direction, Evaluation, Family, Healthy, MetricError, Values};
+use super::comparison::{Comparison, Way};
+use super::{Descriptor, Evaluation, Family, Healthy, Values};
 use crate::numerics::stats;
 
-const PROBABILITIES: [f64; 3] = [0.05, 0.5, 0.95];
+/// Quantiles of logits.
+pub(super) const PROBABILITIES: [f64; 3] = [0.05, 0.5, 0.95];
 
 /// Logits of pairs (diagonal), of non-pairs (off-diagonal), and the margin between a query's own partner and its best
 /// other candidate: positive where the query is answered rightly, 0 at a tie.
@@ -40,43 +42,17 @@ const fn margin(name: &'static str, summary: &'static str) -> Descriptor {
 }
 
 fn compute(evaluation: &Evaluation) -> Values {
-    let (pairs, others) = split_pairs(evaluation.similarity()?, evaluation.samples());
-    let i2t = margins(evaluation, Direction::I2t)?;
-    let t2i = margins(evaluation, Direction::T2i)?;
+    let Comparison { ways: [i2t, t2i], pairs, others_mean, others_quantiles } = evaluation.comparison()?;
     // Dividing by the temperature is monotonic, so it can follow the quantiles.
-    let mut cosines = vec![];
-    for (values, probabilities) in [
-        (&pairs, &PROBABILITIES[..]),
-        (&others, &PROBABILITIES),
-        (&i2t, &PROBABILITIES[..1]),
-        (&t2i, &PROBABILITIES[..1]),
-    ] {
-        cosines.push(stats::mean(values)?);
-        cosines.extend(stats::quantiles(values, probabilities)?);
+    let mut cosines = vec![stats::mean(pairs)?];
+    cosines.extend(stats::quantiles(pairs, &PROBABILITIES)?);
+    cosines.push(*others_mean);
+    cosines.extend(others_quantiles);
+    for Way { margins, .. } in [i2t, t2i] {
+        cosines.push(stats::mean(margins)?);
+        cosines.extend(stats::quantiles(margins, &PROBABILITIES[..1])?);
     }
     Ok(cosines.into_iter().map(|cosine| Ok(cosine / evaluation.temperature())).collect())
-}
-
-/// The diagonal `[N]` and the off-diagonal entries `[N (N - 1)]` of a square matrix.
-fn split_pairs(similarity: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
-    let mut diagonal = Vec::with_capacity(n);
-    let mut others = Vec::with_capacity(n * (n - 1));
-    for (i, row) in similarity.chunks_exact(n).enumerate() {
-        diagonal.push(row[i]);
-        others.extend_from_slice(&row[..i]);
-        others.extend_from_slice(&row[i + 1..]);
-    }
-    (diagonal, others)
-}
-
-/// Cosine of every query's own partner minus that of its best other candidate, `[N]`.
-fn margins(evaluation: &Evaluation, direction: Direction) -> Result<Vec<f64>, MetricError> {
-    let mut margins = Vec::with_capacity(evaluation.samples());
-    evaluation.for_each_query(direction, |query, similarities| {
-        let best = |candidates: &[f64]| candidates.iter().fold(f64::NEG_INFINITY, |best: f64, &s| best.max(s));
-        margins.push(similarities[query] - best(&similarities[..query]).max(best(&similarities[query + 1..])));
-    })?;
-    Ok(margins)
 }
 
 #[cfg(test)]

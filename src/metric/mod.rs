@@ -3,6 +3,7 @@
 //! To add a metric: a file with a [`Family`], its `mod` line, and its line in [`METRICS`]. Columns, documentation,
 //! reports and gates follow from the registry.
 
+mod comparison;
 mod cosine;
 mod evaluation;
 mod hubness;
@@ -23,7 +24,7 @@ mod golden;
 mod invariance;
 
 pub use evaluation::{
-    Direction, Evaluation, EvaluationError, MAX_SAMPLES, Modality, NEGATIVE_EIGENVALUE_TOLERANCE, NO_DIRECTION_NORM,
+    Evaluation, EvaluationError, MAX_SAMPLES, Modality, NEGATIVE_EIGENVALUE_TOLERANCE, NO_DIRECTION_NORM,
 };
 pub use registry::{
     Descriptor, Family, Healthy, MetricError, RANGE_SLACK, Values, descriptor, descriptors, measure, measure_named,

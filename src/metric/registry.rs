@@ -111,6 +111,8 @@ pub enum MetricError {
 /// # Ok::<(), cliffline::metric::EvaluationError>(())
 /// ```
 pub fn measure(evaluation: &Evaluation) -> Vec<(&'static str, Result<f64, MetricError>)> {
+    // Several families take from it what the first one would compute for itself; reasons come with the families.
+    let _ = evaluation.comparison();
     METRICS.iter().flat_map(|family| family.measure(evaluation)).collect()
 }
 

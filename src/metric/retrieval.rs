@@ -1,6 +1,6 @@
 //! Retrieval (M1): does each query find its own partner, and does it do so equally well both ways?
 
-use super::{Descriptor, Direction, Evaluation, Family, Healthy, MetricError, Values};
+use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Values};
 use crate::numerics::stats;
 
 const SOURCE: &str = "Multimodality Under Governance, 3.5.1";
@@ -39,31 +39,20 @@ const fn rank(name: &'static str, summary: &'static str) -> Descriptor {
 }
 
 fn compute(evaluation: &Evaluation) -> Values {
-    let i2t = partner_ranks(evaluation, Direction::I2t)?;
-    let t2i = partner_ranks(evaluation, Direction::T2i)?;
-    let gap = |k| Ok(share_within(&i2t, k)? - share_within(&t2i, k)?);
+    let [i2t, t2i] = evaluation.ranks()?;
+    let gap = |k| Ok(share_within(i2t, k)? - share_within(t2i, k)?);
     Ok(vec![
-        share_within(&i2t, 1),
-        share_within(&t2i, 1),
-        share_within(&i2t, 5),
-        share_within(&t2i, 5),
+        share_within(i2t, 1),
+        share_within(t2i, 1),
+        share_within(i2t, 5),
+        share_within(t2i, 5),
         gap(1),
         gap(5),
-        Ok(stats::mean(&i2t)?),
-        Ok(stats::mean(&t2i)?),
-        Ok(stats::quantile(&i2t, 0.5)?),
-        Ok(stats::quantile(&t2i, 0.5)?),
+        Ok(stats::mean(i2t)?),
+        Ok(stats::mean(t2i)?),
+        Ok(stats::quantile(i2t, 0.5)?),
+        Ok(stats::quantile(t2i, 0.5)?),
     ])
-}
-
-/// Rank `[N]` of every query's own partner: candidates at least as similar as it, itself included.
-fn partner_ranks(evaluation: &Evaluation, direction: Direction) -> Result<Vec<f64>, MetricError> {
-    let mut ranks = Vec::with_capacity(evaluation.samples());
-    evaluation.for_each_query(direction, |query, similarities| {
-        let own = similarities[query];
-        ranks.push(similarities.iter().map(|&s| u32::from(s >= own)).sum::<u32>().into());
-    })?;
-    Ok(ranks)
 }
 
 fn share_within(ranks: &[f64], k: u32) -> Result<f64, MetricError> {
@@ -90,8 +79,7 @@ mod tests {
         // own text at 50 is first. Image at 60: nearest are 50, then its own 90 (30 away), then 10. Text at 90: its
         // own image at 60 is first; text at 50: images at 40 and 60 are equally near up to rounding, so it is moved.
         let evaluation = Evaluation::new(&at(&[0.0, 40.0, 60.0]), &at(&[10.0, 49.0, 90.0]), 2, 1.0).unwrap();
-        assert_eq!(partner_ranks(&evaluation, Direction::I2t), Ok(vec![1.0, 1.0, 2.0]));
-        assert_eq!(partner_ranks(&evaluation, Direction::T2i), Ok(vec![1.0, 1.0, 1.0]));
+        assert_eq!(evaluation.ranks(), Ok([[1.0, 1.0, 2.0], [1.0, 1.0, 1.0]].each_ref().map(|ranks| &ranks[..])));
         assert_eq!(value_of(&evaluation, "retrieval_at_1_i2t"), Ok(2.0 / 3.0));
         assert_eq!(value_of(&evaluation, "retrieval_at_1_t2i"), Ok(1.0));
         assert_eq!(value_of(&evaluation, "symmetry_gap_at_1"), Ok(2.0 / 3.0 - 1.0));
@@ -108,7 +96,7 @@ mod tests {
         // Texts 0 and 1 are the same, so neither of their images can claim its own; text 2 stands alone.
         let images = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0];
         let evaluation = Evaluation::new(&images, &images, 2, 1.0).unwrap();
-        assert_eq!(partner_ranks(&evaluation, Direction::I2t), Ok(vec![2.0, 2.0, 1.0]));
+        assert_eq!(evaluation.ranks().unwrap()[0], [2.0, 2.0, 1.0]);
         assert_eq!(value_of(&evaluation, "retrieval_at_1_t2i"), Ok(1.0 / 3.0));
     }
 

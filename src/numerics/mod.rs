@@ -1,5 +1,7 @@
 //! Seeded streams, linear algebra and statistics: everything numerical that is not a model. Imports no other room.
 
 pub mod linalg;
+pub mod selection;
+pub mod similarity;
 pub mod stats;
 pub mod stream;

@@ -68,25 +68,47 @@ pub fn sample_sd(values: &[f64]) -> Result<f64, StatsError> {
 /// ```
 pub fn quantiles(values: &[f64], probabilities: &[f64]) -> Result<Vec<f64>, StatsError> {
     require(values, 1)?;
-    if let Some(&bad) = probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
-        return Err(StatsError::Probability(bad));
+    Ok(at_positions(&mut values.to_vec(), &positions(values.len(), probabilities)?))
+}
+
+/// Where a quantile lies among the sorted values.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position {
+    /// Index of the order statistic at or below it.
+    pub below: usize,
+    /// How far it is from there to the next.
+    pub share: f64,
+}
+
+/// The positions of quantiles among `n` sorted values.
+pub(super) fn positions(n: usize, probabilities: &[f64]) -> Result<Vec<Position>, StatsError> {
+    if n == 0 {
+        return Err(StatsError::TooFew { got: 0, needed: 1 });
     }
+    let position = |p: &f64| {
+        let at = (n - 1) as f64 * p;
+        let inside = (0.0..=1.0).contains(p).then_some(Position { below: at as usize, share: at - at.floor() });
+        inside.ok_or(StatsError::Probability(*p))
+    };
+    probabilities.iter().map(position).collect()
+}
+
+/// The quantiles at `positions`; reorders the values.
+pub(super) fn at_positions(values: &mut [f64], positions: &[Position]) -> Vec<f64> {
     // Ascending, so that each selection only searches the part that the one before it left unsorted.
-    let mut order: Vec<usize> = (0..probabilities.len()).collect();
-    order.sort_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]));
-    let mut scratch = values.to_vec();
-    let mut answers = vec![0.0; probabilities.len()];
+    let mut order: Vec<usize> = (0..positions.len()).collect();
+    order.sort_by_key(|&at| positions[at].below);
+    let mut answers = vec![0.0; positions.len()];
     let mut settled = 0;
     for at in order {
-        let position = (values.len() - 1) as f64 * probabilities[at];
-        let below = position as usize;
-        let (_, low, above) = scratch[settled..].select_nth_unstable_by(below - settled, f64::total_cmp);
+        let Position { below, share } = positions[at];
+        let (_, low, above) = values[settled..].select_nth_unstable_by(below - settled, f64::total_cmp);
         let low = *low;
         let high = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
-        answers[at] = interpolate(low, high, position - below as f64);
+        answers[at] = interpolate(low, high, share);
         settled = below;
     }
-    Ok(answers)
+    answers
 }
 
 /// The quantile at one probability; see [`quantiles`].
