@@ -11,6 +11,8 @@ use crate::aligner::parameters::Widths;
 use crate::spec::config::{Optimiser, TrainConfig};
 
 /// What an update rule remembers between steps, for both encoders.
+// There is one per cell, on the heap already.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum State {
     /// Without momentum the velocity is the gradient, and none is kept.
