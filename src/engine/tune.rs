@@ -53,21 +53,6 @@ impl Tuning {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_clearly_faster_size_is_taken() {
-        let tuning = |speeds: &[(usize, f64)]| Tuning {
-            trials: speeds.iter().map(|&(cells, cell_steps_per_s)| Trial { cells, cell_steps_per_s }).collect(),
-        };
-        assert_eq!(tuning(&[]).factor(), 1.0);
-        assert_eq!(tuning(&[(8, 100.0), (4, 104.0), (16, 90.0)]).factor(), 1.0);
-        assert_eq!(tuning(&[(8, 100.0), (4, 104.0), (16, 110.0), (32, 109.0)]).factor(), 2.0);
-    }
-}
-
 /// Tries pack sizes around that of the largest of `packs`, on all workers, when training them takes long.
 ///
 /// **Errors** those of the trainer at the size at hand; a larger size that fails (for memory, say) is left out.
@@ -101,4 +86,19 @@ pub fn tune(cells: &[Cell], packs: &[Pack], trainer: &dyn Trainer, workers: usiz
         }
     }
     Ok(tuning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clearly_faster_size_is_taken() {
+        let tuning = |speeds: &[(usize, f64)]| Tuning {
+            trials: speeds.iter().map(|&(cells, cell_steps_per_s)| Trial { cells, cell_steps_per_s }).collect(),
+        };
+        assert_eq!(tuning(&[]).factor(), 1.0);
+        assert_eq!(tuning(&[(8, 100.0), (4, 104.0), (16, 90.0)]).factor(), 1.0);
+        assert_eq!(tuning(&[(8, 100.0), (4, 104.0), (16, 110.0), (32, 109.0)]).factor(), 2.0);
+    }
 }
