@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 
-use cliffline::aligner::backend::Choice;
+use cliffline::aligner::backend::{Backend, Choice};
 use cliffline::analysis::Summary;
 use cliffline::cli::render_summary;
-use cliffline::engine::{BurnTrainer, Control};
+use cliffline::engine::{BurnTrainer, Control, Measured};
 use cliffline::metric;
 use cliffline::spec::{Cell, Config, Overrides, PARAMS, load};
 use cliffline::store::{CELLS_TABLE, CellRecord, RunReader, read_columns, read_table};
@@ -47,19 +47,27 @@ fn its_columns_are_those_of_the_registries() {
     }
 }
 
-/// Guards the numerics version: numbers that change while it stays the same would be mixed with older ones. On another
-/// machine class there is nothing to compare with, and the test says so.
+/// Whether results of a class can be made here. On another machine class there is nothing to compare with, and this
+/// says so.
+fn is_class_of(backend: &Backend, published: &str) -> bool {
+    if backend.class == published {
+        return true;
+    }
+    let numerics = |class: &str| class.split(' ').next().unwrap_or_default().to_string();
+    let advice = "publish the run again after a change of the numerics version";
+    assert_eq!(numerics(&backend.class), numerics(published), "{advice}");
+    // Written past the test harness, which keeps what a passing test prints to itself.
+    let skipped = format!("SKIPPED: cells of class `{published}` were not made again; this machine's is `{}`", backend.class);
+    writeln!(std::io::stderr(), "{skipped}").expect("standard error");
+    false
+}
+
+/// Guards the numerics version: numbers that change while it stays the same would be mixed with older ones.
 #[test]
 fn its_cells_come_out_the_same_again() {
     let (_, records) = records();
-    let backend = Choice::Flex.open().expect("flex needs nothing");
-    if backend.class.clone() != records[0].class {
-        let (here, there) = (backend.class.clone(), &records[0].class);
-        let numerics = |class: &str| class.split(' ').next().unwrap_or_default().to_string();
-        assert_eq!(numerics(&here), numerics(there), "publish the run again after a change of the numerics version");
-        // Written past the test harness, which keeps what a passing test prints to itself.
-        let skipped = format!("SKIPPED: the published run is of class `{there}`, this machine's is `{here}`");
-        writeln!(std::io::stderr(), "{skipped}").expect("standard error");
+    let backend = Choice::Native.open().expect("native needs nothing");
+    if !is_class_of(&backend, &records[0].class) {
         return;
     }
     let trainer = BurnTrainer::new(backend);
@@ -69,6 +77,27 @@ fn its_cells_come_out_the_same_again() {
         let mut again = trainer.retrain(&cell, &Control::default()).expect("it trains").outcome;
         again.wall_s = record.wall_s;
         assert_eq!(again, record.to_outcome(), "numbers changed: bump NUMERICS_VERSION and publish the run again");
+    }
+}
+
+/// The same for flex, by one cell of the same sweep; what `show` printed of it, shortened, is in `fixtures`.
+#[test]
+fn a_cell_of_flex_comes_out_the_same_again() {
+    let shown: serde_json::Value = serde_json::from_str(include_str!("fixtures/flex_cell.json")).expect("JSON");
+    let backend = Choice::Flex.open().expect("flex needs nothing");
+    if !is_class_of(&backend, shown["class"].as_str().expect("a class")) {
+        return;
+    }
+    let config: Config = serde_json::from_value(shown["config"].clone()).expect("a configuration");
+    let cell = Cell { id: config.cell_id(), config };
+    assert_eq!(cell.id, shown["cell_id"]);
+    let outcome = BurnTrainer::new(backend).retrain(&cell, &Control::default()).expect("it trains").outcome;
+    let advice = "numbers changed: bump NUMERICS_VERSION and make the fixture again";
+    assert_eq!(outcome.checksums.final_parameters, shown["checksums"]["final_parameters"], "{advice}");
+    for (name, measured) in &outcome.metrics {
+        let expected = shown["metrics"][name].as_f64();
+        let value = if let Measured::Value(value) = measured { Some(*value) } else { None };
+        assert_eq!(value, expected, "{name}: {advice}");
     }
 }
 
