@@ -57,7 +57,8 @@ fn is_class_of(backend: &Backend, published: &str) -> bool {
     let advice = "publish the run again after a change of the numerics version";
     assert_eq!(numerics(&backend.class), numerics(published), "{advice}");
     // Written past the test harness, which keeps what a passing test prints to itself.
-    let skipped = format!("SKIPPED: cells of class `{published}` were not made again; this machine's is `{}`", backend.class);
+    let skipped =
+        format!("SKIPPED: cells of class `{published}` were not made again; this machine's is `{}`", backend.class);
     writeln!(std::io::stderr(), "{skipped}").expect("standard error");
     false
 }
