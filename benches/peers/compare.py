@@ -32,6 +32,10 @@ PACKS = (1, 2, 4, 8, 16, 32, 64)
 # Name, then program, fixed flags and the options to tune with their candidates, the first of each to start from.
 PEERS = {
     "jax_vmap": ("jax_vmap", [], {"layout": ("shared", "folded", "separate"), "pack": PACKS}),
+    # As most write it: one process with the framework's own threads.
+    "jax_vmap_one_process": (
+        "jax_vmap", [], {"split": [(1, 0)], "layout": ("shared", "folded", "separate"), "pack": PACKS}
+    ),
     "torch_loop": ("torch_loop", [], {}),
     "torch_batched": ("torch_batched", [], {"layout": ("separate", "folded"), "pack": PACKS}),
     "torch_compiled": ("torch_batched", ["--compile"], {"layout": ("folded", "separate"), "pack": PACKS}),
