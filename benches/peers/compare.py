@@ -37,6 +37,7 @@ PEERS = {
         "jax_vmap", [], {"split": [(1, 0)], "layout": ("shared", "folded", "separate"), "pack": PACKS}
     ),
     "torch_loop": ("torch_loop", [], {}),
+    "torch_loop_one_process": ("torch_loop", [], {"split": [(1, 0)]}),
     "torch_batched": ("torch_batched", [], {"layout": ("separate", "folded"), "pack": PACKS}),
     "torch_compiled": ("torch_batched", ["--compile"], {"layout": ("folded", "separate"), "pack": PACKS}),
 }
