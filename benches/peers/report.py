@@ -46,7 +46,7 @@ def header(runs, options, version):
         "",
         f"- Date: {datetime.date.today().isoformat()}",
         f"- CPU: {model}, {machine.cores()} cores; {instructions}",
-        f"- OS: {platform.system()} {".".join(platform.release().split(".")[:2])}",
+        f"- OS: {platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         f"- Cliffline: {version}, {commit}, class `{manifest['class']}`",
         f"- Peers: {', '.join(f'{k} {v}' for k, v in versions.items()) or 'none'}",
         f"- Devices of the peers: {', '.join(sorted(devices)) or 'none'}",

@@ -121,8 +121,8 @@ fn named(tensors: Vec<Vec<f32>>) -> Vec<(String, Vec<f32>)> {
 }
 
 /// Whether the native program differs from the flex device by more than rounding, on a small problem that takes
-/// milliseconds: where and by how much, or nothing when it agrees.
-pub fn native_differs() -> Option<String> {
+/// milliseconds: where and by how much, or nothing when it agrees. `fault` breaks one of its kernels.
+pub fn native_differs(fault: Option<Fault>) -> Option<String> {
     const BATCH: usize = 37;
     let widths = [(50, 20), (23, 17)].map(|(inputs, hidden)| Widths { inputs, hidden, embedding: 9 });
     // Temperatures on both sides of the one below which exponentials are not shared.
@@ -135,6 +135,19 @@ pub fn native_differs() -> Option<String> {
         [0, 1].map(|m| (0..train.len()).map(|c| xavier(c as u64, MODALITIES[m], widths[m])).collect::<Vec<_>>());
     let problem = Problem { widths, x, batch: BATCH, parameters, train: train.iter().collect() };
     let flex = Executor::Tensors(burn::tensor::Device::flex());
-    let wrong = problem.compare(&flex, &Executor::Native, None).into_iter().find(|c| !c.passed)?;
+    let wrong = problem.compare(&flex, &Executor::Native, fault).into_iter().find(|c| !c.passed)?;
     Some(format!("{} of {}: {:.1e}, allowed {:.1e}", wrong.stage, wrong.place, wrong.worst, wrong.tolerance))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn native_is_taken_while_it_agrees_and_any_broken_kernel_shows() {
+        assert_eq!(native_differs(None), None);
+        for (name, fault) in Fault::ALL {
+            assert!(native_differs(Some(fault)).is_some(), "{name} went unnoticed");
+        }
+    }
 }

@@ -150,7 +150,7 @@ impl Backend {
         };
         // Before anything runs on vectors that the processor may not have.
         super::native::instruction_set()?;
-        match super::agree::native_differs() {
+        match super::agree::native_differs(None) {
             None => Self::native(format!("auto found {seen}, so it uses the CPU")),
             Some(how) => {
                 let why = format!("auto found {seen}, and the native program differs from flex here ({how}): a fault");
