@@ -170,7 +170,8 @@ fn round(cells: u64) -> Line {
     let (mut run, packs) = clock.time("plan", || {
         let (run, _) = RunDir::open(&dir, &identity(&sweep)).expect("a new directory");
         let missing = missing(&sweep, run.reader());
-        let packs = make_packs(&sweep.cells, &missing, |cell, alike| pack_size(&cell.config, alike, 1, Place::Native));
+        let packs =
+            make_packs(&sweep.cells, &missing, |cell, alike| pack_size(&cell.config, alike, 1, Place::Native, 1.0));
         std::hint::black_box(estimate(&sweep.cells, &packs, 1, Place::Native));
         (run, packs)
     });

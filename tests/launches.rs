@@ -119,6 +119,6 @@ fn a_training_step_launches_few_kernels() {
         let total: usize = counts.values().sum();
         let ms = milliseconds_per_step(&mut pack);
         println!("{optimiser:?}, {} cells, minibatch {}: {total} launches, {ms:.2} ms", shape.0, shape.1);
-        assert!(total <= LAUNCHES, "{counts:#?}");
+        assert_eq!(total, LAUNCHES, "{counts:#?}");
     }
 }

@@ -9,7 +9,6 @@ import machine
 
 TASKS = ("i2t", "t2i")
 # Cliffline's backends to which the processor's limit applies.
-CPU_BACKENDS = ("flex", "ndarray")
 # Differences of means beyond this many standard errors are called out. With 8 seeds each (14 degrees of freedom)
 # chance puts a difference there once in 760 times: one of a program's 16 is called out wrongly in 1 of 47 runs at most.
 STANDARD_ERRORS = 4
@@ -61,7 +60,7 @@ def speeds(workload, runs, options, limit):
     manifest = runs["cliffline"][0]["manifest"]
     whole = [run["whole"] for run in runs["cliffline"]]
     walls = [run["wall_s"] for run in runs["cliffline"]]
-    on_cpu = manifest["backend"] in CPU_BACKENDS
+    on_cpu = manifest["backend"] != "wgpu"
     series = {
         "cliffline, whole command": (f"backend {manifest['backend']}, defaults", whole, walls, on_cpu),
         "cliffline, training": ("as it reports", [run["training"] for run in runs["cliffline"]], walls, on_cpu),

@@ -32,7 +32,8 @@ impl UpdateSettings {
         let adamw = [
             values(|c| c.learning_rate),
             values(|c| 1.0 - c.learning_rate * c.weight_decay),
-            values(|c| c.epsilon),
+            // Not below what f32 holds: zero would divide zero by zero where there is no gradient.
+            values(|c| c.epsilon.max(f64::from(f32::MIN_POSITIVE))),
             values(|c| c.beta1),
             values(|c| c.beta2),
             values(|c| 1.0 - c.beta1),

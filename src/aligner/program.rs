@@ -25,6 +25,9 @@ pub trait Program {
     /// One training step of every lane; `step` counts from 0.
     fn step(&mut self, rows: &[&[usize]], step: u64, record_norms: bool);
 
+    /// Whether steps may still be under way when [`Self::step`] returns; they are done when [`Self::series`] does.
+    fn runs_ahead(&self) -> bool;
+
     /// The series since the last call.
     fn series(&mut self) -> Series;
 
@@ -74,6 +77,10 @@ impl<P: Program> Program for Timed<'_, P> {
 
     fn step(&mut self, rows: &[&[usize]], step: u64, record_norms: bool) {
         self.time(|p| p.step(rows, step, record_norms));
+    }
+
+    fn runs_ahead(&self) -> bool {
+        self.program.runs_ahead()
     }
 
     fn series(&mut self) -> Series {

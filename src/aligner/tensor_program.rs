@@ -24,6 +24,7 @@ impl PackSplits {
     }
 }
 
+/// The lanes of a pack as tensors on a device.
 pub struct TensorProgram<'a> {
     run: &'a Run<'a>,
     device: &'a Device,
@@ -124,6 +125,10 @@ impl Program for TensorProgram<'_> {
         let Model { parameters, state } = self.model.take().expect("only absent inside an update");
         let (parameters, state) = update(parameters, result.gradients, state, &self.settings.update, step + 1);
         self.model = Some(Model { parameters, state });
+    }
+
+    fn runs_ahead(&self) -> bool {
+        super::kernel::is_cube(self.device)
     }
 
     fn series(&mut self) -> Series {

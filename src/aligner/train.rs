@@ -150,6 +150,8 @@ fn drive(
         let stopped = pack.validate(0, &mut observe);
         pack.retire(stopped, 0);
     }
+    // Steps that are not counted yet: a device that runs ahead has perhaps not taken them.
+    let mut taken = 0;
     for step in 0..steps {
         if pack.active.is_empty() {
             break;
@@ -158,12 +160,15 @@ fn drive(
             return Err(Cancelled);
         }
         pack.step(step, curve_every > 0 && step % curve_every == 0);
-        run.cell_steps.fetch_add(pack.active.len() as u64, Ordering::Relaxed);
+        taken += pack.active.len() as u64;
         let done = step + 1;
         // Never at a mere look in between: when a diverged lane leaves must not depend on how often one looks.
         if done % stop_every == 0 || done == steps {
             let diverged = pack.collect(curve_every);
             pack.retire(diverged, done);
+            run.cell_steps.fetch_add(std::mem::take(&mut taken), Ordering::Relaxed);
+        } else if !pack.program.runs_ahead() {
+            run.cell_steps.fetch_add(std::mem::take(&mut taken), Ordering::Relaxed);
         }
         if pack.anyone_due(done) {
             let stopped = pack.validate(done, &mut observe);

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{exit, output};
 use crate::aligner::backend::{Choice, adapters, instruction_set};
+use crate::aligner::native;
 
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
@@ -16,15 +17,23 @@ pub struct DevicesArgs {
 pub fn main(args: &DevicesArgs) -> anyhow::Result<u8> {
     let found = adapters()?;
     let auto = Choice::Auto.open()?;
+    let (chosen, _) = native::instruction_set()?;
+    let available: Vec<&str> = native::instruction_sets().into_iter().map(|(name, _)| name).collect();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if args.json {
         output::json(&json!({
-            "version": 1, "cpu": {"backends": ["native", "flex", "ndarray"], "cores": cores, "instruction_set": instruction_set()},
+            "version": 1, "cpu": {"backends": ["native", "flex", "ndarray"], "cores": cores, "instruction_set": instruction_set(),
+                    "native_instruction_set": chosen, "native_instruction_sets": available},
             "adapters": found, "auto": {"backend": auto.name, "why": auto.why},
         }))?;
         return Ok(exit::OK);
     }
-    output::line(&format!("native, flex, ndarray  CPU, {cores} cores, {}", instruction_set()))?;
+    output::line(&format!(
+        "native  CPU, {cores} cores, {chosen} (of {}; {} chooses)",
+        available.join(", "),
+        native::INSTRUCTIONS
+    ))?;
+    output::line(&format!("flex, ndarray  CPU, {cores} cores, {}", instruction_set()))?;
     for adapter in &found {
         output::line(&format!("wgpu  {} ({}), {} {}", adapter.name, adapter.kind, adapter.api, adapter.driver))?;
     }

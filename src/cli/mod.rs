@@ -130,11 +130,25 @@ struct BackendArgs {
     #[arg(long, value_enum, default_value = "auto", env = "CLIFFLINE_BACKEND")]
     backend: Choice,
     /// Worker threads on the CPU; 0 uses every core
-    #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_THREADS")]
+    #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_THREADS", value_parser = threads)]
     threads: usize,
     /// Cells trained together; 0 chooses by memory and caches. Results do not depend on it
     #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_PACK")]
     pack: usize,
+}
+
+/// Most worker threads: more than any machine has cores, and few enough to start.
+const MOST_THREADS: usize = 1024;
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n <= MOST_THREADS => Ok(n),
+        _ => Err(format!("give a whole number from 0 to {MOST_THREADS}")),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl BackendArgs {
@@ -149,7 +163,7 @@ impl BackendArgs {
     fn open_for_work(&self) -> anyhow::Result<Backend> {
         let backend = self.open()?;
         if self.threads > 0 {
-            rayon::ThreadPoolBuilder::new().num_threads(self.threads).build_global()?;
+            rayon::ThreadPoolBuilder::new().num_threads(self.threads.min(cores())).build_global()?;
         }
         Ok(backend)
     }
@@ -158,18 +172,17 @@ impl BackendArgs {
     fn workers(&self, backend: &Backend) -> usize {
         match (backend.is_cpu(), self.threads) {
             (false, _) => 1,
-            (true, 0) => std::thread::available_parallelism().map_or(1, usize::from),
+            (true, 0) => cores(),
             (true, n) => n,
         }
     }
 
     /// Threads of a run: a GPU's packs are prepared and measured beside their training.
     fn threads(&self, backend: &Backend) -> Workers {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let host = match (backend.is_cpu(), self.threads) {
             (true, _) => 0,
-            (false, 0) => cores,
-            (false, n) => n,
+            (false, 0) => cores(),
+            (false, n) => n.min(cores()),
         };
         Workers { training: self.workers(backend), host }
     }
@@ -179,11 +192,11 @@ impl BackendArgs {
         self.packs_scaled(backend, sweep, wanted, 1.0)
     }
 
-    /// As [`Self::packs`], with sizes that are chosen here multiplied by `factor`.
+    /// As [`Self::packs`], at a factor of the usual size where that is chosen here.
     fn packs_scaled(&self, backend: &Backend, sweep: &Sweep, wanted: &[usize], factor: f64) -> (Vec<Pack>, Estimate) {
         let (workers, place) = (self.workers(backend), backend.place());
         let size = |cell: &Cell, alike: usize| match self.pack {
-            0 => (engine::pack_size(&cell.config, alike, workers, place) as f64 * factor).round() as usize,
+            0 => engine::pack_size(&cell.config, alike, workers, place, factor),
             n => n,
         };
         let packs = engine::make_packs(&sweep.cells, wanted, size);

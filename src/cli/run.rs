@@ -18,7 +18,7 @@ use super::{BackendArgs, SpecArgs, columns, exit, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::Summary;
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, Outcome, Pack, Workers, run_packs};
-use crate::spec::{Config, Sweep};
+use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
     CELLS_TABLE, CellRecord, Environment, Found, Identity, Levels, RecordedStatus, RunDir, RunManifest, RunReader,
     RunState, TableSpec, hash_file, now_utc, read_columns, write_atomic, write_run_tables,
@@ -141,9 +141,11 @@ impl<'a> Session<'a> {
             self.manifest.write(&self.dir)?;
             return Ok(exit::NO);
         }
-        let (packs, estimate) = self.tune(packs, estimate, args, trainer, &missing)?;
-        require_memory(&estimate)?;
-        let interrupted = self.train(packs, &estimate, trainer, args.backend.threads(trainer.backend()))?;
+        let (packs, estimate) = self.tune(packs, estimate, args, trainer, &missing);
+        let threads = args.backend.threads(trainer.backend());
+        // With fewer packs than threads the rest would have nothing to do.
+        let workers = Workers { training: threads.training.min(packs.len()).max(1), ..threads };
+        let interrupted = self.train(packs, &estimate, trainer, workers)?;
         self.write_tables()?;
         let counts = self.run.reader().counts();
         let finished = finished(&self.run, self.sweep);
@@ -211,18 +213,22 @@ impl<'a> Session<'a> {
         args: &RunArgs,
         trainer: &BurnTrainer,
         missing: &[usize],
-    ) -> anyhow::Result<(Vec<Pack>, Estimate)> {
+    ) -> (Vec<Pack>, Estimate) {
         self.manifest.more.remove(TUNING);
         if args.backend.pack != 0 {
-            return Ok((packs, estimate));
+            return (packs, estimate);
         }
-        let workers = args.backend.workers(trainer.backend());
-        let tuning = engine::tune(&self.sweep.cells, &packs, trainer, workers)?;
+        let backend = trainer.backend();
+        let (workers, place) = (args.backend.workers(backend), backend.place());
+        let size =
+            |cell: &Cell, alike: usize, factor: f64| engine::pack_size(&cell.config, alike, workers, place, factor);
+        let tuning = engine::tune(&self.sweep.cells, &packs, trainer, workers, size);
         if tuning.trials.is_empty() {
-            return Ok((packs, estimate));
+            return (packs, estimate);
         }
         self.manifest.more.insert(TUNING.to_string(), json!(tuning.trials));
-        Ok(args.backend.packs_scaled(trainer.backend(), self.sweep, missing, tuning.factor()))
+        let scaled = args.backend.packs_scaled(backend, self.sweep, missing, tuning.factor());
+        if require_memory(&scaled.1).is_ok() { scaled } else { (packs, estimate) }
     }
 
     /// Trains `packs`, recording each as it finishes. True when interrupted.

@@ -1,4 +1,4 @@
-//! The trainer that is not a mock: worlds, the aligner on a Burn device, and the measurement panel.
+//! The trainer that is not a mock: worlds, the aligner, and the measurement panel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -101,15 +101,14 @@ impl BurnTrainer {
         let key = WorldKey { seed: config.seed, world: config.world.clone(), features: config.text.features, draws };
         let slot = {
             let mut worlds = self.lock();
-            match worlds.iter().find(|(k, _)| *k == key) {
-                Some((_, slot)) => slot.clone(),
-                None => {
-                    let slot = Arc::new(Slot::default());
-                    worlds.insert(0, (key.clone(), slot.clone()));
-                    worlds.truncate(WORLDS_KEPT);
-                    slot
-                }
-            }
+            // The most recently used first.
+            let slot = match worlds.iter().position(|(k, _)| *k == key) {
+                Some(at) => worlds.remove(at).1,
+                None => Arc::new(Slot::default()),
+            };
+            worlds.insert(0, (key.clone(), slot.clone()));
+            worlds.truncate(WORLDS_KEPT);
+            slot
         };
         // Whoever comes while it is being made waits for it.
         let mut world = slot.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -187,7 +186,8 @@ impl Trainer for BurnTrainer {
     }
 
     fn prepare(&self, cells: &[&Cell]) {
-        for cell in cells {
+        let mut seeds = BTreeSet::new();
+        for cell in cells.iter().filter(|cell| seeds.insert(cell.config.seed)).take(WORLDS_KEPT) {
             // An error comes again where the world is needed.
             let _ = self.observed(&cell.config);
         }

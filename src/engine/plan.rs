@@ -107,16 +107,17 @@ fn seed_bytes(config: &Config) -> u64 {
     4 * samples * (img * copies_img + txt * copies_txt)
 }
 
-/// Cells per pack for `alike` cells like this one on `workers` workers.
-pub fn pack_size(config: &Config, alike: usize, workers: usize, place: Place) -> usize {
-    let most = match place {
-        Place::Native => NATIVE_PACK,
-        Place::Cpu => fitting(CPU_WORKING_SET, config).min(CPU_PACK),
-        Place::Adapter => fitting(GPU_MEMORY, config).min(GPU_PACK),
+/// Cells per pack for `alike` cells like this one on `workers` workers: `factor` times the usual size, within what
+/// memory, a kill and idle workers allow.
+pub fn pack_size(config: &Config, alike: usize, workers: usize, place: Place, factor: f64) -> usize {
+    let (usual, most) = match place {
+        Place::Native => (NATIVE_PACK, CPU_PACK),
+        Place::Cpu => (fitting(CPU_WORKING_SET, config).min(CPU_PACK), CPU_PACK),
+        Place::Adapter => (fitting(GPU_MEMORY, config).min(GPU_PACK), fitting(GPU_MEMORY, config)),
     };
     // A single worker is never idle.
     let shared = if workers > 1 { alike.div_ceil(PACKS_PER_WORKER * workers) } else { alike };
-    most.min(shared).max(1)
+    ((usual as f64 * factor) as usize).min(most).min(shared).max(1)
 }
 
 /// Cells whose lanes take at most `bytes`.
@@ -301,12 +302,12 @@ mod tests {
     fn packs_shrink_with_the_cell_and_never_vanish() {
         let mut config = Config::default();
         for place in [Place::Native, Place::Cpu, Place::Adapter] {
-            assert!(pack_size(&config, 1000, 1, place) > 1);
-            assert_eq!(pack_size(&config, 1, 4, place), 1);
-            assert_eq!(pack_size(&config, 16, 2, place), 2, "every worker gets a few packs");
+            assert!(pack_size(&config, 1000, 1, place, 1.0) > 1);
+            assert_eq!(pack_size(&config, 1, 4, place, 4.0), 1);
+            assert_eq!(pack_size(&config, 16, 2, place, 4.0), 2, "every worker gets a few packs");
         }
-        assert!(pack_size(&config, 1000, 1, Place::Adapter) > pack_size(&config, 1000, 1, Place::Cpu));
+        assert!(pack_size(&config, 1000, 1, Place::Adapter, 1.0) > pack_size(&config, 1000, 1, Place::Cpu, 1.0));
         config.train.batch_size = 1 << 14;
-        assert_eq!(pack_size(&config, 1000, 1, Place::Cpu), 1);
+        assert_eq!(pack_size(&config, 1000, 1, Place::Cpu, 1.0), 1);
     }
 }

@@ -89,7 +89,7 @@ fn agrees_and_names_the_stage_of_every_fault(second: &str) {
 fn devices_lists_the_cpu_and_what_auto_takes() {
     let sandbox = Sandbox::new();
     let ran = sandbox.ok("devices");
-    contains_all(&ran.stdout, &["native, flex, ndarray  CPU", "wgpu", "auto"]);
+    contains_all(&ran.stdout, &["native  CPU", "flex, ndarray  CPU", "CLIFFLINE_INSTRUCTIONS", "wgpu", "auto"]);
     let json = sandbox.ok("devices --json").json();
     has_keys(&json, &["version", "cpu", "adapters", "auto"]);
     assert!(json["cpu"]["cores"].as_u64().is_some_and(|n| n > 0));

@@ -17,13 +17,18 @@ pub mod tanh;
 pub mod update;
 
 use burn::backend::DispatchDevice;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 /// Whether a tensor `[C, ..]` takes the fused kernels: on a device of CubeCL, outside autodiff, which differentiates
 /// the plain program, and in a pack that a launch can hold.
 pub fn fused<const R: usize>(tensor: &Tensor<R>) -> bool {
     let device = tensor.device();
-    matches!(device.as_dispatch(), DispatchDevice::Cube(_)) && !device.is_autodiff() && launch::fits(tensor)
+    is_cube(&device) && !device.is_autodiff() && launch::fits(tensor)
+}
+
+/// Whether a device runs CubeCL: it takes launches and does them later.
+pub fn is_cube(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Cube(_))
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub fn instruction_sets() -> Vec<(&'static str, Arch)> {
 
 /// [`INSTRUCTIONS`] names something that this processor does not have.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{INSTRUCTIONS}={wanted}: this processor has {available}")]
+#[error("{INSTRUCTIONS} asks for the instruction set `{wanted}`, which is none of this processor's: {available}")]
 pub struct UnknownInstructions {
     wanted: String,
     available: String,
@@ -57,7 +57,7 @@ pub fn instruction_set() -> Result<(&'static str, Arch), UnknownInstructions> {
     static CHOSEN: OnceLock<Result<(&'static str, Arch), UnknownInstructions>> = OnceLock::new();
     let choose = || {
         let sets = instruction_sets();
-        let wanted = std::env::var(INSTRUCTIONS).ok();
+        let wanted = std::env::var_os(INSTRUCTIONS).map(|w| w.to_string_lossy().into_owned()).filter(|w| !w.is_empty());
         let found = sets.iter().find(|(name, _)| wanted.as_deref().is_none_or(|w| w == *name)).copied();
         found.ok_or_else(|| UnknownInstructions {
             wanted: wanted.unwrap_or_default(),
@@ -75,7 +75,7 @@ pub fn arch() -> Arch {
     instruction_set().unwrap_or_else(|error| panic!("{error}")).1
 }
 
-/// Hash of what the loops make of a fixed set of arguments: products, exponentials, tangents, roots and quotients.
+/// Hash of what the loops make of a fixed set of arguments: products, sums, exponentials, tangents, roots, quotients.
 pub(super) fn fingerprint() -> String {
     struct Pointwise(Vec<f32>);
     impl WithSimd for Pointwise {
@@ -92,6 +92,8 @@ pub(super) fn fingerprint() -> String {
     }
     let arch = arch();
     let mut values = arch.dispatch(Pointwise(ramp()));
+    // Sums across lanes depend on how many there are.
+    values.push(optimiser::norm(arch, &matrix::Matrix::from_values(&values[..4096], 64, 64)));
     let square = matrix::Matrix::from_values(&values[..64 * 64], 64, 64);
     let mut out = matrix::Matrix::zeros(64, 64);
     product::product(arch, 64, 64, product::Left::Plain(&square), &square, &mut product::Store { out: &mut out });

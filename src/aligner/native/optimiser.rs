@@ -35,6 +35,11 @@ impl State {
     }
 }
 
+/// Euclidean norm of a matrix.
+pub fn norm(arch: Arch, matrix: &Matrix) -> f32 {
+    arch.dispatch(SquaredNorm(matrix)).sqrt()
+}
+
 /// Euclidean norm of an encoder's gradient, and of each of its layers (weights and biases together).
 pub fn gradient_norms(arch: Arch, gradient: &Encoder) -> [f32; 3] {
     let [w1, b1, w2, b2] = gradient.tensors().map(|t| arch.dispatch(SquaredNorm(t)));
@@ -209,7 +214,7 @@ impl AdamwSettings {
             rate: train.learning_rate as f32 / correction(train.beta1) as f32,
             correction: correction(train.beta2).sqrt() as f32,
             shrinkage: (1.0 - train.learning_rate * train.weight_decay) as f32,
-            // Padding has no gradient and must stay zero, whatever rounds to zero here.
+            // Not below what f32 holds, as in the tensor program; padding has no gradient and must stay zero.
             epsilon: (train.epsilon as f32).max(f32::MIN_POSITIVE),
         }
     }

@@ -42,7 +42,7 @@ fn split<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
 
 /// The exponential of at most 88.
 ///
-/// **Numerics**: within 2 spacings of the result; zero below -87; not-a-number stays.
+/// **Numerics**: within 2 spacings of the result, given fused multiply-add; zero below -87; not-a-number stays.
 #[inline(always)]
 pub fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let (power, below_one) = split(simd, x);
@@ -53,7 +53,7 @@ pub fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 
 /// The hyperbolic tangent: `e / (e + 2)` with `e = exp(2x) - 1`, which does not cancel near zero.
 ///
-/// **Numerics**: within 4 spacings of the result; not-a-number stays.
+/// **Numerics**: within 4 spacings of the result, given fused multiply-add; not-a-number stays.
 #[inline(always)]
 pub fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let limit = |x, side: f32| {
@@ -116,7 +116,7 @@ mod tests {
             (f64::from(*y) - exact).abs() / spacing(exact)
         };
         let mut worst = 0.0_f64;
-        // Without fused multiply-add errors are larger, and nobody trains on such a processor.
+        // Without fused multiply-add errors are larger.
         for (_, arch) in instruction_sets().into_iter().filter(|(name, _)| *name != "scalar") {
             let mut y = x.clone();
             arch.dispatch(Each(&mut y, is_tanh));

@@ -1,7 +1,7 @@
 //! Products of one cell's matrices, with what follows each product done while its values are in registers.
 //!
-//! An entry is a sum of products in the order of the inner index, each step fused, whatever the tile it falls in and
-//! whatever the size of the matrix: its bits depend on its row and column alone.
+//! An entry is a sum of products in the order of the inner index, each step fused where the processor can, whatever the
+//! tile it falls in and whatever the size of the matrix: its bits depend on its row and column alone.
 //!
 //! **Numerics**: `inner` roundings of a running sum; with entries of random sign the error grows like `sqrt(inner)`
 //! spacings of f32.
@@ -58,8 +58,11 @@ pub fn product_rows<F: Finish>(
     finish: &mut F,
 ) {
     let (values, row_stride, inner_stride) = left.parts();
-    let furthest = rows.end.saturating_sub(1) * row_stride + inner.saturating_sub(1) * inner_stride;
-    assert!(furthest < values.len() && inner <= right.rows(), "operands smaller than rows {rows:?}, inner {inner}");
+    assert!(inner > 0, "a product over nothing");
+    let along = |n: usize, stride: usize| n.saturating_sub(1).checked_mul(stride);
+    let furthest = along(rows.end, row_stride).zip(along(inner, inner_stride)).and_then(|(a, b)| a.checked_add(b));
+    let fits = furthest.is_some_and(|furthest| furthest < values.len()) && inner <= right.rows();
+    assert!(fits, "operands smaller than rows {rows:?}, inner {inner}");
     let vectors = Vectors { values, row_stride, inner_stride, right: right.padded(), right_stride: right.stride() };
     arch.dispatch(Product { rows, inner, width: right.width(), vectors, finish });
 }
@@ -105,8 +108,9 @@ impl<F: Finish> WithSimd for Product<'_, F> {
                 at += 1;
             }
         } else {
-            // Rows are padded to whole lines, which hold an even number of these narrower vectors; a single value, on
-            // processors without vectors, divides them too.
+            // Rows are padded to whole lines, which hold an even number of these narrower vectors, or of single values on
+            // processors without vectors.
+            debug_assert!(total.is_multiple_of(2), "{width} columns");
             while at + 2 <= total {
                 panel::<S, F, 6, 2, 2>(simd, rows.clone(), inner, at, vectors, finish);
                 at += 2;
@@ -153,7 +157,7 @@ fn tile<S: Simd, F: Finish, const R: usize, const V: usize>(
     let mut sums = [[simd.splat_f32s(0.0); V]; R];
     // SAFETY: `product_rows` has checked that the last value of the left operand, at the last row and inner index
     // `inner - 1`, lies in `values`, and that `right` has `inner` rows of `right_stride >= width` values. Tiles stay
-    // within those rows and `width` columns.
+    // within those rows and `width` columns, which are whole lines, so that vectors of any width divide them.
     unsafe {
         let mut a = values.as_ptr().add(row * row_stride);
         let mut b = right.as_ptr().add(at * S::F32_LANES);

@@ -7,6 +7,7 @@ use crate::aligner::data::{Reading, TEST, TRAIN, VALIDATION};
 use crate::aligner::program::{Program, Series};
 use crate::aligner::train::{Lane, RawEmbeddings, Run, initial_parameters, reading, widths};
 
+/// The lanes of a pack and the workspace that they share.
 pub struct NativeProgram<'a> {
     run: &'a Run<'a>,
     lanes: Vec<NativeLane<'a>>,
@@ -107,6 +108,10 @@ impl Program for NativeProgram<'_> {
             losses.push(loss);
             norms.extend(recorded);
         }
+    }
+
+    fn runs_ahead(&self) -> bool {
+        false
     }
 
     fn series(&mut self) -> Series {
