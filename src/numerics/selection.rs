@@ -65,7 +65,8 @@ impl Bins {
         let range = stats::quantiles(sample, &SAMPLE_RANGE)?;
         // Values that hardly differ, or do not: a bin for all below or equal, and another for all above.
         let scale = ((BINS - 1) as f64 / (range[1] - range[0])).min(f64::MAX);
-        Ok(Self { binning: Binning { low: range[0], scale }, counts: vec![[0; 2]; BINS], sum: 0.0 })
+        // Minus zero is what sums of nothing begin with: a sum of minus zeros stays one.
+        Ok(Self { binning: Binning { low: range[0], scale }, counts: vec![[0; 2]; BINS], sum: -0.0 })
     }
 
     /// Counts finite values; at most 2^32 in all.
@@ -208,6 +209,12 @@ mod tests {
             same(&values, &sample)?;
             same(&values.iter().map(|v| (v / 300.0).round()).collect::<Vec<_>>().repeat(ties), &values)?;
         }
+    }
+
+    #[test]
+    fn minus_zero_stays() {
+        same(&[-0.0], &[0.0]).unwrap();
+        same(&[0.0, -0.0], &[0.0]).unwrap();
     }
 
     #[test]
