@@ -195,7 +195,8 @@ fn class(name: &str, adapter: Option<&Adapter>, instructions: &str, fingerprint:
 /// Eight hex digits of a hash of what this device and this host make of a fixed set of operations.
 ///
 /// Two machines with one processor can still differ: in the C library's tanh, exp and log, which CPU backends and the
-/// metrics call, in how a product is cut to the caches, in a driver's shader compiler. This is meant to show it; operations that are not in the set go unseen.
+/// metrics call, in how a product is cut to the caches, in a driver's shader compiler. This is meant to show it;
+/// operations that are not in the set go unseen.
 fn fingerprint(device: &Device) -> String {
     let ramp = ramp();
     let x = Tensor::<1>::from_data(TensorData::new(ramp.clone(), [ramp.len()]), device);
