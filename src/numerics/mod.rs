@@ -1,5 +1,6 @@
 //! Seeded streams, linear algebra and statistics: everything numerical that is not a model. Imports no other room.
 
+pub mod instructions;
 pub mod linalg;
 pub mod selection;
 pub mod similarity;

@@ -160,9 +160,10 @@ impl Picked {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use pulp::{Arch, WithSimd};
+    use pulp::WithSimd;
 
     use super::*;
+    use crate::numerics::instructions::instruction_sets;
 
     struct WantsAny<'a>(&'a Picked, f64);
 
@@ -182,7 +183,7 @@ mod tests {
         for value in values {
             let before = picked.values.len();
             picked.take(*value);
-            for arch in [Arch::new(), Arch::Scalar] {
+            for (_, arch) in instruction_sets() {
                 assert_eq!(arch.dispatch(WantsAny(&picked, *value)), picked.values.len() > before, "{value}");
             }
         }
