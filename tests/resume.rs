@@ -195,9 +195,9 @@ fn kill_9_at_any_instant_loses_no_finished_cell_and_no_byte() {
     assert!(outcomes.iter().any(|(killed, _)| *killed), "no run of {whole:?} was interrupted: {outcomes:?}");
     // And for certain one in the middle of the work, on a machine of any speed.
     let (killed, present) = kill_and_resume(&expected, |sandbox, running| {
-        running.until(|| parts(&sandbox.path("run")).len() >= 3);
+        running.until(|| !parts(&sandbox.path("run")).is_empty());
     });
-    assert!(killed && (3..36).contains(&present), "killed: {killed}, with {present} cells");
+    assert!(killed && (1..36).contains(&present), "killed: {killed}, with {present} cells");
 }
 
 /// Interrupts a run after its first part with a signal, and returns what it said.
@@ -321,12 +321,15 @@ fn sibling_runs_share_finished_cells_of_one_class() {
 
 #[test]
 fn a_damaged_part_is_named_and_only_its_cells_are_computed_again() {
-    const RUN: &str = "run smoke -o run --backend flex --pack 3 --json";
+    const RUN: &str = "run smoke -o run --backend flex --threads 1 --axis image.noise=0 --json";
     let sandbox = Sandbox::new();
-    sandbox.ok(RUN);
+    // One pack and so one part per run: packs that finish together are recorded together.
+    for seeds in ["0", "0,1", "0,1,2"] {
+        sandbox.ok(&format!("{RUN} --axis seed={seeds}"));
+    }
     let run = sandbox.path("run");
     let expected = tables(&run);
-    assert_eq!(parts(&run).len(), 12);
+    assert_eq!(parts(&run).len(), 3);
     // Nothing left; the header cut; the index cut; the last byte missing; and one byte altered in each of the three.
     type Damage = fn(&mut Vec<u8>);
     let damages: [(&str, Damage); 7] = [
@@ -349,14 +352,14 @@ fn a_damaged_part_is_named_and_only_its_cells_are_computed_again() {
         let ran = sandbox.ok(RUN);
         assert!(ran.stderr.contains(&format!("{name} is damaged")), "{what}: {}", ran.stderr);
         assert!(ran.stderr.contains("moved to parts/damaged"), "{what}: {}", ran.stderr);
-        assert_eq!(counts(&ran.json()), [33, 0, 3], "{what}");
+        assert_eq!(counts(&ran.json()), [12, 0, 6], "{what}");
         assert_eq!(tables(&run), expected, "{what}");
         let kept = damaged(&run);
         assert_eq!(kept.len(), kept_before + 1, "{what}");
         assert!(kept.contains(&bytes), "{what}: the damaged file is kept as it was found");
         sandbox.ok("verify run");
         let again = sandbox.ok(RUN);
-        assert_eq!((counts(&again.json()), again.stderr.contains("damaged")), ([36, 0, 0], false), "{what}");
+        assert_eq!((counts(&again.json()), again.stderr.contains("damaged")), ([18, 0, 0], false), "{what}");
     }
 }
 
