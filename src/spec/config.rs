@@ -48,6 +48,9 @@ pub struct Param {
     pub doc: &'static str,
     /// False when it changes only what is recorded, not what is trained.
     pub trains: bool,
+    /// True for a parameter younger than the first stored cells: ids leave it out at its default, so that they stay.
+    /// Its default can never change.
+    pub late: bool,
 }
 
 macro_rules! sections {
@@ -96,6 +99,14 @@ pub enum AppliesTo {
     Both,
 }
 
+/// How much of the measurement panel is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Panel {
+    Fast,
+    Full,
+}
+
 /// The update rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -130,6 +141,7 @@ sections! {
         weight_decay: f64 = 0.0,
         clip_norm: f64 = 0.0,
     }
+    ScoreConfig { temperature: f64 = 0.0 }
     StopConfig {
         every: u64 = 50,
         effective_rank_below: f64 = 0.0,
@@ -139,12 +151,14 @@ sections! {
     CurvesConfig { every: u64 = 10, validate_every: u64 = 50 }
     Config {
         seed: u64 = 0,
+        panel: Panel = Panel::Fast,
         world: WorldConfig = WorldConfig::default(),
         image: ImageConfig = ImageConfig::default(),
         text: TextConfig = TextConfig::default(),
         pairing: PairingConfig = PairingConfig::default(),
         model: ModelConfig = ModelConfig::default(),
         train: TrainConfig = TrainConfig::default(),
+        score: ScoreConfig = ScoreConfig::default(),
         stop: StopConfig = StopConfig::default(),
         curves: CurvesConfig = CurvesConfig::default(),
     }
@@ -160,7 +174,17 @@ const fn int(min: u64, max: u64) -> Kind {
     Kind::Int { min, max }
 }
 const fn param(path: &'static str, kind: Kind, role: Role, doc: &'static str) -> Param {
-    Param { path, kind, role, doc, trains: true }
+    Param { path, kind, role, doc, trains: true, late: false }
+}
+
+/// A parameter that stored cells may not know: see [`Param::late`].
+#[allow(dead_code)]
+const fn later(path: &'static str, kind: Kind, role: Role, doc: &'static str) -> Param {
+    Param { path, kind, role, doc, trains: true, late: true }
+}
+/// A later parameter that decides only what is recorded.
+const fn recorded(path: &'static str, kind: Kind, role: Role, doc: &'static str) -> Param {
+    Param { path, kind, role, doc, trains: false, late: true }
 }
 
 use Role::{Lane, Structure, Switch};
@@ -169,6 +193,12 @@ use Role::{Lane, Structure, Switch};
 pub const PARAMS: &[Param] = &[
     // TOML integers are signed 64-bit.
     param("seed", int(0, i64::MAX as u64), Lane, "seed of every random stream of the cell"),
+    recorded(
+        "panel",
+        Kind::Choice(&["fast", "full"]),
+        Lane,
+        "how much of the measurement panel is computed: full adds the probes that permute, fit or step",
+    ),
     param("world.image_size", int(8, 64), Structure, "image side, pixels"),
     param("world.n_train", int(8, 1 << 20), Structure, "training pairs"),
     param("world.n_validation", int(8, 1 << 14), Structure, "validation pairs"),
@@ -217,6 +247,12 @@ pub const PARAMS: &[Param] = &[
         "weight decay: added to the gradient (SGD) or decoupled (AdamW)",
     ),
     param("train.clip_norm", float(0.0, 1e9), Switch, "largest gradient norm per modality; 0 switches clipping off"),
+    recorded(
+        "score.temperature",
+        float(0.0, 100.0),
+        Lane,
+        "temperature that divides the cosine similarities where they are scored; 0 takes that of training",
+    ),
     param("stop.every", int(1, 1 << 24), Structure, "steps between checks of the stop rules"),
     param(
         "stop.effective_rank_below",
@@ -237,6 +273,7 @@ pub const PARAMS: &[Param] = &[
         role: Structure,
         doc: "steps between points of the loss and gradient curves; 0 switches curves off",
         trains: false,
+        late: false,
     },
     Param {
         path: "curves.validate_every",
@@ -244,6 +281,7 @@ pub const PARAMS: &[Param] = &[
         role: Structure,
         doc: "steps between validation points of the curves; 0 switches them off",
         trains: false,
+        late: false,
     },
 ];
 
@@ -258,6 +296,9 @@ static BY_PATH: LazyLock<Vec<usize>> = LazyLock::new(|| {
     order.sort_by_key(|index| PARAMS[*index].path);
     order
 });
+
+/// The scalars of the default configuration, in the order of [`PARAMS`].
+static DEFAULTS: LazyLock<Vec<Scalar>> = LazyLock::new(|| Config::default().in_order());
 
 /// Calls `each` with every scalar of a JSON object and its dotted path, sorted by path inside each object.
 pub fn walk<'a>(value: &'a Value, each: &mut dyn FnMut(&str, &'a Value)) {
@@ -343,10 +384,10 @@ impl Config {
         let mut canonical = String::with_capacity(1024);
         for &index in BY_PATH.iter() {
             let (param, scalar) = (&PARAMS[index], scalars[index]);
-            // A switch that is off is left out, so that a perturbation that is added later leaves the ids of cells
-            // without it as they are.
+            // A switch that is off, or a later parameter at its default, is left out: what is added later leaves the
+            // ids of cells without it as they are.
             let off = param.role == Switch && scalar == Scalar::Float(0.0);
-            if !keep(param) || off {
+            if !keep(param) || off || param.late && scalar == DEFAULTS[index] {
                 continue;
             }
             canonical.push(if canonical.is_empty() { '{' } else { ',' });
@@ -413,8 +454,10 @@ mod tests {
     fn by_definition(config: &Config, context: &str, keep: impl Fn(&Param) -> bool) -> (String, String) {
         let scalars = config.scalars();
         let off = |p: &Param| p.role == Switch && scalars[p.path].as_f64() == Some(0.0);
+        let defaults = Config::default().scalars();
+        let late = |p: &Param| p.late && scalars[p.path] == defaults[p.path];
         let kept: BTreeMap<_, _> =
-            PARAMS.iter().filter(|p| keep(p) && !off(p)).map(|p| (p.path, &scalars[p.path])).collect();
+            PARAMS.iter().filter(|p| keep(p) && !off(p) && !late(p)).map(|p| (p.path, &scalars[p.path])).collect();
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(serde_json::to_string(&kept).expect("plain data").as_bytes());
         let parts = PARAMS.iter().filter_map(|p| match p.role {
