@@ -281,6 +281,7 @@ impl Trainer for Nothing {
             curves: Default::default(),
             checksums: Default::default(),
             realised: Default::default(),
+            conditions: Vec::new(),
             wall_s: 0.0,
         };
         let outcomes: Vec<Outcome> = cells.iter().map(outcome).collect();

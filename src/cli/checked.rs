@@ -66,7 +66,7 @@ pub fn trainer_for(class: &str) -> anyhow::Result<BurnTrainer> {
 pub fn retrain(trainer: &BurnTrainer, record: &CellRecord) -> anyhow::Result<Retrained> {
     let config: Config = serde_json::from_value(record.config.clone())
         .with_context(|| format!("cell {} has a configuration that this version does not know", record.cell_id))?;
-    let cell = Cell { id: config.cell_id(), config };
+    let cell = Cell::new(config, record.conditions());
     if cell.id != record.cell_id {
         bail!("cell {} is recorded with a configuration whose id is {}", record.cell_id, cell.id);
     }

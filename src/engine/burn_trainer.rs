@@ -352,6 +352,7 @@ fn outcome(cell: &Cell, trained: &Trained, watch: Watch, pairings: &[Pairing; 3]
             test_embeddings: checksum([&trained.test.img, &trained.test.txt]),
         },
         realised,
+        conditions: Vec::new(),
         wall_s: 0.0,
     }
 }

@@ -13,7 +13,7 @@ mod tune;
 
 pub use burn_trainer::{BurnTrainer, Retrained, VALIDATION_SERIES};
 pub use checks::{CheckError, Settings, agree, gradcheck};
-pub use outcome::{Checksums, Curves, Measured, Outcome, Status};
+pub use outcome::{Checksums, ConditionOutcome, Curves, Measured, Outcome, Status};
 pub use pack::{Pack, make_packs};
 pub use plan::{Calibration, Estimate, calibrate, estimate, pack_size};
 pub use scheduler::{Control, Event, Measuring, TrainError, Trainer, Workers, run_packs};

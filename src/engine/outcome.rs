@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::metric;
+use crate::spec::Condition;
+
 /// How a cell ended. A collapsed or diverged cell is a result, not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,6 +47,28 @@ pub struct Checksums {
     pub test_embeddings: String,
 }
 
+/// What a trained cell measured under a further condition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConditionOutcome {
+    pub condition: Condition,
+    /// Metric name to value, every name of the registry present.
+    pub metrics: BTreeMap<String, Measured>,
+    /// BLAKE3 over the raw test embeddings, as in [`Checksums`]; empty where there are none.
+    pub test_embeddings: String,
+}
+
+impl ConditionOutcome {
+    /// Nothing could be measured under the condition.
+    pub fn missing(condition: &Condition, reason: &str) -> Self {
+        Self { condition: condition.clone(), metrics: all_missing(reason), test_embeddings: String::new() }
+    }
+}
+
+/// Every metric of the registry without a value.
+pub fn all_missing(reason: &str) -> BTreeMap<String, Measured> {
+    metric::descriptors().map(|d| (d.name.to_string(), Measured::Missing(reason.to_string()))).collect()
+}
+
 /// Everything one cell left behind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -61,6 +86,8 @@ pub struct Outcome {
     pub checksums: Checksums,
     /// Facts about the cell's data that the configuration only asks for, such as the realised share of wrong pairs.
     pub realised: BTreeMap<String, f64>,
+    /// In the order of the cell's conditions.
+    pub conditions: Vec<ConditionOutcome>,
     /// The cell's share of the wall time of its pack, seconds. Recorded for audit, never in a table.
     pub wall_s: f64,
 }

@@ -370,6 +370,17 @@ impl Config {
         scalars
     }
 
+    /// Sets the scalar of a parameter; None, with nothing changed, for a value of another type.
+    pub(super) fn try_set(&mut self, param: &Param, value: &Value) -> Option<()> {
+        let fits = match param.kind {
+            Kind::Float { .. } => value.as_f64().is_some(),
+            Kind::Int { .. } => value.as_u64().is_some(),
+            Kind::Bool => value.is_boolean(),
+            Kind::Choice(names) => names.iter().any(|name| Some(*name) == value.as_str()),
+        };
+        fits.then(|| self.set(param, value))
+    }
+
     /// Sets the scalar of a parameter to a value that was checked against it.
     pub(super) fn set(&mut self, param: &Param, value: &Value) {
         let index = PARAMS.iter().position(|known| known.path == param.path);

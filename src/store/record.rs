@@ -4,14 +4,17 @@
 //! without old runs becoming unreadable.
 //!
 //! # Changelog of [`RECORD_VERSION`]
-//! - 1: first version. `made_by` was added; absent it reads as empty.
+//! - 1: first version. `made_by` was added; absent it reads as empty. `conditions` was added; absent
+//!   there are none.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use crate::engine::{Checksums, Curves, Measured, Outcome, Status};
+use crate::engine::{Checksums, ConditionOutcome, Curves, Measured, Outcome, Status};
+use crate::spec::Condition;
 
 /// Version of [`CellRecord`]. Raise it when a reader of the previous version would misread a new record; a field that
 /// is merely added gets `#[serde(default)]` and a line in the changelog above.
@@ -84,6 +87,23 @@ pub struct RecordedChecksums {
     pub test_embeddings: String,
 }
 
+/// What a cell measured under a further condition, as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordedCondition {
+    pub name: String,
+    /// Path to value.
+    pub changes: BTreeMap<String, serde_json::Value>,
+    pub metrics: BTreeMap<String, RecordedMetric>,
+    /// BLAKE3 over the raw test embeddings, 64 hex digits; empty where there are none.
+    pub test_embeddings: String,
+}
+
+impl RecordedCondition {
+    fn condition(&self) -> Condition {
+        Condition { name: self.name.clone(), changes: self.changes.clone() }
+    }
+}
+
 /// One finished cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellRecord {
@@ -106,6 +126,9 @@ pub struct CellRecord {
     pub checksums: RecordedChecksums,
     /// Facts about the cell's data that the configuration only asks for.
     pub realised: BTreeMap<String, f64>,
+    /// In the order of the spec that first asked for the cell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<RecordedCondition>,
     /// The cell's share of the wall time of its pack, seconds. Never in a table.
     pub wall_s: f64,
     /// When the cell was finished, RFC 3339. Never in a table.
@@ -126,7 +149,19 @@ impl CellRecord {
         config: serde_json::Value,
         finished_utc: String,
     ) -> Self {
-        let metrics = outcome.metrics.into_iter().map(|(name, measured)| (name, measured.into())).collect();
+        let recorded = |metrics: BTreeMap<String, Measured>| {
+            metrics.into_iter().map(|(name, measured)| (name, measured.into())).collect()
+        };
+        let conditions = outcome
+            .conditions
+            .into_iter()
+            .map(|c| RecordedCondition {
+                name: c.condition.name,
+                changes: c.condition.changes,
+                metrics: recorded(c.metrics),
+                test_embeddings: c.test_embeddings,
+            })
+            .collect();
         let series = outcome
             .curves
             .series
@@ -141,7 +176,7 @@ impl CellRecord {
             status: outcome.status.into(),
             reason: outcome.reason,
             steps: outcome.steps,
-            metrics,
+            metrics: recorded(outcome.metrics),
             spectra: outcome.spectra,
             curves: RecordedCurves { step: outcome.curves.step, series },
             checksums: RecordedChecksums {
@@ -150,10 +185,16 @@ impl CellRecord {
                 test_embeddings: outcome.checksums.test_embeddings,
             },
             realised: outcome.realised,
+            conditions,
             wall_s: outcome.wall_s,
             finished_utc,
             made_by: String::new(),
         }
+    }
+
+    /// The conditions it was evaluated under, beside the one it was trained under.
+    pub fn conditions(&self) -> Arc<[Condition]> {
+        self.conditions.iter().map(RecordedCondition::condition).collect()
     }
 
     /// The engine's view of this record.
@@ -163,7 +204,7 @@ impl CellRecord {
             status: self.status.into(),
             reason: self.reason.clone(),
             steps: self.steps,
-            metrics: self.metrics.iter().map(|(name, metric)| (name.clone(), metric.clone().into())).collect(),
+            metrics: measured(&self.metrics),
             spectra: self.spectra.clone(),
             curves: Curves { step: self.curves.step.clone(), series: self.curves.series.clone() },
             checksums: Checksums {
@@ -172,6 +213,15 @@ impl CellRecord {
                 test_embeddings: self.checksums.test_embeddings.clone(),
             },
             realised: self.realised.clone(),
+            conditions: self
+                .conditions
+                .iter()
+                .map(|c| ConditionOutcome {
+                    condition: c.condition(),
+                    metrics: measured(&c.metrics),
+                    test_embeddings: c.test_embeddings.clone(),
+                })
+                .collect(),
             wall_s: self.wall_s,
         }
     }
@@ -199,7 +249,8 @@ impl CellRecord {
         let mut numbers: Vec<(&str, f64)> = vec![("wall_s", self.wall_s)];
         numbers.extend(self.realised.iter().map(|(name, value)| (name.as_str(), *value)));
         numbers.extend(self.spectra.iter().flat_map(|(name, values)| values.iter().map(move |v| (name.as_str(), *v))));
-        numbers.extend(self.metrics.iter().filter_map(|(name, metric)| match metric {
+        let metrics = self.metrics.iter().chain(self.conditions.iter().flat_map(|c| &c.metrics));
+        numbers.extend(metrics.filter_map(|(name, metric)| match metric {
             RecordedMetric::Value(value) => Some((name.as_str(), *value)),
             RecordedMetric::Missing(_) => None,
         }));
@@ -208,6 +259,10 @@ impl CellRecord {
             None => Ok(()),
         }
     }
+}
+
+fn measured(metrics: &BTreeMap<String, RecordedMetric>) -> BTreeMap<String, Measured> {
+    metrics.iter().map(|(name, metric)| (name.clone(), metric.clone().into())).collect()
 }
 
 impl From<Measured> for RecordedMetric {
@@ -259,6 +314,17 @@ pub(crate) mod tests {
                 test_embeddings: String::new(),
             },
             realised: BTreeMap::from([("pairing_rate_train".into(), 0.0625 * x)]),
+            conditions: vec![ConditionOutcome {
+                condition: Condition {
+                    name: "noisy".into(),
+                    changes: BTreeMap::from([("image.noise".into(), 0.5.into())]),
+                },
+                metrics: BTreeMap::from([
+                    ("effective_rank_img".into(), Measured::Value(1.0 / (x + 4.0))),
+                    ("cca_1".into(), Measured::Missing("too few samples".into())),
+                ]),
+                test_embeddings: "b2".repeat(32),
+            }],
             wall_s: 0.125,
             cell_id,
         };
