@@ -9,6 +9,7 @@ pub mod agree;
 pub mod backend;
 pub mod batches;
 pub mod data;
+pub mod embed;
 pub mod encoder;
 pub mod fault;
 pub mod gradcheck;

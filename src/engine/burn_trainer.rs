@@ -75,7 +75,9 @@ struct Observed {
 /// A cell trained again, with what an outcome does not keep.
 pub struct Retrained {
     pub outcome: Outcome,
-    /// Raw test embeddings.
+    /// What was measured: tensor by tensor in the order of `Parameters::names`.
+    pub parameters: Vec<Vec<f32>>,
+    /// Raw test embeddings under these parameters.
     pub test: RawEmbeddings,
 }
 
@@ -92,7 +94,7 @@ impl BurnTrainer {
     pub fn retrain(&self, cell: &Cell, control: &Control) -> Result<Retrained, TrainError> {
         let mut all = self.train_pack(&[cell], control)?.measure(&[cell]);
         let (outcome, trained) = all.pop().ok_or_else(|| TrainError::Failed("the pack came back empty".into()))?;
-        Ok(Retrained { outcome, test: trained.test })
+        Ok(Retrained { outcome, parameters: trained.parameters, test: trained.test })
     }
 
     /// The world of a cell with the draws that its switches ask for, made or still at hand.
