@@ -109,7 +109,7 @@ mod tests {
             let x = test_observations(&config);
             for choice in [Choice::Native, Choice::Flex, Choice::Ndarray] {
                 let trainer = BurnTrainer::new(choice.open().expect("CPU backends need nothing"));
-                let cell = Cell { id: config.cell_id(), config: config.clone() };
+                let cell = Cell::new(config.clone(), [].into());
                 let retrained = trainer.retrain(&cell, &Control::default()).expect("it trains");
                 let executor = &trainer.backend().executor;
                 let again = embed(executor, &config.model, &retrained.parameters, [&x[0], &x[1]], None);

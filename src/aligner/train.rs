@@ -38,6 +38,8 @@ pub struct Lane<'a> {
     pub seed: usize,
     /// Text row of each image row: train, validation, test.
     pub partners: [&'a [u32]; 3],
+    /// Parameters to begin with (image, text) instead of those of the seed. Optimiser state begins afresh.
+    pub start: Option<&'a [HostEncoder; 2]>,
 }
 
 /// Raw embeddings `[N, D]`, row-major, before normalisation.
@@ -323,7 +325,13 @@ pub fn widths(run: &Run<'_>, lanes: &[Lane<'_>]) -> [Widths; 2] {
     [width(train.img.background.len(), model.hidden_img), width(train.txt.background.len(), model.hidden_txt)]
 }
 
-/// Xavier parameters of both encoders for every seed of a pack.
-pub fn initial_parameters(run: &Run<'_>, widths: [Widths; 2]) -> Vec<[HostEncoder; 2]> {
-    run.seeds.iter().map(|s| [0, 1].map(|m| xavier(s.seed, MODALITIES[m], widths[m]))).collect()
+/// Parameters of both encoders that each lane of a pack begins with: Xavier's of its seed, where it brings none.
+pub fn initial_parameters(run: &Run<'_>, lanes: &[Lane<'_>], widths: [Widths; 2]) -> Vec<[HostEncoder; 2]> {
+    let xavier = |s: &SeedData<'_>| [0, 1].map(|m| xavier(s.seed, MODALITIES[m], widths[m]));
+    let mut by_seed: Vec<Option<[HostEncoder; 2]>> = vec![None; run.seeds.len()];
+    let of = |lane: &Lane<'_>| match lane.start {
+        Some(start) => start.clone(),
+        None => by_seed[lane.seed].get_or_insert_with(|| xavier(&run.seeds[lane.seed])).clone(),
+    };
+    lanes.iter().map(of).collect()
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use super::outcome::{Checksums, Curves, Measured, Outcome, Status};
+use super::measure::{Model, evaluation, panel, spectra, under};
+use super::outcome::{Checksums, Curves, Measured, Outcome, Status, all_missing, checksum};
 use super::scheduler::{Control, Measuring, TrainError, Trainer};
 use crate::aligner::backend::Backend;
 use crate::aligner::data::{ModalityData, SplitData};
@@ -92,7 +93,7 @@ impl BurnTrainer {
 
     /// Trains one cell and keeps its test embeddings.
     pub fn retrain(&self, cell: &Cell, control: &Control) -> Result<Retrained, TrainError> {
-        let mut all = self.train_pack(&[cell], control)?.measure(&[cell]);
+        let mut all = self.train_pack(&[cell], control)?.measure(self, &[cell]);
         let (outcome, trained) = all.pop().ok_or_else(|| TrainError::Failed("the pack came back empty".into()))?;
         Ok(Retrained { outcome, parameters: trained.parameters, test: trained.test })
     }
@@ -122,6 +123,11 @@ impl BurnTrainer {
         Ok(made)
     }
 
+    /// A trained model, to embed other observations with.
+    fn model<'a>(&'a self, parameters: &'a [Vec<f32>]) -> Model<'a> {
+        Model { executor: &self.backend.executor, parameters, fault: self.fault }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(WorldKey, Arc<Slot>)>> {
         self.worlds.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -144,6 +150,7 @@ impl BurnTrainer {
                 config: &cell.config,
                 seed: position(&seeds, cell.config.seed),
                 partners: [0, 1, 2].map(|s| pairing[s].partner.as_slice()),
+                start: None,
             })
             .collect();
 
@@ -161,7 +168,8 @@ impl BurnTrainer {
         };
         let trained =
             train(&run, &lanes, |point| watches[point.cell].look(point)).map_err(|_| TrainError::Cancelled)?;
-        Ok(TrainedPack { trained, watches, pairings })
+        let worlds = cells.iter().map(|cell| observed[position(&seeds, cell.config.seed)].clone()).collect();
+        Ok(TrainedPack { trained, watches, pairings, worlds })
     }
 }
 
@@ -170,13 +178,22 @@ struct TrainedPack {
     trained: Vec<Trained>,
     watches: Vec<Watch>,
     pairings: Vec<[Pairing; 3]>,
+    /// The world of each cell.
+    worlds: Vec<Arc<Observed>>,
 }
 
 impl TrainedPack {
     /// Outcomes of the cells that it was made of, and what they leave out.
-    fn measure(self, cells: &[&Cell]) -> Vec<(Outcome, Trained)> {
-        let each = cells.iter().zip(self.trained).zip(self.watches).zip(&self.pairings);
-        each.map(|(((cell, trained), watch), pairing)| (outcome(cell, &trained, watch, pairing), trained)).collect()
+    fn measure(self, trainer: &BurnTrainer, cells: &[&Cell]) -> Vec<(Outcome, Trained)> {
+        let each = cells.iter().zip(self.trained).zip(self.watches).zip(self.pairings).zip(self.worlds);
+        let one = |((((cell, trained), watch), pairing), observed): ((((&&Cell, Trained), Watch), _), Arc<Observed>)| {
+            let mut outcome = outcome(cell, &trained, watch, &pairing);
+            let diverged = (outcome.status == Status::Diverged).then_some(outcome.reason.as_str());
+            let (model, split) = (trainer.model(&trained.parameters), observed.world.split(SplitName::Test));
+            outcome.conditions = cell.conditions.iter().map(|c| under(c, cell, split, &model, diverged)).collect();
+            (outcome, trained)
+        };
+        each.map(one).collect()
     }
 }
 
@@ -184,7 +201,7 @@ impl Trainer for BurnTrainer {
     fn train<'a>(&'a self, cells: &[&'a Cell], control: &Control) -> Result<Measuring<'a>, TrainError> {
         let pack = self.train_pack(cells, control)?;
         let cells = cells.to_vec();
-        Ok(Box::new(move || pack.measure(&cells).into_iter().map(|(outcome, _)| outcome).collect()))
+        Ok(Box::new(move || pack.measure(self, &cells).into_iter().map(|(outcome, _)| outcome).collect()))
     }
 
     fn prepare(&self, cells: &[&Cell]) {
@@ -359,29 +376,15 @@ fn outcome(cell: &Cell, trained: &Trained, watch: Watch, pairings: &[Pairing; 3]
     }
 }
 
-type Panel = (BTreeMap<String, Measured>, BTreeMap<String, Vec<f64>>);
-
-/// The panel on the test embeddings.
-fn measure(cell: &Cell, trained: &Trained, reason: &str) -> Panel {
-    let all_missing = |reason: &str| {
-        let missing = |d: &metric::Descriptor| (d.name.to_string(), Measured::Missing(reason.to_string()));
-        (metric::descriptors().map(missing).collect(), BTreeMap::new())
-    };
+/// The panel on the test embeddings, and their spectra.
+fn measure(cell: &Cell, trained: &Trained, reason: &str) -> (BTreeMap<String, Measured>, BTreeMap<String, Vec<f64>>) {
     if matches!(trained.end, End::Diverged(_)) {
-        return all_missing(reason);
+        return (all_missing(reason), BTreeMap::new());
     }
-    let (d, temperature) = (cell.config.model.embedding as usize, cell.config.train.temperature);
-    let evaluation = match Evaluation::new(&trained.test.img, &trained.test.txt, d, temperature) {
-        Ok(evaluation) => evaluation,
-        Err(error) => return all_missing(&error.to_string()),
-    };
-    let metrics = metric::measure(&evaluation).into_iter().map(|(name, value)| {
-        let measured = value.map_or_else(|reason| Measured::Missing(reason.to_string()), Measured::Value);
-        (name.to_string(), measured)
-    });
-    let spectrum = |m: metric::Modality| Some((m.name().to_string(), evaluation.spectrum(m).ok()?.to_vec()));
-    let spectra = [metric::Modality::Img, metric::Modality::Txt].into_iter().filter_map(spectrum).collect();
-    (metrics.collect(), spectra)
+    match evaluation(&cell.config, &trained.test) {
+        Ok(evaluation) => (panel(&evaluation), spectra(&evaluation)),
+        Err(error) => (all_missing(&error.to_string()), BTreeMap::new()),
+    }
 }
 
 /// The training and validation series on one step axis.
@@ -399,15 +402,4 @@ fn curves(trained: &Trained, watch: Watch) -> Curves {
     let column =
         |name: &String| rows.values().map(|row| row.get(name).copied().filter(|v| v.is_finite())).collect::<Vec<_>>();
     Curves { step: rows.keys().copied().collect(), series: names.into_iter().map(|n| (n.clone(), column(n))).collect() }
-}
-
-/// BLAKE3 over the little-endian bytes of the tensors, in order. Every not-a-number counts as the same one: which bits
-/// it has is up to the processor.
-fn checksum<'a>(tensors: impl IntoIterator<Item = &'a Vec<f32>>) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for tensor in tensors {
-        let bytes: Vec<u8> = tensor.iter().flat_map(|v| if v.is_nan() { f32::NAN } else { *v }.to_le_bytes()).collect();
-        hasher.update(&bytes);
-    }
-    hasher.finalize().to_hex().to_string()
 }

@@ -5,10 +5,12 @@
 
 mod burn_trainer;
 mod checks;
+mod measure;
 mod outcome;
 mod pack;
 mod plan;
 mod scheduler;
+mod sensitivity;
 mod tune;
 
 pub use burn_trainer::{BurnTrainer, Retrained, VALIDATION_SERIES};

@@ -91,3 +91,14 @@ pub struct Outcome {
     /// The cell's share of the wall time of its pack, seconds. Recorded for audit, never in a table.
     pub wall_s: f64,
 }
+
+/// BLAKE3 over the little-endian bytes of the tensors, in order. Every not-a-number counts as the same one: which bits
+/// it has is up to the processor.
+pub fn checksum<'a>(tensors: impl IntoIterator<Item = &'a Vec<f32>>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for tensor in tensors {
+        let bytes: Vec<u8> = tensor.iter().flat_map(|v| if v.is_nan() { f32::NAN } else { *v }.to_le_bytes()).collect();
+        hasher.update(&bytes);
+    }
+    hasher.finalize().to_hex().to_string()
+}
