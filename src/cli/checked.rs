@@ -92,5 +92,13 @@ pub fn differences(record: &CellRecord, again: &Outcome) -> Vec<String> {
     for (name, value) in &before.metrics {
         compare(&format!("metric {name}"), again.metrics.get(name) == Some(value));
     }
+    for (before, again) in before.conditions.iter().zip(&again.conditions) {
+        let name = &before.condition.name;
+        if before.test_embeddings != again.test_embeddings {
+            found.push(format!("checksum of the test embeddings under {name}"));
+        }
+        let differing = before.metrics.iter().filter(|(metric, value)| again.metrics.get(*metric) != Some(value));
+        found.extend(differing.map(|(metric, _)| format!("metric {metric} under {name}")));
+    }
     found
 }

@@ -151,7 +151,9 @@ fn resolve(draft: &Draft, memory: u64) -> Result<Sweep, Vec<Diagnostic>> {
     let base = config(base);
     let params: Vec<&Param> = grid.axes.iter().filter_map(|axis| param_at(&axis.path)).collect();
     let axes: Vec<(&Param, &Axis)> = params.into_iter().zip(&grid.axes).collect();
-    let conditions: Arc<[Condition]> = draft.conditions.iter().map(|at| at.value.clone()).collect();
+    let mut conditions: Vec<Condition> = draft.conditions.iter().map(|at| at.value.clone()).collect();
+    conditions.sort_by(|a, b| a.name.cmp(&b.name));
+    let conditions: Arc<[Condition]> = conditions.into();
     let cells: Vec<Cell> = grid.combinations.iter().map(|ranks| cell(&base, &axes, ranks, &conditions)).collect();
     let mut problems: Vec<Diagnostic> =
         RULES.iter().filter_map(|rule| broken(rule, &cells, &grid.axes, draft)).collect();

@@ -39,7 +39,7 @@ pub struct Cell {
     /// [`Config::cell_id`] of `config`, or with conditions a hash of that and of them.
     pub id: String,
     pub config: Config,
-    /// Further conditions under which it is evaluated, in the order of the spec.
+    /// Further conditions under which it is evaluated, sorted by name.
     pub conditions: Arc<[Condition]>,
 }
 
@@ -67,7 +67,7 @@ pub struct Sweep {
     pub zip: Vec<Zip>,
     /// The excludes that match at least one cell, spelled out as levels.
     pub exclude: Vec<Exclude>,
-    /// In the order of the spec; shared by all cells.
+    /// Sorted by name; every cell is evaluated under each.
     pub conditions: Arc<[Condition]>,
     /// In canonical order: by level along the first axis path, then the second, and so on. It does not depend on the
     /// order in which the spec writes axes or levels.

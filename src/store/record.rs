@@ -126,7 +126,7 @@ pub struct CellRecord {
     pub checksums: RecordedChecksums,
     /// Facts about the cell's data that the configuration only asks for.
     pub realised: BTreeMap<String, f64>,
-    /// In the order of the spec that first asked for the cell.
+    /// Sorted by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<RecordedCondition>,
     /// The cell's share of the wall time of its pack, seconds. Never in a table.
