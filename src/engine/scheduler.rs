@@ -257,6 +257,8 @@ fn failure(cell: &Cell, reason: &str) -> Outcome {
         spectra: Default::default(),
         curves: Default::default(),
         checksums: Default::default(),
+        crossings: Vec::new(),
+        selection: None,
         realised: Default::default(),
         wall_s: 0.0,
     }

@@ -4,14 +4,15 @@
 //! without old runs becoming unreadable.
 //!
 //! # Changelog of [`RECORD_VERSION`]
-//! - 1: first version. `made_by` was added; absent it reads as empty.
+//! - 1: first version. `made_by` was added; absent it reads as empty. `crossings` and `selection` were added; absent they
+//!   read as none: no limit but the stop rules was known, and every cell was measured at its end.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use crate::engine::{Checksums, Curves, Measured, Outcome, Status};
+use crate::engine::{Candidate, Checksums, Crossing, Curves, Measured, Outcome, Selection, Status};
 
 /// Version of [`CellRecord`]. Raise it when a reader of the previous version would misread a new record; a field that
 /// is merely added gets `#[serde(default)]` and a line in the changelog above.
@@ -84,6 +85,36 @@ pub struct RecordedChecksums {
     pub test_embeddings: String,
 }
 
+/// The first time that a cell was outside a limit, as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordedCrossing {
+    pub limit: String,
+    pub threshold: f64,
+    pub name: String,
+    pub step: u64,
+    pub value: Option<f64>,
+    pub checks: u64,
+}
+
+/// A step whose parameters could have been selected, as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordedCandidate {
+    pub step: u64,
+    pub score: Option<f64>,
+    pub refused_by: Vec<String>,
+}
+
+/// Which checkpoint was measured, as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordedSelection {
+    pub step: Option<u64>,
+    pub score: Option<f64>,
+    pub reason: String,
+    /// BLAKE3 checksum of the selected parameters; empty when none were selected.
+    pub parameters: String,
+    pub candidates: Vec<RecordedCandidate>,
+}
+
 /// One finished cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellRecord {
@@ -104,6 +135,12 @@ pub struct CellRecord {
     pub spectra: BTreeMap<String, Vec<f64>>,
     pub curves: RecordedCurves,
     pub checksums: RecordedChecksums,
+    /// Stop rules and warnings that were broken at some check, with the first time. Empty in records older than this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crossings: Vec<RecordedCrossing>,
+    /// Which checkpoint was measured; none where cells are measured at their ends, as in records older than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<RecordedSelection>,
     /// Facts about the cell's data that the configuration only asks for.
     pub realised: BTreeMap<String, f64>,
     /// The cell's share of the wall time of its pack, seconds. Never in a table.
@@ -149,6 +186,8 @@ impl CellRecord {
                 final_parameters: outcome.checksums.final_parameters,
                 test_embeddings: outcome.checksums.test_embeddings,
             },
+            crossings: outcome.crossings.into_iter().map(Into::into).collect(),
+            selection: outcome.selection.map(Into::into),
             realised: outcome.realised,
             wall_s: outcome.wall_s,
             finished_utc,
@@ -171,6 +210,8 @@ impl CellRecord {
                 final_parameters: self.checksums.final_parameters.clone(),
                 test_embeddings: self.checksums.test_embeddings.clone(),
             },
+            crossings: self.crossings.iter().cloned().map(Into::into).collect(),
+            selection: self.selection.clone().map(Into::into),
             realised: self.realised.clone(),
             wall_s: self.wall_s,
         }
@@ -197,6 +238,14 @@ impl CellRecord {
             return bad("the steps of its curves do not ascend".into());
         }
         let mut numbers: Vec<(&str, f64)> = vec![("wall_s", self.wall_s)];
+        for crossing in &self.crossings {
+            numbers.push((&crossing.limit, crossing.threshold));
+            numbers.extend(crossing.value.map(|value| (crossing.limit.as_str(), value)));
+        }
+        if let Some(selection) = &self.selection {
+            let scores = selection.candidates.iter().map(|c| c.score).chain([selection.score]);
+            numbers.extend(scores.flatten().map(|score| ("selection", score)));
+        }
         numbers.extend(self.realised.iter().map(|(name, value)| (name.as_str(), *value)));
         numbers.extend(self.spectra.iter().flat_map(|(name, values)| values.iter().map(move |v| (name.as_str(), *v))));
         numbers.extend(self.metrics.iter().filter_map(|(name, metric)| match metric {
@@ -229,6 +278,38 @@ impl From<RecordedMetric> for Measured {
     }
 }
 
+impl From<Crossing> for RecordedCrossing {
+    fn from(crossing: Crossing) -> Self {
+        let Crossing { limit, threshold, name, step, value, checks } = crossing;
+        Self { limit, threshold, name, step, value, checks }
+    }
+}
+
+impl From<RecordedCrossing> for Crossing {
+    fn from(crossing: RecordedCrossing) -> Self {
+        let RecordedCrossing { limit, threshold, name, step, value, checks } = crossing;
+        Self { limit, threshold, name, step, value, checks }
+    }
+}
+
+impl From<Selection> for RecordedSelection {
+    fn from(selection: Selection) -> Self {
+        let Selection { step, score, reason, parameters, candidates } = selection;
+        let candidate =
+            |Candidate { step, score, refused_by }: Candidate| RecordedCandidate { step, score, refused_by };
+        Self { step, score, reason, parameters, candidates: candidates.into_iter().map(candidate).collect() }
+    }
+}
+
+impl From<RecordedSelection> for Selection {
+    fn from(selection: RecordedSelection) -> Self {
+        let RecordedSelection { step, score, reason, parameters, candidates } = selection;
+        let candidate =
+            |RecordedCandidate { step, score, refused_by }: RecordedCandidate| Candidate { step, score, refused_by };
+        Self { step, score, reason, parameters, candidates: candidates.into_iter().map(candidate).collect() }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -258,6 +339,8 @@ pub(crate) mod tests {
                 final_parameters: blake3::hash(cell_id.as_bytes()).to_hex().to_string(),
                 test_embeddings: String::new(),
             },
+            crossings: (n % 5 == 4).then(|| crossing(x)).into_iter().collect(),
+            selection: (n % 3 == 1).then(selection),
             realised: BTreeMap::from([("pairing_rate_train".into(), 0.0625 * x)]),
             wall_s: 0.125,
             cell_id,
@@ -271,9 +354,31 @@ pub(crate) mod tests {
         CellRecord::from_outcome(outcome, train_id, "n1 flex x86_64".into(), config, "2026-11-20T10:00:00Z".into())
     }
 
+    fn crossing(threshold: f64) -> Crossing {
+        let name = "effective_rank_img".to_string();
+        Crossing { limit: "stop.effective_rank_below".into(), threshold, name, step: 10, value: Some(1.5), checks: 2 }
+    }
+
+    fn selection() -> Selection {
+        let candidate = |step: u64, score: f64, refused_by: &[&str]| Candidate {
+            step,
+            score: Some(score),
+            refused_by: refused_by.iter().map(ToString::to_string).collect(),
+        };
+        Selection {
+            step: Some(10),
+            score: Some(0.5),
+            reason: String::new(),
+            parameters: "b2".repeat(32),
+            candidates: vec![candidate(10, 0.5, &[]), candidate(20, 0.75, &["checkpoint.effective_rank_floor"])],
+        }
+    }
+
     #[test]
     fn an_outcome_survives_the_round_trip() {
-        let record = sample(7);
+        // One with crossings and a selection.
+        let record = sample(4);
+        assert!(!record.crossings.is_empty() && record.selection.is_some());
         let back = CellRecord::from_outcome(
             record.to_outcome(),
             record.train_id.clone(),
@@ -298,6 +403,9 @@ pub(crate) mod tests {
         let mut infinite = sample(1);
         infinite.realised.insert("pairing_rate_train".into(), f64::INFINITY);
         assert!(infinite.check().unwrap_err().to_string().contains("`pairing_rate_train` is inf"));
+        let mut unscored = sample(4);
+        unscored.selection.as_mut().expect("a selection").candidates[1].score = Some(f64::NAN);
+        assert!(unscored.check().unwrap_err().to_string().contains("`selection` is NaN"));
         let mut short = sample(1);
         short.curves.step.pop();
         assert!(short.check().unwrap_err().to_string().contains("has 3 values for 2 steps"));

@@ -208,6 +208,17 @@ fn cells_columns(layout: &Layout, records: &[CellRecord]) -> Described {
         ),
         (Series::new("steps".into(), steps).into(), info("value", "steps", "optimiser steps taken")),
     ];
+    let selected = |record: &CellRecord| i64::try_from(record.selection.as_ref()?.step?).ok();
+    let selected: Vec<Option<i64>> = records.iter().map(selected).collect();
+    columns.push((
+        Series::new("selected_step".into(), selected).into(),
+        info(
+            "value",
+            "steps",
+            "step of the checkpoint that metrics are of; null where cells are measured at their ends, and for a \
+             diverged cell",
+        ),
+    ));
     columns.extend(param_columns(layout, records));
     for (name, info) in &layout.metrics {
         let values = records.iter().map(|record| match record.metrics.get(name) {
