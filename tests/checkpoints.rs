@@ -1,5 +1,7 @@
 //! Which parameters of a cell are measured, and that what is measured is theirs.
 
+use std::io::Write;
+
 use cliffline::aligner::backend::{Backend, Choice};
 use cliffline::aligner::embed::embed;
 use cliffline::engine::{BurnTrainer, Control, Measured, Retrained, Status};
@@ -76,7 +78,15 @@ const FUSED: f32 = 30.0 * f32::EPSILON;
 
 #[test]
 fn so_they_do_on_wgpu_to_rounding() {
-    let Ok(wgpu) = Choice::Wgpu.open() else { return };
+    let wgpu = match Choice::Wgpu.open() {
+        Ok(wgpu) => wgpu,
+        Err(error) if std::env::var_os("CLIFFLINE_REQUIRE_WGPU").is_some() => panic!("{error}"),
+        // Written past the test harness, which keeps what a passing test prints to itself.
+        Err(error) => {
+            let skipped = format!("SKIPPED: embeddings of kept parameters on WGPU were not checked: {error}");
+            return writeln!(std::io::stderr(), "{skipped}").expect("standard error");
+        }
+    };
     let [img, again_img, txt, again_txt] = both_ways(wgpu.clone(), ODD);
     assert_eq!((img, txt), (again_img, again_txt), "without noise nothing is left to fuse");
     let [img, again_img, txt, again_txt] = both_ways(wgpu, &[ODD, DISTURBED].concat());
@@ -85,15 +95,12 @@ fn so_they_do_on_wgpu_to_rounding() {
     }
 }
 
-/// Retrieval rises, then so much weight decay shrinks both encoders that noise is all that is left.
-const COLLAPSING: &[&str] = &[
-    "train.steps=60",
-    "train.learning_rate=0.5",
-    "train.momentum=0",
-    "train.weight_decay=0.2",
-    "checkpoint.every=5",
-    "stop.every=10",
-];
+/// Retrieval rises at first; then weight decay drags both encoders down.
+const COLLAPSING: &[&str] =
+    &["train.learning_rate=0.5", "train.momentum=0", "train.weight_decay=0.2", "checkpoint.every=5", "stop.every=10"];
+
+/// Steps of a whole training of these.
+const WHOLE: &str = "train.steps=60";
 
 fn value(trained: &Retrained, name: &str) -> f64 {
     match &trained.outcome.metrics[name] {
@@ -106,16 +113,9 @@ fn value(trained: &Retrained, name: &str) -> f64 {
 fn the_best_checkpoint_is_measured_and_the_record_says_which_it_was() {
     for choice in [Choice::Native, Choice::Flex] {
         let trainer = trainer(choice);
-        let last = train(&trainer, COLLAPSING);
-        let best = train(&trainer, &[COLLAPSING, &["checkpoint.select=best"]].concat());
+        let last = train(&trainer, &[COLLAPSING, &[WHOLE]].concat());
+        let best = train(&trainer, &[COLLAPSING, &[WHOLE, "checkpoint.select=best"]].concat());
         let selection = best.outcome.selection.as_ref().expect("one was selected");
-        println!("{choice:?} {:?}", selection);
-        println!(
-            "{:?} {:?} {:?}",
-            last.outcome.status,
-            value(&last, "retrieval_at_1_i2t"),
-            value(&best, "retrieval_at_1_i2t")
-        );
         let step = selection.step.expect("it did not diverge");
         assert!(step < 60, "the end is not the best: {selection:?}");
         assert_eq!(last.outcome.selection, None);
@@ -141,9 +141,8 @@ fn the_best_checkpoint_is_measured_and_the_record_says_which_it_was() {
 #[test]
 fn a_collapsed_cell_stays_collapsed_and_says_that_its_metrics_are_of_a_checkpoint() {
     let trainer = trainer(Choice::Native);
-    let rule = [COLLAPSING, &["stop.effective_rank_below=2", "checkpoint.select=best"]].concat();
+    let rule = [COLLAPSING, &[WHOLE, "stop.effective_rank_below=2", "checkpoint.select=best"]].concat();
     let cell = train(&trainer, &rule);
-    println!("{:?} {:?}", cell.outcome.reason, cell.outcome.selection);
     let step = cell.outcome.selection.as_ref().and_then(|s| s.step).expect("a healthy checkpoint");
     assert_eq!(cell.outcome.status, Status::Collapsed);
     assert!(step < cell.outcome.steps);

@@ -340,7 +340,7 @@ pub(crate) mod tests {
                 test_embeddings: String::new(),
             },
             crossings: (n % 5 == 4).then(|| crossing(x)).into_iter().collect(),
-            selection: (n % 3 == 1).then(selection),
+            selection: (n % 5 == 4).then(selection),
             realised: BTreeMap::from([("pairing_rate_train".into(), 0.0625 * x)]),
             wall_s: 0.125,
             cell_id,

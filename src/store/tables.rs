@@ -415,6 +415,7 @@ mod tests {
                 "status",
                 "reason",
                 "steps",
+                "selected_step",
                 "param_train_temperature",
                 "param_seed",
                 "param_stop_freeze",
@@ -434,6 +435,7 @@ mod tests {
         let values = |name: &str| (0..3).map(|row| column(name).get(row).unwrap()).collect::<Vec<_>>();
         assert_eq!(values("status"), ["ok", "failed", "collapsed"].map(AnyValue::String));
         assert_eq!(values("reason")[0], AnyValue::Null);
+        assert_eq!(values("selected_step"), [AnyValue::Null, AnyValue::Null, AnyValue::Int64(10)]);
         assert_eq!(values("param_seed"), [0, 2, 4].map(AnyValue::Int64));
         assert_eq!(values("param_train_temperature")[2], AnyValue::Float64(0.07 * 5.0));
         assert_eq!(column("param_stop_freeze").dtype(), &DataType::Boolean);
