@@ -5,6 +5,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::data::{Reading, SplitData};
 use super::encoder::embed as embed_tensors;
 use super::fault::Fault;
 use super::native;
@@ -73,48 +74,27 @@ fn on_cpu(encoder: &HostEncoder, widths: Widths, x: &[f32], fault: Option<Fault>
     out
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::aligner::backend::Choice;
-    use crate::engine::{BurnTrainer, Control};
-    use crate::spec::Cell;
-    use crate::spec::config::{Config, WorldConfig};
-    use crate::world::perturbation::observed;
-    use crate::world::{Modality, SplitName, World, partners};
-
-    /// The test observations of a cell, made on the host: image, text.
-    fn test_observations(config: &Config) -> [Vec<f32>; 2] {
-        let world = World::generate(config.seed, &config.world, config.text.features).expect("a sound configuration");
-        let split = world.split(SplitName::Test);
-        let pairing = partners(config.seed, SplitName::Test, &config.pairing, &split.factors);
-        let [img, txt] = Modality::ALL.map(|modality| observed(split, modality, config));
-        let p = split.txt.background.len();
-        let txt = pairing.partner.iter().flat_map(|row| &txt[*row as usize * p..][..p]).copied().collect();
-        [img, txt]
-    }
-
-    #[test]
-    fn embeddings_are_those_of_the_program_bit_for_bit() {
-        let mut config = Config::default();
-        // More test samples than fit into one piece, and widths that are no whole vectors.
-        config.world = WorldConfig { image_size: 9, n_train: 64, n_validation: 8, n_test: EVALUATION_ROWS as u64 + 9 };
-        (config.model.hidden_img, config.model.hidden_txt, config.model.embedding) = (13, 21, 7);
-        (config.train.steps, config.train.batch_size) = (6, 24);
-        (config.pairing.rate, config.pairing.applies_to) = (0.4, crate::spec::config::AppliesTo::Both);
-        let mut disturbed = config.clone();
-        (disturbed.image.noise, disturbed.image.mask, disturbed.text.dropout) = (0.4, 0.2, 0.3);
-        // The CPU fuses nothing that observations are made of, so that noise makes no difference here.
-        for config in [config, disturbed] {
-            let x = test_observations(&config);
-            for choice in [Choice::Native, Choice::Flex, Choice::Ndarray] {
-                let trainer = BurnTrainer::new(choice.open().expect("CPU backends need nothing"));
-                let cell = Cell::new(config.clone(), [].into());
-                let retrained = trainer.retrain(&cell, &Control::default()).expect("it trains");
-                let executor = &trainer.backend().executor;
-                let again = embed(executor, &config.model, &retrained.parameters, [&x[0], &x[1]], None);
-                assert_eq!(again, retrained.test, "{choice:?}");
-            }
+/// The observations of a split as one cell reads them, row by row of the images with the text that each is paired with.
+///
+/// **Returns** `[N, P]` row-major: image, text.
+///
+/// **Numerics**: `keep ? clean + noise_strength * noise : background` with `keep = uniform >= drop_strength`, in f32 with
+/// two roundings, as the native program makes them.
+pub fn observations(split: &SplitData<'_>, reading: &Reading<'_>) -> [Vec<f32>; 2] {
+    let one = |m: usize, rows: &mut dyn Iterator<Item = usize>| {
+        let data = split.modalities()[m];
+        let (p, noise, drop) = (data.background.len(), reading.noise[m] as f32, reading.drop[m] as f32);
+        let mut out = Vec::with_capacity(split.n * p);
+        for row in rows {
+            let at = row * p;
+            out.extend((0..p).map(|j| {
+                let clean = data.clean[at + j];
+                let noisy = data.noise.map_or(clean, |draws| clean + draws[at + j] * noise);
+                let dropped = data.uniform.is_some_and(|draws| draws[at + j] < drop);
+                if dropped { data.background[j] } else { noisy }
+            }));
         }
-    }
+        out
+    };
+    [one(0, &mut (0..split.n)), one(1, &mut reading.partner.iter().map(|row| *row as usize))]
 }

@@ -11,7 +11,7 @@ use crate::spec::Condition;
 pub enum Status {
     /// Trained to its last step, every stop rule satisfied there.
     Ok,
-    /// A declared stop rule (effective rank, mean cosine) stopped it, or was violated at its end.
+    /// A declared stop rule stopped it, or was violated at its end.
     Collapsed,
     /// The loss became non-finite, or parameters or embeddings were at the end.
     Diverged,
@@ -43,7 +43,7 @@ pub struct Checksums {
     pub first_batch_embeddings: String,
     /// All parameters at the end: w1, b1, w2, b2 of the image encoder, then of the text encoder.
     pub final_parameters: String,
-    /// Raw test embeddings, image then text.
+    /// Raw test embeddings of the parameters that were measured, image then text.
     pub test_embeddings: String,
 }
 
@@ -69,12 +69,55 @@ pub fn all_missing(reason: &str) -> BTreeMap<String, Measured> {
     metric::descriptors().map(|d| (d.name.to_string(), Measured::Missing(reason.to_string()))).collect()
 }
 
+/// The first time that a cell was outside a limit.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Crossing {
+    /// Path of the limit, such as `warn.effective_rank_below`.
+    pub limit: String,
+    pub threshold: f64,
+    /// What was outside: a metric of the validation embeddings, or a series of gradient norms.
+    pub name: String,
+    /// Steps after which it was first seen there.
+    pub step: u64,
+    /// Its value then; none where it was undefined or not finite.
+    pub value: Option<f64>,
+    /// At how many checks of the stop rules the limit was broken, this one included.
+    pub checks: u64,
+}
+
+/// A step whose parameters could have been selected.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Candidate {
+    pub step: u64,
+    /// Mean validation retrieval@1 of both directions; none where there is no evaluation.
+    pub score: Option<f64>,
+    /// Paths of the floors and stop rules that it breaks, or why it has no score; empty for one that may be selected.
+    pub refused_by: Vec<String>,
+}
+
+/// Which checkpoint was measured, and why that one.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Selection {
+    /// Steps after which the measured parameters were taken; none for a cell that diverged, of which nothing is
+    /// measured.
+    pub step: Option<u64>,
+    /// Mean validation retrieval@1 of both directions there; none where no candidate was looked at there.
+    pub score: Option<f64>,
+    /// Why no candidate was selected; empty when one was.
+    pub reason: String,
+    /// Checksum of the selected candidate's parameters; empty when there is none.
+    pub parameters: String,
+    /// Every candidate, by step.
+    pub candidates: Vec<Candidate>,
+}
+
 /// Everything one cell left behind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     pub cell_id: String,
     pub status: Status,
-    /// Why the status; for `Ok` empty, or that a stop rule was violated on the way and the cell recovered.
+    /// Why the status; for `Ok` empty, or that a stop rule was violated on the way and the cell recovered. Where a
+    /// collapsed cell is measured at a checkpoint before its end, that too.
     pub reason: String,
     /// Optimiser steps taken.
     pub steps: u64,
@@ -84,6 +127,10 @@ pub struct Outcome {
     pub spectra: BTreeMap<String, Vec<f64>>,
     pub curves: Curves,
     pub checksums: Checksums,
+    /// Stop rules and warnings that were broken at some check, in the order of the registry of limits.
+    pub crossings: Vec<Crossing>,
+    /// Which checkpoint was measured; none when cells are measured at their ends.
+    pub selection: Option<Selection>,
     /// Facts about the cell's data that the configuration only asks for, such as the realised share of wrong pairs.
     pub realised: BTreeMap<String, f64>,
     /// In the order of the cell's conditions.

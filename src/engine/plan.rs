@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::burn_trainer::{VALIDATION_SERIES, WORLDS_KEPT};
+use super::burn_trainer::WORLDS_KEPT;
 use super::pack::Pack;
 use super::scheduler::{Control, TrainError, Trainer};
+use super::watch::{SPECTRAL_SERIES, STRUCTURE_SERIES, VALIDATION_SERIES};
 use crate::aligner::backend::Place;
 use crate::aligner::train::EVALUATION_ROWS;
 use crate::metric;
@@ -156,8 +157,13 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, place: Place) ->
     let kept = WORLDS_KEPT as u64 * each().map(seed_bytes).max().unwrap_or(0);
     let points = |config: &Config| {
         let taken = |every: u64| config.train.steps.checked_div(every).unwrap_or(0);
+        let structure = match config.curves.structure_every {
+            0 => taken(config.curves.validate_every) * SPECTRAL_SERIES.len() as u64,
+            every => taken(every) * (SPECTRAL_SERIES.len() + STRUCTURE_SERIES.len()) as u64,
+        };
         taken(config.curves.every) * TRAINING_SERIES
             + taken(config.curves.validate_every) * VALIDATION_SERIES.len() as u64
+            + structure
     };
     Estimate {
         cells: each().count(),

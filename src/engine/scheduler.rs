@@ -256,6 +256,8 @@ fn failure(cell: &Cell, reason: &str) -> Outcome {
         spectra: Default::default(),
         curves: Default::default(),
         checksums: Default::default(),
+        crossings: Vec::new(),
+        selection: None,
         realised: Default::default(),
         conditions: cell.conditions.iter().map(|c| ConditionOutcome::missing(c, MISSING)).collect(),
         wall_s: 0.0,

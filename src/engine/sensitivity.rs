@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use super::measure::{Model, embed_split, evaluation};
 use crate::aligner::data::{ModalityData, SplitData};
 use crate::aligner::parameters::{HostEncoder, TENSOR_NAMES};
-use crate::aligner::train::{Lane, Run, SeedData, train};
+use crate::aligner::train::{Due, Lane, Run, SeedData, Verdict, train};
 use crate::metric;
 use crate::numerics::stream::Streams;
 use crate::spec::config::{AppliesTo, Config, PairingConfig, PairingKind};
@@ -125,13 +125,13 @@ fn retrieval_after_a_step(
     let run = Run {
         executor: model.executor,
         seeds: &seeds,
-        due: &|_, _| false,
+        due: &|_, _| Due::default(),
         cancel: &AtomicBool::new(false),
         cell_steps: &AtomicU64::new(0),
         busy_ns: &AtomicU64::new(0),
         fault: model.fault,
     };
-    let trained = train(&run, &lanes, |_| crate::aligner::train::Verdict::Continue).map_err(|e| e.to_string())?;
+    let trained = train(&run, &lanes, |_| Verdict::default()).map_err(|e| e.to_string())?;
     let split = world.split(SplitName::Validation);
     let observations = super::measure::paired(config, split);
     let retrieval = |parameters: &[Vec<f32>]| {

@@ -63,7 +63,7 @@ fn a_misspelt_section() {
     3 | [trian]
       |  ^^^^^ the nearest is `train`
       |
-      = help: the sections are world, image, text, pairing, model, train, score, stop, curves
+      = help: the sections are world, image, text, pairing, model, train, score, stop, warn, checkpoint, curves
     "#);
 }
 
@@ -127,7 +127,7 @@ fn an_axis_over_a_section() {
     3 | stop = { linear = [0, 1], n = 3 }
       | ^^^^
       |
-      = help: name one of its parameters: stop.every, stop.effective_rank_below, stop.mean_cosine_above, stop.freeze
+      = help: name one of its parameters: stop.every, stop.effective_rank_below, stop.mean_cosine_above, stop.variance_below, stop.hub_gini_above, stop.symmetry_gap_above, stop.gradient_norm_above, stop.patience, stop.freeze
     "#);
 }
 

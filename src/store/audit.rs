@@ -47,6 +47,8 @@ pub fn audit_manifest(record: &CellRecord, axes: &[String], manifest: Option<&Ru
         "status": record.status,
         "reason": record.reason,
         "steps": record.steps,
+        "crossings": record.crossings,
+        "selection": record.selection,
         "metrics": metrics,
         "missing_metrics": missing,
         "spectra": record.spectra,
@@ -93,6 +95,11 @@ mod tests {
         assert_eq!(audit["metrics"]["cca_1"], Value::Null);
         assert_eq!(audit["missing_metrics"]["cca_1"], "too few samples");
         assert_eq!(audit["run_id"], Value::Null);
+        assert_eq!((&audit["crossings"], &audit["selection"]), (&json!([]), &Value::Null));
+        let audit = audit_manifest(&sample(4), &[], None);
+        assert_eq!(audit["crossings"][0]["limit"], "stop.effective_rank_below");
+        assert_eq!(audit["selection"]["step"], 10);
+        assert_eq!(audit["selection"]["candidates"][1]["refused_by"], json!(["checkpoint.effective_rank_floor"]));
         assert_eq!(audit["verification_statement"], VERIFICATION_STATEMENT);
     }
 }

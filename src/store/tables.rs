@@ -210,6 +210,17 @@ fn cells_columns(layout: &Layout, records: &[CellRecord]) -> Described {
         ),
         (Series::new("steps".into(), steps).into(), info("value", "steps", "optimiser steps taken")),
     ];
+    let selected = |record: &CellRecord| i64::try_from(record.selection.as_ref()?.step?).ok();
+    let selected: Vec<Option<i64>> = records.iter().map(selected).collect();
+    columns.push((
+        Series::new("selected_step".into(), selected).into(),
+        info(
+            "value",
+            "steps",
+            "step of the checkpoint that metrics are of; null where cells are measured at their ends, and for a \
+             diverged cell",
+        ),
+    ));
     columns.extend(param_columns(layout, records));
     columns.extend(metric_columns(layout, &records.iter().map(|record| &record.metrics).collect::<Vec<_>>()));
     for name in &layout.realised {
@@ -433,6 +444,7 @@ mod tests {
                 "status",
                 "reason",
                 "steps",
+                "selected_step",
                 "param_train_temperature",
                 "param_seed",
                 "param_stop_freeze",
@@ -452,6 +464,7 @@ mod tests {
         let values = |name: &str| (0..3).map(|row| column(name).get(row).unwrap()).collect::<Vec<_>>();
         assert_eq!(values("status"), ["ok", "failed", "collapsed"].map(AnyValue::String));
         assert_eq!(values("reason")[0], AnyValue::Null);
+        assert_eq!(values("selected_step"), [AnyValue::Null, AnyValue::Null, AnyValue::Int64(10)]);
         assert_eq!(values("param_seed"), [0, 2, 4].map(AnyValue::Int64));
         assert_eq!(values("param_train_temperature")[2], AnyValue::Float64(0.07 * 5.0));
         assert_eq!(column("param_stop_freeze").dtype(), &DataType::Boolean);
