@@ -6,9 +6,10 @@ use crate::world::distribution::{Comparison, chi_square, kolmogorov_smirnov};
 use crate::world::factors::{Factor, Factors};
 use crate::world::leakage::{shared_factors, shared_indices, shared_sentences};
 use crate::world::pairing::partners;
-use crate::world::perturbation::{PERTURBATIONS, observed};
+use crate::world::perturbation::PERTURBATIONS;
 use crate::world::probe::{Sample, TRAINING_SAMPLES, probes};
 use crate::world::sample::{Split, SplitName, World, WorldError};
+use crate::world::view::observed;
 
 pub use crate::world::leakage::SharedSentences;
 pub use crate::world::probe::{Probe, ProbeKind, Score};
@@ -94,7 +95,7 @@ const PAIRS: [(SplitName, SplitName); 3] = [
 /// last digits between machines.
 pub fn check(config: &Config) -> Result<CheckReport, WorldError> {
     let world = World::generate(config.seed, &config.world, config.text.features)?;
-    let is_perturbed = PERTURBATIONS.iter().any(|p| (p.strength)(config) != 0.0);
+    let is_perturbed = PERTURBATIONS.iter().any(|p| p.is_on(config));
     let mut report = CheckReport {
         passed: false,
         reasons: Vec::new(),

@@ -20,6 +20,7 @@ pub mod perturbation;
 mod probe;
 mod sample;
 pub mod text;
+pub mod view;
 
 pub use check::{CheckReport, check};
 pub use export::{Export, Lists};
