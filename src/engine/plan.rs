@@ -11,7 +11,7 @@ use crate::aligner::backend::Place;
 use crate::aligner::train::EVALUATION_ROWS;
 use crate::metric;
 use crate::spec::Cell;
-use crate::spec::config::Config;
+use crate::spec::config::{Config, Select};
 
 /// Cells of a native pack unless told otherwise: cells of one seed that differ in, say, temperature share the gathering
 /// of a minibatch. On the reference workload packs of 1 to 16 take the same processor time within 7%, 8 the least.
@@ -152,7 +152,10 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, place: Place) ->
     let copies = if place == Place::Native { 1 } else { 3 };
     let of_pack = |pack: &Pack| -> u64 {
         let configs: Vec<&Config> = pack.cells.iter().map(|c| &cells[*c].config).collect();
-        copies * distinct_seeds(pack) * seed_bytes(configs[0]) + pack_bytes(&configs, place)
+        // Selected checkpoints stay on the host until their cells are measured.
+        let kept = if configs[0].checkpoint.select == Select::Best { 4 * parameters(configs[0]) } else { 0 };
+        let kept = kept * configs.len() as u64;
+        copies * distinct_seeds(pack) * seed_bytes(configs[0]) + pack_bytes(&configs, place) + kept
     };
     let kept = WORLDS_KEPT as u64 * each().map(seed_bytes).max().unwrap_or(0);
     let points = |config: &Config| {
