@@ -55,7 +55,7 @@ const WATCHED: &[&str] = &[
     "stop.gradient_norm_above=1.0",
     "stop.hub_gini_above=0.9",
     "stop.patience=2",
-    "warn.variance_below=0.01",
+    "warn.variance_below=0.1",
     "warn.gradient_norm_above=0.5",
     "curves.structure_every=7",
 ];
@@ -139,4 +139,18 @@ fn the_sweep_of_these_tests_has_cells_that_end_in_different_ways() {
         let ends: std::collections::BTreeSet<u64> = outcomes.iter().map(|o| o.steps).collect();
         assert!(ends.len() > 2, "lanes must leave their packs at different steps on {choice:?}: {ends:?}");
     }
+}
+
+#[test]
+fn the_limits_of_these_tests_stop_warn_and_refuse() {
+    let set = WATCHED.iter().map(|s| (*s).to_string()).collect();
+    let sweep = from_str(SPEC, "invariance.toml", &Overrides { set, axis: Vec::new() }).expect("a valid spec");
+    let cells: Vec<&Cell> = sweep.cells.iter().collect();
+    let outcomes = train(&BurnTrainer::new(Choice::Native.open().expect("native needs nothing")), &cells);
+    let any = |what: &str, holds: &dyn Fn(&Outcome) -> bool| assert!(outcomes.iter().any(holds), "no cell {what}");
+    any("is stopped for its gradient", &|o| o.status == Status::Collapsed && o.reason.contains("grad_norm"));
+    any("is warned of its variance", &|o| o.crossings.iter().any(|c| c.limit == "warn.variance_below"));
+    let selected = |o: &Outcome| o.selection.as_ref().and_then(|s| s.step.filter(|_| s.reason.is_empty()));
+    any("is measured before its end", &|o| selected(o).is_some_and(|step| step < o.steps));
+    any("is measured at its end for want of a candidate", &|o| o.status != Status::Diverged && selected(o).is_none());
 }

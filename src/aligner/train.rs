@@ -147,7 +147,8 @@ pub struct Cancelled;
 /// Trains the cells of one pack.
 ///
 /// `observe` sees a lane's validation embeddings at the steps, step 0 included, for which `run.due` says so; it may
-/// find values there that are not finite. What it keeps is measured in place of a cell's end. All cells must share a pack key. Returns one result per lane, in order.
+/// find values there that are not finite. What it keeps is measured in place of the lane's end. All cells must share a
+/// pack key. Returns one result per lane, in order.
 pub fn train(
     run: &Run<'_>,
     lanes: &[Lane<'_>],
@@ -263,7 +264,7 @@ impl<'a, P: Program> Pack<'a, P> {
             for (step, row) in (start..usable).zip(&losses).filter(|(s, _)| curve_every > 0 && s % curve_every == 0) {
                 record(&mut self.series[*cell], step, &LOSS_NAMES, row);
             }
-            let charted = |s: &u64| *s < usable && curve_every > 0 && s % curve_every == 0;
+            let charted = |s: &u64| *s < usable && curve_every > 0 && s.is_multiple_of(curve_every);
             for (step, row) in norm_steps.iter().zip(&norms).filter(|(s, _)| charted(s)) {
                 record(&mut self.series[*cell], *step, &GRADIENT_NORM_NAMES, row);
             }

@@ -12,7 +12,7 @@ use crate::aligner::backend::Place;
 use crate::aligner::train::EVALUATION_ROWS;
 use crate::metric;
 use crate::spec::Cell;
-use crate::spec::config::Config;
+use crate::spec::config::{Config, Select};
 use crate::world::Modality;
 use crate::world::perturbation::{Act, PERTURBATIONS};
 use crate::world::view::Setting;
@@ -165,6 +165,8 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, place: Place) ->
     let copies = if place == Place::Native { 1 } else { 3 };
     let of_pack = |pack: &Pack| -> u64 {
         let configs: Vec<&Config> = pack.cells.iter().map(|c| &cells[*c].config).collect();
+        // Selected checkpoints stay on the host until their cells are measured.
+        let checkpoint = if configs[0].checkpoint.select == Select::Best { 4 * parameters(configs[0]) } else { 0 };
         // Every view stands for a copy of both modalities, though it may share one of them.
         let seeds: BTreeSet<u64> = configs.iter().map(|c| c.seed).collect();
         let seen: BTreeMap<(u64, String), u64> =
@@ -174,6 +176,7 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, place: Place) ->
             + seen.values().sum::<u64>()
             + uploaded
             + pack_bytes(&configs, place)
+            + checkpoint * configs.len() as u64
     };
     let most = |bytes: &dyn Fn(&Config) -> u64| each().map(bytes).max().unwrap_or(0);
     let kept = WORLDS_KEPT as u64 * most(&seed_bytes) + most(&|c| view_bytes(c) * views_kept(c) as u64);

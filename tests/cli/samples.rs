@@ -91,6 +91,34 @@ fn embed_writes_the_embeddings_that_the_metrics_were_computed_from() {
     assert_eq!(json["blake3"], blake3::hash(&bytes("e2.parquet")).to_hex().as_str());
 }
 
+/// What `embed` writes, `show` shows and the tables hold of a cell is of the checkpoint that was selected.
+#[test]
+fn embeddings_of_a_selected_checkpoint_are_written_shown_and_verified() {
+    let sandbox = Sandbox::new();
+    let settings = "--set checkpoint.select=best --set checkpoint.every=4 --set train.learning_rate=0.5 \
+                    --set train.weight_decay=0.2 --set train.momentum=0 --set warn.mean_cosine_above=-1";
+    sandbox.write("best.toml", "name = \"best\"\npreset = \"tiny\"\n[axes]\nseed = [0, 1]\n");
+    sandbox.ok(&format!("run best.toml -o run --backend native {settings}"));
+    let cells = read_table(&sandbox.path("run/cells.parquet")).expect("cells.parquet");
+    let selected = cells.column("selected_step").expect("the column").i64().expect("int64").clone();
+    for (row, id) in texts(&cells, "cell_id").iter().enumerate() {
+        let shown = sandbox.ok(&format!("show run {id}")).json();
+        let selection = &shown["selection"];
+        assert_eq!(selection["step"].as_i64(), selected.get(row));
+        assert!(selection["step"].as_u64() < shown["steps"].as_u64(), "not the end: {selection}");
+        assert_ne!(selection["parameters"], shown["checksums"]["final_parameters"]);
+        let best = selection["candidates"].as_array().expect("a list").iter().find(|c| c["step"] == selection["step"]);
+        assert_eq!(best.expect("a candidate")["score"], selection["score"]);
+        assert_eq!(shown["crossings"][0]["limit"], "warn.mean_cosine_above");
+        sandbox.ok(&format!("embed run {id} -o e.parquet"));
+        let table = read_table(&sandbox.path("e.parquet")).expect("e.parquet");
+        let recomputed = retrieval_at_1(&lists(&table, "z_img"), &lists(&table, "z_txt"));
+        let recorded = shown["metrics"]["retrieval_at_1_i2t"].as_f64().expect("a value");
+        assert!((recorded - recomputed).abs() < 1e-9, "recorded {recorded}, recomputed {recomputed}");
+    }
+    sandbox.ok("verify run --rerun 1");
+}
+
 #[test]
 fn embed_refuses_what_it_cannot_do_and_leaves_nothing() {
     let sandbox = finished();
