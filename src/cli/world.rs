@@ -7,11 +7,12 @@ use clap::{Args, Subcommand};
 use polars_core::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::json;
 
-use super::embed::{described, list_column};
+use super::embed::{CONFOUNDER_COLUMNS, described, list_column};
 use super::{OverrideArgs, exit, output};
 use crate::spec::config::Config;
 use crate::store::{TableInfo, write_table};
 use crate::world::check::{Probe, ProbeKind, Score};
+use crate::world::confounder::soundness::{JUDGED_STRENGTH, Soundness};
 use crate::world::{CheckReport, Export, check};
 
 #[derive(Debug, Subcommand)]
@@ -99,11 +100,52 @@ fn render(report: &CheckReport) -> String {
         "factor distributions of the splits: {} comparisons, least p-value {least:.3}",
         report.distributions.len()
     ));
+    for n in &report.normalisation {
+        out.push(format!(
+            "normalised {} features: variance {:.6} in train, {:.6} in test",
+            n.modality.name(),
+            n.train_variance,
+            n.test_variance
+        ));
+    }
     for p in &report.pairing {
         out.push(format!("{}: {:.4} of the pairs are wrong", p.split.name(), p.corrupted_share));
     }
+    out.extend(report.confounder.iter().flat_map(confounder_lines));
     out.push(if report.passed { "passed".to_string() } else { format!("FAILED: {}", report.reasons.join("; ")) });
     out.join("\n")
+}
+
+fn confounder_lines(soundness: &Soundness) -> Vec<String> {
+    let name = soundness.confounder;
+    let mut out = vec![String::new()];
+    for s in &soundness.shares {
+        out.push(format!(
+            "{}: {:.4} of the samples carry the {name}, {:.4} share its label, samples per label {:?} and without {}",
+            s.split.name(),
+            s.carried_share,
+            s.shared_share,
+            &s.counts[..s.counts.len().saturating_sub(1)],
+            s.counts.last().copied().unwrap_or(0)
+        ));
+    }
+    let least = soundness.independence.iter().filter_map(|i| Some(i.test?.p_value)).fold(f64::INFINITY, f64::min);
+    out.push(format!(
+        "independence of labels and factors: {} tests, least p-value {least:.3}",
+        soundness.independence.len()
+    ));
+    let judged = format!("at strength {JUDGED_STRENGTH}");
+    for (how, probes) in [(judged.as_str(), &soundness.probes), ("as configured", &soundness.probes_configured)] {
+        for p in probes {
+            let accuracy = p.accuracy.map_or_else(|| p.missing.clone().unwrap_or_default(), |a| format!("{a:.3}"));
+            out.push(format!(
+                "labels from {} {how}: accuracy {accuracy}, by chance {:.3}",
+                p.modality.name(),
+                p.chance
+            ));
+        }
+    }
+    out
 }
 
 fn export(args: &ExportArgs) -> anyhow::Result<u8> {
@@ -118,7 +160,10 @@ fn export(args: &ExportArgs) -> anyhow::Result<u8> {
     let lists = |name: &str, l: &crate::world::Lists, what: &str| {
         described(list_column(name, &l.values, l.width), "value", "1", what)
     };
-    let columns = vec![
+    let label = |name: &str, labels: &[Option<u32>], what: &str| {
+        described(Series::new(name.into(), labels).into(), "index", "", what)
+    };
+    let mut columns = vec![
         described(Series::new("index".into(), export.index.clone()).into(), "id", "", "sample index"),
         text("split", export.split.iter().map(|s| s.name().to_string()).collect(), "split of the sample"),
         text("shape", export.shape.iter().map(|s| s.name().to_string()).collect(), "latent factor"),
@@ -138,6 +183,10 @@ fn export(args: &ExportArgs) -> anyhow::Result<u8> {
         lists("x_img", &export.x_img, "image as the encoder sees it"),
         lists("x_txt", &export.x_txt, "own text as the encoder sees it"),
     ];
+    if !export.confounder_img.is_empty() {
+        columns.push(label(CONFOUNDER_COLUMNS[0], &export.confounder_img, "label the image carries; null for none"));
+        columns.push(label(CONFOUNDER_COLUMNS[1], &export.confounder_txt, "label the own text carries; null for none"));
+    }
     let info = TableInfo::new("world", columns.iter().map(|(c, i)| (c.name().to_string(), i.clone())));
     let frame = DataFrame::new_infer_height(columns.into_iter().map(|(c, _)| c).collect())?;
     let written = write_table(&args.output, &frame, &info)?;

@@ -155,6 +155,28 @@ fn score(factor: Factor, predicted: MatRef<f64>, truth: MatRef<f64>) -> Result<f
     Ok(sum / columns.len() as f64)
 }
 
+/// Share of `eval` whose label a linear probe names, fitted on the first [`TRAINING_SAMPLES`] of `train`.
+///
+/// **Shapes.** Features `[N, P]` row by row, and a label per sample; both of `train`, then of `eval`.
+///
+/// **Errors** with the reason when there is nothing to fit or to score.
+pub(crate) fn label_accuracy(train: (&[f32], &[usize]), eval: (&[f32], &[usize])) -> Result<f64, String> {
+    let cut = |(x, labels): (&[f32], &[usize]), n: usize| {
+        let (n, p) = (labels.len().min(n), x.len() / labels.len().max(1));
+        Mat::from_fn(n, p, |i, j| f64::from(x[i * p + j]))
+    };
+    let (x, x_eval) = (cut(train, TRAINING_SAMPLES), cut(eval, EVALUATION_SAMPLES));
+    if x_eval.nrows() == 0 {
+        return Err("there are no evaluation samples to score".into());
+    }
+    let labels = train.1.iter().max().map_or(0, |most| most + 1);
+    let targets = Mat::from_fn(x.nrows(), labels, |i, label| f64::from(u8::from(train.1[i] == label)));
+    let predicted = kernel_ridge(ProbeKind::Linear, x.as_ref(), targets.as_ref(), x_eval.as_ref())?;
+    let named = |i: usize| (0..labels).max_by(|&a, &b| predicted[(i, a)].total_cmp(&predicted[(i, b)]));
+    let right = (0..x_eval.nrows()).filter(|&i| named(i) == Some(eval.1[i])).count();
+    Ok(right as f64 / x_eval.nrows() as f64)
+}
+
 fn majority_accuracy(train: &[Factors], eval: &[Factors]) -> f64 {
     let count = |factors: &[Factors], shape| factors.iter().filter(|f| f.shape == shape).count();
     let majority = Shape::ALL.into_iter().max_by_key(|&shape| count(train, shape)).unwrap_or(Shape::Disc);

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::numerics::stream::{Stream, Streams};
 use crate::spec::config::{TextFeatures, WorldConfig};
+use crate::world::Modality;
 use crate::world::factors::Factors;
 use crate::world::image::Renderer;
 use crate::world::text::{self, Sentence};
@@ -74,7 +75,7 @@ pub struct Split {
     pub img: Observations,
     pub txt: Observations,
     pub text_features: TextFeatures,
-    seed: u64,
+    pub(super) seed: u64,
 }
 
 /// Every split of one seed's samples.
@@ -124,6 +125,11 @@ impl World {
     pub fn split(&self, name: SplitName) -> &Split {
         &self.splits[name as usize]
     }
+
+    /// The three splits, in the order of [`SplitName::ALL`].
+    pub fn splits(&self) -> &[Split; 3] {
+        &self.splits
+    }
 }
 
 impl Split {
@@ -139,6 +145,13 @@ impl Split {
         let img = raw(renderer.pixels(), &|factors, row| renderer.render(factors, row));
         let txt = raw(text::width(features), &|factors, row| Sentence::describing(factors).featurise(features, row));
         Split { name, index, factors, img, txt, text_features: features, seed }
+    }
+
+    pub(super) fn observations(&self, modality: Modality) -> &Observations {
+        match modality {
+            Modality::Image => &self.img,
+            Modality::Text => &self.txt,
+        }
     }
 
     /// The sentence of the split's sample number `i`; `None` beyond the last.

@@ -10,8 +10,8 @@ mod mask;
 mod token_dropout;
 
 use crate::spec::config::Config;
-use crate::world::Modality;
 use crate::world::sample::Split;
+use crate::world::{Modality, confounder};
 
 pub use gaussian_noise::PERTURBATION as GAUSSIAN_NOISE;
 pub use mask::PERTURBATION as MASK;
@@ -37,7 +37,8 @@ pub struct Perturbation {
 /// Every perturbation, in the order in which they act on one observation.
 pub const PERTURBATIONS: &[Perturbation] = &[GAUSSIAN_NOISE, MASK, TOKEN_DROPOUT];
 
-/// The observations of a split as the encoder of `modality` sees them under the strengths of `config`.
+/// The observations of a split as the encoder of `modality` sees them under the strengths of `config`: a confounder is
+/// part of what is observed, so it comes before the perturbations.
 ///
 /// **Shapes.** `[N, P]` row by row.
 ///
@@ -45,11 +46,9 @@ pub const PERTURBATIONS: &[Perturbation] = &[GAUSSIAN_NOISE, MASK, TOKEN_DROPOUT
 ///
 /// **Numerics.** f32 without fused multiply-add; a device that fuses may differ in the last bit.
 pub fn observed(split: &Split, modality: Modality, config: &Config) -> Vec<f32> {
-    let clean = match modality {
-        Modality::Image => &split.img,
-        Modality::Text => &split.txt,
-    };
+    let clean = split.observations(modality);
     let mut x = clean.clean.clone();
+    confounder::add(split, modality, &config.confounder, &mut x);
     for perturbation in PERTURBATIONS.iter().filter(|p| p.modality == modality) {
         let strength = (perturbation.strength)(config) as f32;
         if strength != 0.0 {

@@ -16,9 +16,11 @@ pub const PERTURBATION: Perturbation = Perturbation {
 };
 
 /// One uniform draw per token, given to the feature that counts it. In a clean sentence no two tokens count in one
-/// feature. A feature that counts no token equals its background already, so its draw, 0, does not matter.
+/// feature. A feature that counts none of its tokens has the draw 1 and is never dropped: it equals its background
+/// already, or holds what a confounder added.
 fn draws(split: &Split) -> Vec<f32> {
     split.draws("text.dropout", split.txt.p, |stream, i, row| {
+        row.fill(1.0);
         let Some(factors) = split.factors.get(i) else { return };
         for (_, feature) in Sentence::describing(factors).carried(split.text_features) {
             row[feature] = uniform_f32(stream);
