@@ -137,12 +137,8 @@ fn confounder_lines(soundness: &Soundness) -> Vec<String> {
     let judged = format!("at strength {JUDGED_STRENGTH}");
     for (how, probes) in [(judged.as_str(), &soundness.probes), ("as configured", &soundness.probes_configured)] {
         for p in probes {
-            let accuracy = p.accuracy.map_or_else(|| p.missing.clone().unwrap_or_default(), |a| format!("{a:.3}"));
-            out.push(format!(
-                "labels from {} {how}: accuracy {accuracy}, by chance {:.3}",
-                p.modality.name(),
-                p.chance
-            ));
+            let value = p.r_squared.map_or_else(|| p.missing.clone().unwrap_or_default(), |v| format!("{v:.3}"));
+            out.push(format!("{name} from {}, {how}: R squared {value}", p.modality.name()));
         }
     }
     out

@@ -113,6 +113,19 @@ pub fn labels(split: &Split, config: &ConfounderConfig) -> Option<Labels> {
     Some(Labels { groups: confounder.groups, img: of(Modality::Image), txt: of(Modality::Text) })
 }
 
+/// The codes of a split's samples in one modality, `[N, dimension]` row by row: zeros for what carries nothing. Empty
+/// at strength 0.
+pub(crate) fn codes(split: &Split, modality: Modality, config: &ConfounderConfig) -> Vec<f64> {
+    let Some(confounder) = active(config) else { return Vec::new() };
+    let draws = Draws::new(confounder, split.seed, modality, config);
+    let of_sample = |&index: &u32| {
+        let mut code = [0.0; LONGEST_CODE];
+        draws.code(index, &mut code);
+        code.into_iter().take(confounder.dimension)
+    };
+    split.index.iter().flat_map(of_sample).collect()
+}
+
 /// Facts about the confounder as it came out, by name: `confounder_share_<split>`, the share of samples that carry
 /// it, and `confounder_shared_<split>`, the share whose image and own text carry the same label. Empty at strength 0.
 pub fn realised(world: &World, config: &ConfounderConfig) -> BTreeMap<String, f64> {

@@ -1,19 +1,21 @@
 //! What `world check` says about a confounder: who carries it, that it knows nothing of the factors, and that it can
 //! be read.
 
-use super::{Confounder, Labels, active, labels};
+use super::{Confounder, Labels, active, codes, labels};
 use crate::spec::config::{Config, ConfounderConfig};
 use crate::world::Modality;
 use crate::world::distribution::{Independence, independence};
 use crate::world::factors::{Factor, Factors};
 use crate::world::perturbation::observed;
-use crate::world::probe::label_accuracy;
+use crate::world::probe::linear_r_squared;
 use crate::world::sample::{SplitName, World};
 
-/// The strength at which labels must be readable.
+/// The strength at which codes must be readable.
 pub const JUDGED_STRENGTH: f64 = 1.0;
-/// A linear probe must name the label of this share of samples at [`JUDGED_STRENGTH`], every sample a carrier. TODO
-pub const LABEL_ACCURACY_FLOOR: f64 = 0.6;
+/// A linear probe must explain this share of the variance of codes at [`JUDGED_STRENGTH`], every sample a carrier. Over
+/// six seeds, 8 x 8 and 16 x 16 images and both kinds of text features, the least was 0.997 with 1,500 training samples;
+/// a code that is not there is near 0 or below.
+pub const R_SQUARED_FLOOR: f64 = 0.9;
 /// How many standard deviations a share may be from what is asked for: a chance of about 1e-6 per share.
 const DEVIATIONS: f64 = 5.0;
 /// Bins of every factor in the tests of independence: a table with eight labels then expects five samples per place
@@ -42,15 +44,14 @@ pub struct FactorIndependence {
     pub test: Option<Independence>,
 }
 
-/// How well a linear probe names the label from one modality: fitted on the training split, scored on the test split.
+/// How well a linear probe reads the code from one modality: fitted on the training split, scored on the test split.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct LabelProbe {
+pub struct CodeProbe {
     pub modality: Modality,
-    /// Share of samples whose label is named; `None` when there is nothing to score, and `missing` says why.
-    pub accuracy: Option<f64>,
+    /// R squared, averaged over the entries of the code, 0 by chance; `None` when there is nothing to score, and
+    /// `missing` says why.
+    pub r_squared: Option<f64>,
     pub missing: Option<String>,
-    /// What always naming the most frequent label would score.
-    pub chance: f64,
 }
 
 /// Everything that was checked about a confounder.
@@ -62,9 +63,10 @@ pub struct Soundness {
     pub shares: Vec<LabelShares>,
     pub independence: Vec<FactorIndependence>,
     /// At [`JUDGED_STRENGTH`] beside the clean factors, every sample a carrier.
-    pub probes: Vec<LabelProbe>,
-    /// As configured, perturbations and all; samples that carry nothing are one more label. Reported, not judged.
-    pub probes_configured: Vec<LabelProbe>,
+    pub probes: Vec<CodeProbe>,
+    /// As configured, perturbations and all, where a sample that carries nothing has a code of zeros. Reported, not
+    /// judged.
+    pub probes_configured: Vec<CodeProbe>,
 }
 
 /// Checks the confounder of `config`; `None` at strength 0.
@@ -121,19 +123,15 @@ fn of_factors(world: &World, labelled: &[Labels]) -> Vec<FactorIndependence> {
     tests
 }
 
-fn probes(world: &World, config: &Config) -> Vec<LabelProbe> {
-    let (train, test) = (world.split(SplitName::Train), world.split(SplitName::Test));
-    let (Some(in_train), Some(in_test)) = (labels(train, &config.confounder), labels(test, &config.confounder)) else {
-        return Vec::new();
-    };
+fn probes(world: &World, config: &Config) -> Vec<CodeProbe> {
+    let Some(confounder) = active(&config.confounder) else { return Vec::new() };
     let of = |modality| {
-        let (fit, truth) = (in_train.numbered(modality), in_test.numbered(modality));
-        let (x, x_test) = (observed(train, modality, config), observed(test, modality, config));
-        let accuracy = label_accuracy((&x, &fit), (&x_test, &truth));
-        let often = counts(in_train.groups, &fit);
-        let most = (0..often.len()).max_by_key(|&group| often[group]).unwrap_or(0);
-        let chance = truth.iter().filter(|&&group| group == most).count() as f64 / truth.len().max(1) as f64;
-        LabelProbe { modality, accuracy: accuracy.as_ref().ok().copied(), missing: accuracy.err(), chance }
+        let [train, test] = [SplitName::Train, SplitName::Test].map(|name| {
+            let split = world.split(name);
+            (observed(split, modality, config), codes(split, modality, &config.confounder))
+        });
+        let probe = linear_r_squared((&train.0, &train.1), (&test.0, &test.1), confounder.dimension);
+        CodeProbe { modality, r_squared: probe.as_ref().ok().copied(), missing: probe.err() }
     };
     Modality::ALL.map(of).to_vec()
 }
@@ -154,13 +152,11 @@ impl Soundness {
                 Some(_) => {}
             }
         }
-        for LabelProbe { modality, accuracy, missing, .. } in &self.probes {
-            let from = format!("confounder label from {}", modality.name());
-            match accuracy {
-                Some(accuracy) if *accuracy >= LABEL_ACCURACY_FLOOR => {}
-                Some(accuracy) => {
-                    reasons.push(format!("{from}: the accuracy is {accuracy:.2}, below {LABEL_ACCURACY_FLOOR}"));
-                }
+        for CodeProbe { modality, r_squared, missing } in &self.probes {
+            let from = format!("the confounder from {}", modality.name());
+            match r_squared {
+                Some(value) if *value >= R_SQUARED_FLOOR => {}
+                Some(value) => reasons.push(format!("{from}: R squared is {value:.2}, below {R_SQUARED_FLOOR}")),
                 None => reasons.push(format!("{from}: {}", missing.as_deref().unwrap_or("no probe ran"))),
             }
         }
@@ -214,7 +210,6 @@ mod tests {
     fn every_confounder_is_sound() {
         for confounder in CONFOUNDERS {
             let soundness = sound(&config(confounder));
-            println!("{} {:?} {:?}", confounder.name, soundness.probes, soundness.probes_configured);
             assert_eq!(soundness.reasons(0.01), Vec::<String>::new(), "{}", confounder.name);
             assert_eq!(soundness.independence.len(), Factor::ALL.len());
         }
@@ -237,8 +232,8 @@ mod tests {
         if let Some(test) = &mut soundness.independence[2].test {
             test.p_value = 1e-9;
         }
-        soundness.probes[0].accuracy = Some(0.5);
-        soundness.probes[1].accuracy = None;
+        soundness.probes[0].r_squared = Some(0.5);
+        soundness.probes[1].r_squared = None;
         // The share is off, and differs from that of the texts.
         assert_eq!(soundness.reasons(0.01).len(), 6, "{:?}", soundness.reasons(0.01));
     }
