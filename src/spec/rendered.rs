@@ -63,7 +63,7 @@ fn a_misspelt_section() {
     3 | [trian]
       |  ^^^^^ the nearest is `train`
       |
-      = help: the sections are world, image, text, pairing, model, train, score, stop, curves
+      = help: the sections are world, image, text, pairing, confounder, model, train, score, stop, curves
     "#);
 }
 
@@ -180,7 +180,7 @@ fn a_grid_too_large() {
     let text =
         "name = \"a\"\n[axes]\nseed = { seeds = 1_000_000_000 }\n\"image.noise\" = { linear = [0, 1], n = 1_000 }";
     insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
-    error: the grid has 1,000,000,000,000 cells: they need about 371.1 TiB, and 8.0 GiB are available
+    error: the grid has 1,000,000,000,000 cells: they need about 392.9 TiB, and 8.0 GiB are available
      --> sweeps/a.toml:3:1
       |
     3 | seed = { seeds = 1_000_000_000 }

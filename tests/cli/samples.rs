@@ -138,8 +138,8 @@ fn labels_of_a_confounder_are_written_with_the_samples() {
     sandbox.ok(&format!("world export smoke {set} -o w.parquet"));
     let world = read_table(&sandbox.path("w.parquet")).expect("w.parquet");
     sandbox.ok(&format!("run smoke {set} --set train.steps=0 --axis seed=0 --axis train.temperature=0.1 -o run"));
-    let id = ids(&sandbox).swap_remove(0);
-    sandbox.ok(&format!("embed run {id} -o e.parquet"));
+    let cells = read_table(&sandbox.path("run/cells.parquet")).expect("cells.parquet");
+    sandbox.ok(&format!("embed run {} -o e.parquet", texts(&cells, "cell_id")[0]));
     let embedded = read_table(&sandbox.path("e.parquet")).expect("e.parquet");
     let of = |table: &DataFrame, name: &str| -> BTreeMap<u32, Option<u32>> {
         let column = |name: &str| table.column(name).expect("the column").u32().expect("uint32").clone();

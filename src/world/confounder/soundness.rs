@@ -1,7 +1,7 @@
 //! What `world check` says about a confounder: who carries it, that it knows nothing of the factors, and that it can
 //! be read.
 
-use super::{Confounder, Labels, active, codes, labels};
+use super::{Labels, active, codes, labels};
 use crate::spec::config::{Config, ConfounderConfig};
 use crate::world::Modality;
 use crate::world::distribution::{Independence, independence};
@@ -73,9 +73,8 @@ pub struct Soundness {
 pub(crate) fn soundness(world: &World, config: &Config) -> Option<Soundness> {
     let confounder = active(&config.confounder)?;
     let labelled: Vec<Labels> = world.splits().iter().filter_map(|s| labels(s, &config.confounder)).collect();
-    let mut judged = Config::default();
-    judged.confounder =
-        ConfounderConfig { kind: confounder.kind, strength: JUDGED_STRENGTH, ..ConfounderConfig::default() };
+    let judged = ConfounderConfig { kind: confounder.kind, strength: JUDGED_STRENGTH, ..ConfounderConfig::default() };
+    let judged = Config { confounder: judged, ..Config::default() };
     Some(Soundness {
         confounder: confounder.name,
         prevalence: config.confounder.prevalence,
@@ -191,11 +190,11 @@ impl Soundness {
 mod tests {
     use super::*;
     use crate::spec::config::WorldConfig;
-    use crate::world::confounder::CONFOUNDERS;
+    use crate::world::confounder::{CONFOUNDERS, Confounder};
 
     fn config(confounder: &Confounder) -> Config {
-        let mut config = Config::default();
-        config.world = WorldConfig { image_size: 8, n_train: 1500, n_validation: 128, n_test: 500 };
+        let world = WorldConfig { image_size: 8, n_train: 1500, n_validation: 128, n_test: 500 };
+        let mut config = Config { world, ..Config::default() };
         config.confounder.kind = confounder.kind;
         config.confounder.strength = 0.5;
         config
