@@ -460,7 +460,7 @@ impl Config {
     }
 
     /// Sets the scalar of a parameter to a value that was checked against it.
-    pub(super) fn set(&mut self, param: &Param, value: &Value) {
+    pub(crate) fn set(&mut self, param: &Param, value: &Value) {
         let index = PARAMS.iter().position(|known| known.path == param.path);
         let mut at = index.expect("the parameter is of the registry");
         self.assign(&mut at, value);
