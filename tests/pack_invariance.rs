@@ -30,8 +30,12 @@ fn train(trainer: &BurnTrainer, cells: &[&Cell]) -> Vec<Outcome> {
 
 /// Trains every cell alone, then in packs of the given sizes, forwards and backwards, and compares.
 fn assert_invariant(backend: Backend, settings: &[&str], sizes: &[usize]) {
-    let set = settings.iter().map(|s| (*s).to_string()).collect();
-    let sweep = from_str(SPEC, "invariance.toml", &Overrides { set, axis: Vec::new() }).expect("a valid spec");
+    assert_axes_invariant(backend, settings, &[], sizes);
+}
+
+fn assert_axes_invariant(backend: Backend, settings: &[&str], axes: &[&str], sizes: &[usize]) {
+    let [set, axis] = [settings, axes].map(|all| all.iter().map(|s| (*s).to_string()).collect());
+    let sweep = from_str(SPEC, "invariance.toml", &Overrides { set, axis }).expect("a valid spec");
     let trainer = BurnTrainer::new(backend);
     let cells: Vec<&Cell> = sweep.cells.iter().collect();
     let solo: Vec<Outcome> = cells.iter().flat_map(|cell| train(&trainer, &[cell])).collect();
@@ -50,10 +54,31 @@ const EVERYTHING: &[&str] = &[
     "image.noise=0.4",
     "image.mask=0.2",
     "text.dropout=0.3",
+    "image.occlusion=0.1",
+    "image.blur=0.4",
+    "image.band=0.1",
+    "image.quantisation=0.05",
+    "image.compression=2.0",
+    "image.gain=1.5",
+    "text.substitution=0.1",
+    "text.coarsening=0.5",
+    "text.swap=0.1",
+    "text.jitter=0.5",
+    "text.insertion=0.2",
+    "text.gain=0.7",
     "pairing.rate=0.3",
     "pairing.applies_to=both",
     "train.clip_norm=0.5",
     "train.optimiser=adamw",
+];
+
+/// Cells that see one world differently, or not at all disturbed, in one pack.
+const VIEWS: &[&str] = &[
+    "train.weight_decay=0.0",
+    "train.learning_rate=0.05",
+    "image.blur=0.0,0.6",
+    "image.gain=1.0,2.0",
+    "text.insertion=0.0,0.4",
 ];
 
 #[test]
@@ -62,6 +87,7 @@ fn flex_is_bit_identical_in_packs_of_any_size() {
     assert_invariant(flex(), PLAIN, &[2, 5, 16]);
     assert_invariant(flex(), EVERYTHING, &[3, 7]);
     assert_invariant(flex(), &["text.features=token_position"], &[4]);
+    assert_axes_invariant(flex(), &["text.features=bag_of_ngrams", "image.noise=0.2"], VIEWS, &[5]);
 }
 
 #[test]
@@ -77,6 +103,7 @@ fn native_is_bit_identical_in_packs_of_any_size() {
     assert_invariant(native(), PLAIN, &[2, 5, 16]);
     assert_invariant(native(), EVERYTHING, &[3, 7]);
     assert_invariant(native(), &["text.features=token_position"], &[4]);
+    assert_axes_invariant(native(), &["text.features=bag_of_ngrams", "image.noise=0.2"], VIEWS, &[5, 16]);
 }
 
 /// The same on WGPU, a software adapter included. Without any adapter it says so and checks nothing; with

@@ -309,8 +309,9 @@ pub fn reading<'a>(lane: &Lane<'a>, split: usize) -> Reading<'a> {
     let config = lane.config;
     Reading {
         seed: lane.seed,
-        noise: [config.image.noise, 0.0],
-        drop: [config.image.mask, config.text.dropout],
+        // Draws are of images before the gain, which their data have in them.
+        noise: [config.image.noise * config.image.gain, 0.0],
+        drop: [config.image.mask, 0.0],
         partner: lane.partners[split],
     }
 }

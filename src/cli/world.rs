@@ -13,7 +13,7 @@ use crate::spec::config::Config;
 use crate::store::{TableInfo, write_table};
 use crate::world::check::{Probe, ProbeKind, Score};
 use crate::world::confounder::soundness::{JUDGED_STRENGTH, Soundness};
-use crate::world::{CheckReport, Export, check};
+use crate::world::{CheckReport, Export, Fading, Point, check};
 
 #[derive(Debug, Subcommand)]
 pub enum WorldCommand {
@@ -30,6 +30,9 @@ pub struct CheckArgs {
     spec: String,
     #[command(flatten)]
     overrides: OverrideArgs,
+    /// Probe every perturbation at a few strengths as well; takes some ten times longer
+    #[arg(long)]
+    strengths: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -63,7 +66,7 @@ fn first_cell(spec: &str, overrides: &OverrideArgs) -> anyhow::Result<Config> {
 }
 
 fn check_world(args: &CheckArgs) -> anyhow::Result<u8> {
-    let report = check(&first_cell(&args.spec, &args.overrides)?)?;
+    let report = check(&first_cell(&args.spec, &args.overrides)?, args.strengths)?;
     if args.json {
         output::json(&report)?;
     } else {
@@ -81,6 +84,12 @@ fn render(report: &CheckReport) -> String {
         let header = ["modality", "factor", "probe", "score", "chance", "measure"].map(str::to_string);
         out.push(format!("recoverability, {title} observations"));
         out.push(output::table(&header, probes.iter().map(probe_row).collect()));
+        out.push(String::new());
+    }
+    if !report.strengths.is_empty() {
+        out.push("recoverability by strength of each perturbation alone: the best of both probes and of none".into());
+        let header = ["perturbation", "factor", "score by strength", "largest rise"].map(str::to_string);
+        out.push(output::table(&header, report.strengths.iter().map(fading_row).collect()));
         out.push(String::new());
     }
     for l in &report.leakage {
@@ -192,6 +201,16 @@ fn export(args: &ExportArgs) -> anyhow::Result<u8> {
         output::line(&format!("{}: {} samples", args.output.display(), written.rows))?;
     }
     Ok(exit::OK)
+}
+
+fn fading_row(faded: &Fading) -> Vec<String> {
+    let point = |p: &Point| format!("{}: {:.3}", p.strength, p.readable);
+    vec![
+        faded.path.to_string(),
+        faded.factor.name().to_string(),
+        faded.points.iter().map(point).collect::<Vec<_>>().join("  "),
+        format!("{:.3}{}", faded.largest_rise, if faded.should_fall { "" } else { " (may rise)" }),
+    ]
 }
 
 fn probe_row(probe: &Probe) -> Vec<String> {

@@ -4,6 +4,7 @@
 //! through [`Event`]s.
 
 mod burn_trainer;
+mod cache;
 mod checks;
 mod outcome;
 mod pack;
@@ -11,7 +12,7 @@ mod plan;
 mod scheduler;
 mod tune;
 
-pub use burn_trainer::{BurnTrainer, Retrained, VALIDATION_SERIES};
+pub use burn_trainer::{BurnTrainer, Observed, Retrained, VALIDATION_SERIES};
 pub use checks::{CheckError, Settings, agree, gradcheck};
 pub use outcome::{Checksums, Curves, Measured, Outcome, Status};
 pub use pack::{Pack, make_packs};

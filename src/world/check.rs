@@ -7,9 +7,11 @@ use crate::world::distribution::{Comparison, chi_square, kolmogorov_smirnov};
 use crate::world::factors::{Factor, Factors};
 use crate::world::leakage::{shared_factors, shared_indices, shared_sentences};
 use crate::world::pairing::partners;
-use crate::world::perturbation::{PERTURBATIONS, observed};
+use crate::world::perturbation::PERTURBATIONS;
 use crate::world::probe::{Sample, TRAINING_SAMPLES, probes};
 use crate::world::sample::{Split, SplitName, World, WorldError};
+use crate::world::strengths::{Fading, fading};
+use crate::world::view::observed;
 
 pub use crate::world::leakage::SharedSentences;
 pub use crate::world::probe::{Probe, ProbeKind, Score};
@@ -90,6 +92,8 @@ pub struct CheckReport {
     pub probes: Vec<Probe>,
     /// The same on features as the configuration perturbs them; empty when it does not. Reported, not judged.
     pub probes_perturbed: Vec<Probe>,
+    /// How each factor fades along the strengths of each perturbation; empty unless asked for.
+    pub strengths: Vec<Fading>,
     pub leakage: Vec<Leakage>,
     pub repetition: Vec<Repetition>,
     pub distributions: Vec<Distribution>,
@@ -107,7 +111,8 @@ const PAIRS: [(SplitName, SplitName); 3] = [
 
 /// Generates the world of `config` and checks it: that each factor can be read from each modality, that the splits
 /// share neither indices nor factors and have the same factor distributions, that the training split alone normalises,
-/// what the pairing came to and stayed inside its split, and what the confounder knows.
+/// what the pairing came to and stayed inside its split, and what the confounder knows; with `strengths`, also that no
+/// perturbation whose strengths build on one another reveals more of a factor the stronger it is.
 ///
 /// **Returns.** A report; it has passed when nothing is listed under `reasons`. A check that cannot be made, for
 /// instance on too few samples, is listed there too.
@@ -116,16 +121,17 @@ const PAIRS: [(SplitName, SplitName); 3] = [
 ///
 /// **Numerics.** Probes solve in f64 with vector instructions of the machine at hand: their scores may differ in the
 /// last digits between machines.
-pub fn check(config: &Config) -> Result<CheckReport, WorldError> {
+pub fn check(config: &Config, strengths: bool) -> Result<CheckReport, WorldError> {
     let world = World::generate(config.seed, &config.world, config.text.features)?;
     let confounder = soundness(&world, config);
-    let is_perturbed = confounder.is_some() || PERTURBATIONS.iter().any(|p| (p.strength)(config) != 0.0);
+    let is_perturbed = confounder.is_some() || PERTURBATIONS.iter().any(|p| p.is_on(config));
     let mut report = CheckReport {
         passed: false,
         reasons: Vec::new(),
         seed: config.seed,
         probes: probe_both(&world, &Config::default()),
         probes_perturbed: if is_perturbed { probe_both(&world, config) } else { Vec::new() },
+        strengths: if strengths { fading(&world, config) } else { Vec::new() },
         leakage: PAIRS.map(|splits| leakage(&world, splits)).to_vec(),
         repetition: [SplitName::Validation, SplitName::Test]
             .map(|split| Repetition {
@@ -227,6 +233,13 @@ fn reasons(report: &CheckReport) -> Vec<String> {
             reasons.push(format!("{count} {split} sentences are also training sentences; chance explains {bound}"));
         }
     }
+    for faded in report.strengths.iter().filter(|f| !f.is_sound()) {
+        let (factor, from, path) = (faded.factor.name(), faded.modality.name(), faded.path);
+        let (rise, tolerated) = (faded.largest_rise, faded.tolerated_rise);
+        reasons.push(format!(
+            "{factor} from {from} becomes more readable as {path} grows, by {rise:.2}; chance explains {tolerated:.2}"
+        ));
+    }
     let level = FAMILY_LEVEL / report.distributions.len().max(1) as f64;
     for Distribution { factor, splits: (a, b), comparison, .. } in &report.distributions {
         let (factor, a, b) = (factor.name(), a.name(), b.name());
@@ -308,7 +321,7 @@ mod tests {
             (16, TextFeatures::TokenPosition, 1),
             (8, TextFeatures::BagOfTokens, 2),
         ] {
-            let report = check(&small(size, features, seed)).expect("a sound configuration");
+            let report = check(&small(size, features, seed), false).expect("a sound configuration");
             assert_eq!(report.reasons, Vec::<String>::new(), "{:#?}", report.probes);
             assert!(report.passed);
             assert_eq!(report.probes.len(), 2 * 2 * Factor::ALL.len());
@@ -324,7 +337,7 @@ mod tests {
         config.world.n_train = 400;
         config.image.mask = 0.97;
         config.text.dropout = 1.0;
-        let report = check(&config).expect("a sound configuration");
+        let report = check(&config, false).expect("a sound configuration");
         assert_eq!(report.probes_perturbed.len(), report.probes.len());
         for probe in &report.probes_perturbed {
             match (probe.modality, probe.value) {
@@ -345,7 +358,7 @@ mod tests {
     fn a_world_too_small_to_judge_does_not_pass() {
         let mut config = small(8, TextFeatures::BagOfTokens, 0);
         config.world = WorldConfig { image_size: 8, n_train: 8, n_validation: 8, n_test: 8 };
-        let report = check(&config).expect("a sound configuration");
+        let report = check(&config, false).expect("a sound configuration");
         assert!(!report.passed);
         let reasons = report.reasons.join("\n");
         assert!(reasons.contains("8 training samples may be too few"), "{reasons}");
@@ -356,11 +369,11 @@ mod tests {
     fn a_confounder_is_checked_with_the_world() {
         let mut config = small(8, TextFeatures::BagOfTokens, 0);
         (config.confounder.strength, config.confounder.prevalence) = (1.0, 0.8);
-        let report = check(&config).expect("a sound configuration");
+        let report = check(&config, false).expect("a sound configuration");
         assert_eq!(report.reasons, Vec::<String>::new());
         assert!(report.confounder.is_some() && !report.probes_perturbed.is_empty());
         config.confounder.semantics = false;
-        let alone = check(&config).expect("a sound configuration");
+        let alone = check(&config, false).expect("a sound configuration");
         assert!(alone.passed, "{:?}", alone.reasons);
         for probe in &alone.probes_perturbed {
             // Only the confounder is left, which knows nothing of the factors.
@@ -374,7 +387,7 @@ mod tests {
         config.pairing.rate = 0.5;
         config.pairing.kind = PairingKind::GroupSwap;
         config.world.n_train = 400;
-        let shares = check(&config).expect("a sound configuration").pairing;
+        let shares = check(&config, false).expect("a sound configuration").pairing;
         assert_eq!(shares.iter().map(|c| c.corrupted_share).collect::<Vec<_>>(), [0.5, 0.0, 0.0]);
         assert!(shares[0].misleading_share > 0.49 && shares[0].misleading_share <= 0.5);
     }
@@ -383,7 +396,7 @@ mod tests {
     fn every_fault_is_a_reason() {
         let mut config = small(8, TextFeatures::BagOfTokens, 0);
         config.world.n_train = 400;
-        let mut report = check(&config).expect("a sound configuration");
+        let mut report = check(&config, false).expect("a sound configuration");
         report.probes.clear();
         report.leakage[0].shared_indices = 1;
         report.leakage[1].shared_factors = 2;

@@ -6,9 +6,9 @@ use crate::world::confounder::labels;
 use crate::world::factors::Shape;
 use crate::world::image::Renderer;
 use crate::world::pairing::partners;
-use crate::world::perturbation::observed;
 use crate::world::sample::{SplitName, World, WorldError};
 use crate::world::text;
+use crate::world::view::observed;
 
 /// Every sample of a world, in the order of the indices. All columns have the same number of rows, but those of
 /// a confounder that is not there.

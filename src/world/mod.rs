@@ -20,7 +20,9 @@ pub mod pairing;
 pub mod perturbation;
 mod probe;
 mod sample;
+mod strengths;
 pub mod text;
+pub mod view;
 
 pub use check::{CheckReport, check};
 pub use export::{Export, Lists};
@@ -28,6 +30,7 @@ pub use factors::{Factor, Factors, Shape};
 pub use image::Renderer;
 pub use pairing::{Pairing, partners};
 pub use sample::{Observations, Split, SplitName, World, WorldError};
+pub use strengths::{Fading, Point};
 pub use text::{Sentence, Token};
 
 /// One of the two ways a sample is observed.

@@ -153,6 +153,11 @@ fn labels_of_a_confounder_are_written_with_the_samples() {
         let carriers = in_world.values().flatten().count();
         // Five standard deviations of a binomial count, sqrt(1280) / 2 each.
         assert!(carriers.abs_diff(640) < 90, "{carriers}");
+        let shown = sandbox.ok(&format!("show run {}", texts(&cells, "cell_id")[0])).json();
+        let share = in_test.values().flatten().count() as f64 / 128.0;
+        for fact in ["confounder_share_test", "confounder_shared_test"] {
+            assert_eq!(shown["realised"][fact].as_f64(), Some(share), "{fact}: {shown}");
+        }
     }
 }
 

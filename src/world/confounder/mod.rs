@@ -97,6 +97,19 @@ pub fn active(config: &ConfounderConfig) -> Option<&'static Confounder> {
     CONFOUNDERS.iter().find(|c| c.kind == config.kind && config.strength > 0.0)
 }
 
+/// What a configuration asks for in one modality: all at its default where the confounder does not act.
+pub fn acting(config: &ConfounderConfig, modality: Modality) -> ConfounderConfig {
+    let acts = match config.modality {
+        ConfounderModality::Both => true,
+        ConfounderModality::Img => modality == Modality::Image,
+        ConfounderModality::Txt => modality == Modality::Text,
+    };
+    if !acts || config.strength == 0.0 {
+        return ConfounderConfig::default();
+    }
+    ConfounderConfig { modality: ConfounderModality::Both, ..config.clone() }
+}
+
 /// The labels of a split's samples; `None` at strength 0.
 ///
 /// To label samples by a confounder that an evaluation condition removes, ask with the configuration they were
@@ -152,38 +165,22 @@ pub fn realised(world: &World, config: &ConfounderConfig) -> BTreeMap<String, f6
 ///
 /// **Panics** when `x` has another length.
 pub fn add(split: &Split, modality: Modality, config: &ConfounderConfig, x: &mut [f32]) {
-    let observations = split.observations(modality);
-    place(split, modality, config, x, &observations.background, observations.scale);
-}
-
-/// As [`add`], in units of the modality: intensities of images, token counts of texts. For what acts on those, such as
-/// quantisation; normalising afterwards gives what [`add`] gives, up to rounding.
-pub fn add_raw(split: &Split, modality: Modality, config: &ConfounderConfig, x: &mut [f32]) {
-    place(split, modality, config, x, &vec![0.0; split.observations(modality).p], 1.0);
-}
-
-fn place(split: &Split, modality: Modality, config: &ConfounderConfig, x: &mut [f32], background: &[f32], unit: f64) {
-    let p = background.len();
-    assert_eq!(x.len(), split.index.len() * p, "a confounder needs every feature of the split");
-    let acts = match config.modality {
-        ConfounderModality::Both => true,
-        ConfounderModality::Img => modality == Modality::Image,
-        ConfounderModality::Txt => modality == Modality::Text,
-    };
-    let Some(confounder) = active(config).filter(|_| acts) else { return };
+    let clean = split.observations(modality);
+    assert_eq!(x.len(), split.index.len() * clean.p, "a confounder needs every feature of the split");
+    let Some(confounder) = active(&acting(config, modality)) else { return };
     let patterns: Vec<f64> =
-        (confounder.patterns)(split, modality).into_iter().map(|v| v * config.strength / unit).collect();
+        (confounder.patterns)(split, modality).into_iter().map(|v| v * config.strength / clean.scale).collect();
     let draws = Draws::new(confounder, split.seed, modality, config);
-    x.par_chunks_mut(p).zip(&split.index).for_each(|(row, &index)| {
+    x.par_chunks_mut(clean.p).zip(&split.index).for_each(|(row, &index)| {
         if !config.semantics {
-            row.copy_from_slice(background);
+            row.copy_from_slice(&clean.background);
         }
         let mut code = [0.0; LONGEST_CODE];
         if draws.code(index, &mut code).is_none() {
             return;
         }
         for (j, value) in row.iter_mut().enumerate() {
-            let added: f64 = code.iter().zip(patterns.chunks_exact(p)).map(|(weight, of)| weight * of[j]).sum();
+            let added: f64 = code.iter().zip(patterns.chunks_exact(clean.p)).map(|(weight, of)| weight * of[j]).sum();
             *value = (f64::from(*value) + added) as f32;
         }
     });

@@ -7,6 +7,7 @@ use crate::spec::config::{Config, Kind, WorldConfig, param_at};
 use crate::world::SplitName;
 use crate::world::perturbation::observed;
 use crate::world::probe::linear_r_squared;
+use crate::world::view::Setting;
 
 const SMALL: WorldConfig = WorldConfig { image_size: 8, n_train: 400, n_validation: 40, n_test: 200 };
 /// Bounds of random shares, in standard deviations: a chance of about 1e-6 of failing.
@@ -16,8 +17,8 @@ fn world(features: TextFeatures) -> World {
     World::generate(5, &SMALL, features).expect("a sound configuration")
 }
 
-fn worlds() -> [World; 2] {
-    [TextFeatures::BagOfTokens, TextFeatures::TokenPosition].map(world)
+fn worlds() -> [World; 3] {
+    [TextFeatures::BagOfTokens, TextFeatures::TokenPosition, TextFeatures::BagOfNgrams].map(world)
 }
 
 fn of(confounder: &Confounder, strength: f64) -> ConfounderConfig {
@@ -213,32 +214,14 @@ fn without_semantics_only_the_confounder_is_left() {
 }
 
 #[test]
-fn raw_units_are_those_of_the_modality_and_agree_with_the_normalised() {
-    for world in worlds() {
-        let split = world.split(SplitName::Train);
-        for confounder in CONFOUNDERS {
-            for semantics in [true, false] {
-                let config = ConfounderConfig { semantics, ..of(confounder, 0.5) };
-                for modality in Modality::ALL {
-                    let o = split.observations(modality);
-                    let background = || o.background.iter().cycle();
-                    let scale = o.scale as f32;
-                    let mut raw: Vec<f32> = o.clean.iter().zip(background()).map(|(x, b)| (x - b) * scale).collect();
-                    add_raw(split, modality, &config, &mut raw);
-                    let x = added(split, modality, &config);
-                    for ((x, raw), b) in x.iter().zip(&raw).zip(background()) {
-                        // f32 roundings of values of at most about 30.
-                        assert!((x - (raw / scale + b)).abs() < 1e-4, "{}", confounder.name);
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[test]
 fn a_label_adds_its_filler_to_the_text_behind_the_factors() {
-    for (features, feature) in [(TextFeatures::BagOfTokens, 52), (TextFeatures::TokenPosition, 5 * 64 + 52)] {
+    let places = [
+        (TextFeatures::BagOfTokens, 52),
+        (TextFeatures::TokenPosition, 5 * 64 + 52),
+        // Pairs of neighbours are of factors only.
+        (TextFeatures::BagOfNgrams, 52),
+    ];
+    for (features, feature) in places {
         for k in 0..8 {
             let pattern = filler_pattern(features, k);
             assert_eq!(pattern.len(), text::width(features));
@@ -271,11 +254,29 @@ fn a_linear_probe_reads_the_code_from_each_modality_and_nothing_of_it_from_clean
 }
 
 #[test]
-fn dropped_tokens_leave_the_confounder() {
+fn images_carry_it_before_they_are_disturbed_and_texts_after() {
     let world = world(TextFeatures::BagOfTokens);
     let split = world.split(SplitName::Test);
     let mut config = Config { confounder: of(&GROUP_TAGS, 1.0), ..Config::default() };
-    config.text.dropout = 1.0;
+    (config.text.dropout, config.image.occlusion) = (1.0, 1.0);
     let alone = ConfounderConfig { semantics: false, ..config.confounder.clone() };
     assert_eq!(observed(split, Modality::Text, &config), added(split, Modality::Text, &alone));
+    let hidden = Config { confounder: ConfounderConfig::default(), ..config.clone() };
+    assert_eq!(observed(split, Modality::Image, &config), observed(split, Modality::Image, &hidden));
+}
+
+#[test]
+fn cells_share_views_of_a_modality_on_which_the_confounder_does_not_differ() {
+    let with = |modality, strength| {
+        let confounder = ConfounderConfig { modality, ..of(&PARITY, strength) };
+        Config { confounder, ..Config::default() }
+    };
+    let setting = |modality, strength, of| Setting::of(&with(modality, strength), of);
+    let (img, txt) = (Modality::Image, Modality::Text);
+    assert_eq!(setting(ConfounderModality::Img, 0.5, img), setting(ConfounderModality::Both, 0.5, img));
+    assert_ne!(setting(ConfounderModality::Both, 0.4, img), setting(ConfounderModality::Both, 0.5, img));
+    assert!(
+        setting(ConfounderModality::Img, 0.5, txt).is_plain() && !setting(ConfounderModality::Txt, 0.5, txt).is_plain()
+    );
+    assert!(setting(ConfounderModality::Both, 0.0, img).is_plain());
 }
