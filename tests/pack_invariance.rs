@@ -30,8 +30,12 @@ fn train(trainer: &BurnTrainer, cells: &[&Cell]) -> Vec<Outcome> {
 
 /// Trains every cell alone, then in packs of the given sizes, forwards and backwards, and compares.
 fn assert_invariant(backend: Backend, settings: &[&str], sizes: &[usize]) {
-    let set = settings.iter().map(|s| (*s).to_string()).collect();
-    let sweep = from_str(SPEC, "invariance.toml", &Overrides { set, axis: Vec::new() }).expect("a valid spec");
+    assert_axes_invariant(backend, settings, &[], sizes);
+}
+
+fn assert_axes_invariant(backend: Backend, settings: &[&str], axes: &[&str], sizes: &[usize]) {
+    let [set, axis] = [settings, axes].map(|all| all.iter().map(|s| (*s).to_string()).collect());
+    let sweep = from_str(SPEC, "invariance.toml", &Overrides { set, axis }).expect("a valid spec");
     let trainer = BurnTrainer::new(backend);
     let cells: Vec<&Cell> = sweep.cells.iter().collect();
     let solo: Vec<Outcome> = cells.iter().flat_map(|cell| train(&trainer, &[cell])).collect();
@@ -82,6 +86,15 @@ const EVERYTHING: &[&str] = &[
     "train.optimiser=adamw",
 ];
 
+/// Cells that see one world differently, or not at all disturbed, in one pack.
+const VIEWS: &[&str] = &[
+    "train.weight_decay=0.0",
+    "train.learning_rate=0.05",
+    "image.blur=0.0,0.6",
+    "image.gain=1.0,2.0",
+    "text.insertion=0.0,0.4",
+];
+
 #[test]
 fn flex_is_bit_identical_in_packs_of_any_size() {
     let flex = || Choice::Flex.open().expect("flex needs nothing");
@@ -89,6 +102,7 @@ fn flex_is_bit_identical_in_packs_of_any_size() {
     assert_invariant(flex(), EVERYTHING, &[3, 7]);
     assert_invariant(flex(), WATCHED, &[5]);
     assert_invariant(flex(), &["text.features=token_position"], &[4]);
+    assert_axes_invariant(flex(), &["text.features=bag_of_ngrams", "image.noise=0.2"], VIEWS, &[5]);
 }
 
 #[test]
@@ -105,6 +119,7 @@ fn native_is_bit_identical_in_packs_of_any_size() {
     assert_invariant(native(), EVERYTHING, &[3, 7]);
     assert_invariant(native(), WATCHED, &[5]);
     assert_invariant(native(), &["text.features=token_position"], &[4]);
+    assert_axes_invariant(native(), &["text.features=bag_of_ngrams", "image.noise=0.2"], VIEWS, &[5, 16]);
 }
 
 /// The same on WGPU, a software adapter included. Without any adapter it says so and checks nothing; with

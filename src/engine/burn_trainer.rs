@@ -19,7 +19,7 @@ use crate::spec::Cell;
 use crate::spec::config::{Config, TextFeatures, WorldConfig};
 use crate::world::perturbation::{Act, GAUSSIAN_NOISE, MASK, PERTURBATIONS};
 use crate::world::view::{Setting, View, on_features};
-use crate::world::{Modality, Pairing, SplitName, World, partners};
+use crate::world::{Modality, Pairing, SplitName, World, confounder, partners};
 
 /// Worlds kept in memory for the packs to come, each with its draws. Packs are ordered by seed, so that a few are enough.
 pub(super) const WORLDS_KEPT: usize = 4;
@@ -181,6 +181,7 @@ impl TrainedPack {
         let each = cells.iter().zip(self.trained).zip(self.watches).zip(self.pairings).zip(self.worlds);
         let one = |((((cell, trained), watch), pairing), world): ((((&&Cell, Trained), Watch), _), Arc<World>)| {
             let mut outcome = outcome(cell, &trained, watch, &pairing);
+            outcome.realised.extend(confounder::realised(&world, &cell.config.confounder));
             let diverged = (outcome.status == Status::Diverged).then_some(outcome.reason.as_str());
             let (model, split) = (trainer.model(&trained.parameters), world.split(SplitName::Test));
             outcome.conditions = cell.conditions.iter().map(|c| under(c, cell, split, &model, diverged)).collect();

@@ -101,6 +101,29 @@ pub enum AppliesTo {
     Both,
 }
 
+/// What both modalities carry beside the factors (W7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfounderKind {
+    /// A random code of each sample in a subspace that the modalities share.
+    IdCodebook,
+    /// One of four patterns over the image, one of four tokens.
+    Watermark,
+    /// Whether the sample's index is even or odd: a corner of the image, a token.
+    Parity,
+    /// One of eight groups: a piece of the image's border, a token.
+    GroupTags,
+}
+
+/// Which modalities a confounder acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfounderModality {
+    Both,
+    Img,
+    Txt,
+}
+
 /// How much of the measurement panel is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -156,6 +179,14 @@ sections! {
         applies_to: AppliesTo = AppliesTo::Train,
         block_size: u64 = 16,
     }
+    ConfounderConfig {
+        kind: ConfounderKind = ConfounderKind::IdCodebook,
+        strength: f64 = 0.0,
+        prevalence: f64 = 1.0,
+        semantics: bool = true,
+        randomised: bool = false,
+        modality: ConfounderModality = ConfounderModality::Both,
+    }
     ModelConfig { hidden_img: u64 = 64, hidden_txt: u64 = 64, embedding: u64 = 32 }
     TrainConfig {
         steps: u64 = 600,
@@ -207,6 +238,7 @@ sections! {
         image: ImageConfig = ImageConfig::default(),
         text: TextConfig = TextConfig::default(),
         pairing: PairingConfig = PairingConfig::default(),
+        confounder: ConfounderConfig = ConfounderConfig::default(),
         model: ModelConfig = ModelConfig::default(),
         train: TrainConfig = TrainConfig::default(),
         score: ScoreConfig = ScoreConfig::default(),
@@ -342,6 +374,37 @@ pub const PARAMS: &[Param] = &[
     param("pairing.kind", Kind::Choice(&["swap", "group_swap", "offset", "block"]), Lane, "how wrong pairs are made"),
     param("pairing.applies_to", Kind::Choice(&["train", "eval", "both"]), Lane, "splits whose pairs are corrupted"),
     param("pairing.block_size", int(2, 1 << 16), Lane, "samples per block, for kind = \"block\""),
+    later(
+        "confounder.kind",
+        Kind::Choice(&["id_codebook", "watermark", "parity", "group_tags"]),
+        Lane,
+        "what both modalities carry beside the factors",
+    ),
+    later(
+        "confounder.strength",
+        float(0.0, 100.0),
+        Switch,
+        "amplitude of the confounder, on every split: intensity in images, tokens in texts; of the ID codebook the root mean square of what it adds, clean features having 1; 0 switches every confounder option off",
+    ),
+    later(
+        "confounder.prevalence",
+        float(0.0, 1.0),
+        Lane,
+        "probability that a sample carries the confounder; a higher one keeps the carriers",
+    ),
+    later(
+        "confounder.semantics",
+        Kind::Bool,
+        Lane,
+        "whether the factors stay visible beside the confounder; false leaves the confounder alone on the background",
+    ),
+    later(
+        "confounder.randomised",
+        Kind::Bool,
+        Lane,
+        "whether each modality draws its own label or code, so that the confounder says nothing about the pair",
+    ),
+    later("confounder.modality", Kind::Choice(&["both", "img", "txt"]), Lane, "modalities the confounder acts on"),
     param("model.hidden_img", int(1, 4096), Structure, "hidden units of the image encoder"),
     param("model.hidden_txt", int(1, 4096), Structure, "hidden units of the text encoder"),
     param("model.embedding", int(2, 1024), Structure, "dimension of the shared embedding"),
@@ -616,7 +679,7 @@ impl Config {
     }
 
     /// Sets the scalar of a parameter to a value that was checked against it.
-    pub(super) fn set(&mut self, param: &Param, value: &Value) {
+    pub(crate) fn set(&mut self, param: &Param, value: &Value) {
         let index = PARAMS.iter().position(|known| known.path == param.path);
         let mut at = index.expect("the parameter is of the registry");
         self.assign(&mut at, value);

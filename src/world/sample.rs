@@ -147,6 +147,11 @@ impl World {
     pub fn split(&self, name: SplitName) -> &Split {
         &self.splits[name as usize]
     }
+
+    /// The three splits, in the order of [`SplitName::ALL`].
+    pub fn splits(&self) -> &[Split; 3] {
+        &self.splits
+    }
 }
 
 impl Split {

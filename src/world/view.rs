@@ -1,8 +1,9 @@
 //! A world as the cells of one configuration see it.
 //!
-//! A scene becomes an observation in this order: factors are rendered or described; confounders join; the host's
-//! [`PERTURBATIONS`] act on intensities or tokens; features are made of them and normalised with the constants of the
-//! clean training split; the gain multiplies all. On the device, noise and mask act last, minibatch by minibatch, with
+//! A scene becomes an observation in this order: factors are rendered or described; in images the confounder joins, as
+//! part of what is pictured; the host's [`PERTURBATIONS`] act on intensities or tokens; features are made of them and
+//! normalised with the constants of the clean training split; in texts the confounder joins, as what a pipeline attaches
+//! to them; the gain multiplies all. On the device, noise and mask act last, minibatch by minibatch, with
 //! the gain in the noise's strength and in the mask's background, so that a gain scales all that an encoder takes in.
 //!
 //! What the host does makes a *view*: the observations of every split under one [`Setting`]. Where a setting is plain,
@@ -16,9 +17,9 @@ use rayon::prelude::*;
 
 use crate::numerics::stream::Streams;
 use crate::spec::config::{Config, ImageConfig, TextConfig};
-use crate::world::Modality;
 use crate::world::perturbation::{Act, ImageOperator, PERTURBATIONS, Perturbation};
 use crate::world::sample::{Observations, Split, SplitName, World};
+use crate::world::{Modality, confounder};
 
 /// What the host does to the observations of one modality: views of one world under equal settings are equal.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +34,7 @@ pub type View = [Arc<Observations>; 3];
 
 impl Setting {
     pub fn of(config: &Config, modality: Modality) -> Self {
-        let plain = Config::default();
+        let plain = Config { confounder: confounder::acting(&config.confounder, modality), ..Config::default() };
         let reduced = match modality {
             Modality::Image => {
                 let mut image =
@@ -70,8 +71,14 @@ impl Setting {
         }
         let mut seen = clean.as_ref().clone();
         match self.modality {
-            Modality::Image => self.images(split, &mut seen),
-            Modality::Text => self.texts(split, &mut seen),
+            Modality::Image => {
+                confounder::add(split, self.modality, &self.config.confounder, &mut seen.clean);
+                self.images(split, &mut seen);
+            }
+            Modality::Text => {
+                self.texts(split, &mut seen);
+                confounder::add(split, self.modality, &self.config.confounder, &mut seen.clean);
+            }
         }
         let gain = gain(&self.config, self.modality);
         if gain != 1.0 {
@@ -103,7 +110,6 @@ impl Setting {
             || vec![0.0; clean.p],
             |pixels, (row, &index)| {
                 pixels.iter_mut().zip(&*row).enumerate().for_each(|(j, (v, x))| *v = clean.value(*x, j));
-                // Confounders join the scene here, before anything disturbs it.
                 for (operator, streams) in &operators {
                     operator(pixels, &mut streams.item(u64::from(index)));
                 }
@@ -125,7 +131,6 @@ impl Setting {
         let rows = seen.clean.par_chunks_mut(clean.p).zip(&split.index).enumerate();
         rows.for_each(|(i, (row, &index))| {
             let Some(sentence) = split.sentence(i) else { return };
-            // Confounders join the scene here, before anything disturbs it.
             let mut slots = sentence.slots();
             for (disturb, strength, streams) in &operators {
                 disturb(&mut slots, *strength, &mut streams.item(u64::from(index)));

@@ -145,6 +145,8 @@ fn world_check_says_what_can_be_recovered() {
     let sandbox = Sandbox::new();
     let ran = sandbox.ok("world check");
     contains_all(&ran.stdout, &["recoverability", "orientation", "nonlinear", "0 shared latents", "passed"]);
+    let ran = sandbox.ok("world check smoke --set confounder.strength=0.5 --set confounder.kind=watermark");
+    contains_all(&ran.stdout, &["carry the watermark", "labels and factors", "watermark from txt", "passed"]);
     // 256 training samples are too few to read two factors from.
     sandbox.ok("world check smoke");
     let tiny = sandbox.run("world check smoke --set world.n_train=256 --json");
@@ -155,6 +157,36 @@ fn world_check_says_what_can_be_recovered() {
     assert_eq!(in_words.code, Some(1));
     contains_all(&in_words.stdout, &["FAILED: ", "too few"]);
     assert!(sandbox.tree().is_empty());
+}
+
+#[test]
+fn labels_of_a_confounder_are_written_with_the_samples() {
+    let sandbox = Sandbox::new();
+    let set = "--set confounder.strength=0.5 --set confounder.kind=parity --set confounder.prevalence=0.5";
+    sandbox.ok(&format!("world export smoke {set} -o w.parquet"));
+    let world = read_table(&sandbox.path("w.parquet")).expect("w.parquet");
+    sandbox.ok(&format!("run smoke {set} --set train.steps=0 --axis seed=0 --axis train.temperature=0.1 -o run"));
+    let cells = read_table(&sandbox.path("run/cells.parquet")).expect("cells.parquet");
+    sandbox.ok(&format!("embed run {} -o e.parquet", texts(&cells, "cell_id")[0]));
+    let embedded = read_table(&sandbox.path("e.parquet")).expect("e.parquet");
+    let of = |table: &DataFrame, name: &str| -> BTreeMap<u32, Option<u32>> {
+        let column = |name: &str| table.column(name).expect("the column").u32().expect("uint32").clone();
+        column("index").iter().flatten().zip(column(name).iter()).collect()
+    };
+    for name in ["confounder_img", "confounder_txt"] {
+        let (in_world, in_test) = (of(&world, name), of(&embedded, name));
+        assert_eq!((in_world.len(), in_test.len()), (1280, 128));
+        assert!(in_world.iter().all(|(index, label)| label.is_none_or(|label| label == index % 2)));
+        assert!(in_test.iter().all(|(index, label)| in_world[index] == *label));
+        let carriers = in_world.values().flatten().count();
+        // Five standard deviations of a binomial count, sqrt(1280) / 2 each.
+        assert!(carriers.abs_diff(640) < 90, "{carriers}");
+        let shown = sandbox.ok(&format!("show run {}", texts(&cells, "cell_id")[0])).json();
+        let share = in_test.values().flatten().count() as f64 / 128.0;
+        for fact in ["confounder_share_test", "confounder_shared_test"] {
+            assert_eq!(shown["realised"][fact].as_f64(), Some(share), "{fact}: {shown}");
+        }
+    }
 }
 
 #[test]

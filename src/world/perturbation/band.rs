@@ -13,6 +13,7 @@ pub const PERTURBATION: Perturbation = Perturbation {
     doc: "adds Gaussian noise of one octave of spatial frequencies, around image.band_frequency; the strength is its \
           standard deviation, in intensity",
     levels: &[0.1, 0.3, 1.0, 3.0],
+    cumulative: true,
     strength: |config| config.image.band,
     act: Act::Image(|side, config| {
         let (band, strength) = (Band::new(side, config.band_frequency), config.band);

@@ -9,6 +9,7 @@ pub const PERTURBATION: Perturbation = Perturbation {
     modality: Modality::Image,
     doc: "convolves the image with a Gaussian; the strength is its standard deviation, in pixels",
     levels: &[0.5, 1.0, 2.0, 4.0],
+    cumulative: true,
     strength: |config| config.image.blur,
     act: Act::Image(|side, config| {
         let kernel = kernel(config.blur);

@@ -9,6 +9,7 @@ pub const PERTURBATION: Perturbation = Perturbation {
     modality: Modality::Image,
     doc: "rounds the DCT coefficients of 8 x 8 blocks; the strength multiplies JPEG's luminance quantisation table",
     levels: &[1.0, 5.0, 20.0, 60.0],
+    cumulative: false,
     strength: |config| config.image.compression,
     act: Act::Image(|side, config| {
         let (basis, strength) = (basis(), config.compression);

@@ -10,6 +10,7 @@ pub const PERTURBATION: Perturbation = Perturbation {
     modality: Modality::Image,
     doc: "adds independent Gaussian noise to every pixel; the strength is its standard deviation, in intensity",
     levels: &[0.1, 0.3, 1.0, 3.0],
+    cumulative: true,
     strength: |config| config.image.noise,
     act: Act::Feature {
         draws,

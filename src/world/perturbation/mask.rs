@@ -10,6 +10,7 @@ pub const PERTURBATION: Perturbation = Perturbation {
     modality: Modality::Image,
     doc: "replaces pixels by the background, independently; the strength is the probability of a pixel",
     levels: &[0.1, 0.3, 0.6, 0.9],
+    cumulative: true,
     strength: |config| config.image.mask,
     // A pixel is kept from its own threshold on, so that a higher strength only masks more.
     act: Act::Feature {

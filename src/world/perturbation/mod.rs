@@ -27,7 +27,7 @@ mod token_substitution;
 mod token_swap;
 
 use crate::numerics::stream::Stream;
-use crate::spec::config::{Config, ImageConfig};
+use crate::spec::config::{Config, ImageConfig, param_at};
 use crate::world::Modality;
 use crate::world::sample::Split;
 use crate::world::text::Slots;
@@ -47,6 +47,9 @@ pub struct Perturbation {
     pub doc: &'static str,
     /// Strengths from mild to severe, ascending, at which `world check --strengths` looks.
     pub levels: &'static [f64],
+    /// Whether disturbing further what a lower strength leaves gives what a higher one does: then no factor becomes
+    /// more readable. Where it does not, one may; rounding to coarser levels, say, can move one to a better place.
+    pub cumulative: bool,
     /// Its strength in a configuration.
     pub strength: fn(&Config) -> f64,
     pub act: Act,
@@ -96,6 +99,16 @@ impl Perturbation {
     /// Whether `config` switches it on.
     pub fn is_on(&self, config: &Config) -> bool {
         (self.strength)(config) != 0.0
+    }
+
+    /// A configuration that disturbs with this alone; what else it has, such as the middle of a band, is that of `config`.
+    pub fn alone(&self, strength: f64, config: &Config) -> Config {
+        let mut alone = Config::default();
+        alone.image.band_frequency = config.image.band_frequency;
+        if let Some(param) = param_at(self.path) {
+            alone.set(param, &strength.into());
+        }
+        alone
     }
 
     /// Its draws for the features of a split, where it acts on features.

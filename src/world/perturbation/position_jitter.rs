@@ -12,6 +12,7 @@ pub const PERTURBATION: Perturbation = Perturbation {
     doc: "displaces tokens and sorts them again; the strength is the standard deviation of the displacement, in \
           positions. Bags of tokens cannot tell",
     levels: &[0.3, 1.0, 3.0, 10.0],
+    cumulative: false,
     strength: |config| config.text.jitter,
     act: Act::Sentence(jitter),
 };

@@ -9,6 +9,7 @@ pub const PERTURBATION: Perturbation = Perturbation {
     modality: Modality::Image,
     doc: "rounds intensities to equally spaced levels; the strength is the largest rounding error, half their distance",
     levels: &[0.1, 0.3, 0.5, 0.8],
+    cumulative: false,
     strength: |config| config.image.quantisation,
     act: Act::Image(|_, config| {
         let strength = config.quantisation;

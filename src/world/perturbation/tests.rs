@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::spec::config::{Kind, Role, TextFeatures, WorldConfig, param_at};
+use crate::spec::config::{Kind, Role, TextFeatures, WorldConfig};
 use crate::world::view::Setting;
 use crate::world::{SplitName, World};
 
@@ -27,7 +27,7 @@ fn with(path: &str, value: f64) -> Config {
 }
 
 fn at(split: &Split, perturbation: &Perturbation, strength: f64) -> Vec<f32> {
-    observed(split, perturbation.modality, &with(perturbation.path, strength))
+    observed(split, perturbation.modality, &perturbation.alone(strength, &Config::default()))
 }
 
 /// Bags of tokens cannot see where a token is.

@@ -13,6 +13,7 @@ pub const PERTURBATION: Perturbation = Perturbation {
     doc: "merges neighbouring bins of the continuous factors; the strength counts how often their width doubles, on \
           average over tokens",
     levels: &[0.5, 1.0, 2.0, 3.0],
+    cumulative: true,
     strength: |config| config.text.coarsening,
     act: Act::Sentence(coarsen),
 };

@@ -12,6 +12,7 @@ pub const PERTURBATION: Perturbation = Perturbation {
     modality: Modality::Text,
     doc: "drops tokens from the sentence, independently; the strength is the probability of a token",
     levels: &[0.1, 0.3, 0.6, 0.9],
+    cumulative: true,
     strength: |config| config.text.dropout,
     act: Act::Sentence(drop_tokens),
 };

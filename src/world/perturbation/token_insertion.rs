@@ -12,6 +12,7 @@ pub const PERTURBATION: Perturbation = Perturbation {
     doc: "inserts filler tokens, which say nothing about the factors; the strength is the probability that one follows \
           a token",
     levels: &[0.1, 0.3, 0.6, 1.0],
+    cumulative: true,
     strength: |config| config.text.insertion,
     act: Act::Sentence(insert),
 };

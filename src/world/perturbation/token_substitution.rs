@@ -11,6 +11,7 @@ pub const PERTURBATION: Perturbation = Perturbation {
     modality: Modality::Text,
     doc: "replaces tokens by another bin of the same factor, independently; the strength is the probability of a token",
     levels: &[0.1, 0.3, 0.6, 0.9],
+    cumulative: true,
     strength: |config| config.text.substitution,
     act: Act::Sentence(substitute),
 };

@@ -12,6 +12,7 @@ pub const PERTURBATION: Perturbation = Perturbation {
     doc: "exchanges tokens with another one of their sentence, whatever the distance; the strength is the probability of \
           a token. Bags of tokens cannot tell",
     levels: &[0.1, 0.2, 0.4, 0.8],
+    cumulative: false,
     strength: |config| config.text.swap,
     act: Act::Sentence(swap),
 };
