@@ -372,13 +372,21 @@ fn measure(cell: &Cell, trained: &Trained, reason: &str) -> Panel {
         Ok(evaluation) => evaluation,
         Err(error) => return all_missing(&error.to_string()),
     };
-    let metrics = metric::measure(&evaluation).into_iter().map(|(name, value)| {
+    let metrics = metric::measure(&evaluation, panel(&cell.config)).into_iter().map(|(name, value)| {
         let measured = value.map_or_else(|reason| Measured::Missing(reason.to_string()), Measured::Value);
         (name.to_string(), measured)
     });
     let spectrum = |m: metric::Modality| Some((m.name().to_string(), evaluation.spectrum(m).ok()?.to_vec()));
     let spectra = [metric::Modality::Img, metric::Modality::Txt].into_iter().filter_map(spectrum).collect();
     (metrics.collect(), spectra)
+}
+
+/// How much of the measurement panel a cell gets.
+pub(super) fn panel(config: &Config) -> metric::Panel {
+    match config.panel {
+        spec::Panel::Fast => metric::Panel::Fast,
+        spec::Panel::Full => metric::Panel::Full,
+    }
 }
 
 /// The training and validation series on one step axis.
