@@ -10,8 +10,8 @@ use crate::aligner::data::{ModalityData, SplitData};
 use crate::aligner::fault::Fault;
 use crate::aligner::train::{End, Lane, RawEmbeddings, Run, SeedData, Trained, ValidationPoint, Verdict, train};
 use crate::metric::{self, Evaluation};
-use crate::spec::Cell;
 use crate::spec::config::{Config, StopConfig, TextFeatures, WorldConfig};
+use crate::spec::{self, Cell};
 use crate::world::perturbation::PERTURBATIONS;
 use crate::world::{Pairing, Split, SplitName, World, partners};
 
@@ -384,8 +384,8 @@ fn measure(cell: &Cell, trained: &Trained, reason: &str) -> Panel {
 /// How much of the measurement panel a cell gets.
 pub(super) fn panel(config: &Config) -> metric::Panel {
     match config.panel {
-        spec::Panel::Fast => metric::Panel::Fast,
-        spec::Panel::Full => metric::Panel::Full,
+        spec::config::Panel::Fast => metric::Panel::Fast,
+        spec::config::Panel::Full => metric::Panel::Full,
     }
 }
 

@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use super::context::{Scale, Variable};
 use super::hubness::NEIGHBOURS;
-use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Modality, Panel, Values};
+use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Modality, Panel, Values, null};
 
 /// Fewest samples: lists that reach half of the candidates look alike whatever the model does.
 const NEEDS: usize = 2 * NEIGHBOURS + 1;
@@ -61,21 +61,33 @@ fn compute(evaluation: &Evaluation) -> Values {
     }
     evaluation.centred(Modality::Img)?;
     evaluation.centred(Modality::Txt)?;
-    let mut values = both_ways(shapes(evaluation));
-    values.extend(both_ways(orientations(evaluation)));
+    let ways = evaluation.comparison()?.ways.each_ref().map(|way| in_order(&way.nearest));
+    let mut values = both_ways(shapes(evaluation, &ways));
+    values.extend(both_ways(orientations(evaluation, &ways)));
     Ok(values)
 }
 
+/// The nearest of each query, `[N, 10]`.
+type Lists = [[u32; NEIGHBOURS]];
+
+/// Lists by the index of candidates, so that sums run in a fixed order: all but the first come in none.
+fn in_order(nearest: &[u32]) -> Vec<[u32; NEIGHBOURS]> {
+    let mut lists = nearest.as_chunks::<NEIGHBOURS>().0.to_vec();
+    lists.iter_mut().for_each(|list| list.sort_unstable());
+    lists
+}
+
 fn both_ways(values: Result<[f64; 2], MetricError>) -> Vec<Result<f64, MetricError>> {
-    super::null::each(values.map(|[i2t, t2i]| [i2t, t2i, i2t - t2i]))
+    null::each(values.map(|[i2t, t2i]| [i2t, t2i, i2t - t2i]))
 }
 
-fn shapes(evaluation: &Evaluation) -> Result<[f64; 2], MetricError> {
+fn shapes(evaluation: &Evaluation, ways: &[Vec<[u32; NEIGHBOURS]>; 2]) -> Result<[f64; 2], MetricError> {
     let shape = &evaluation.groups("shape")?.of;
-    over_neighbours(evaluation, |query, near| if shape[query] == shape[near] { 1.0 } else { 0.0 })
+    let same = |query: usize, near: usize| if shape[query] == shape[near] { 1.0 } else { 0.0 };
+    Ok(ways.each_ref().map(|lists| mean_over(lists, same)))
 }
 
-fn orientations(evaluation: &Evaluation) -> Result<[f64; 2], MetricError> {
+fn orientations(evaluation: &Evaluation, ways: &[Vec<[u32; NEIGHBOURS]>; 2]) -> Result<[f64; 2], MetricError> {
     let Variable { name, values, scale } = evaluation.variable("orientation")?;
     let Scale::Circle { period, .. } = *scale else {
         return Err(MetricError::NotCircular { variable: name.clone() });
@@ -83,29 +95,25 @@ fn orientations(evaluation: &Evaluation) -> Result<[f64; 2], MetricError> {
     if values.iter().all(|value| *value == values[0]) {
         return Err(MetricError::OneGroup { variable: name.clone() });
     }
-    over_neighbours(evaluation, |query, near| {
-        // In turns of the period, so that half a period is always pi.
-        let turns = ((values[query] - values[near]) / period).rem_euclid(1.0);
-        2.0 * PI * turns.min(1.0 - turns)
-    })
+    // In turns of the period, so that half a period is always pi.
+    let turns: Vec<f64> = values.iter().map(|value| (value / period).rem_euclid(1.0)).collect();
+    let apart = |query: usize, near: usize| {
+        let apart = (turns[query] - turns[near]).abs();
+        2.0 * PI * apart.min(1.0 - apart)
+    };
+    Ok(ways.each_ref().map(|lists| mean_over(lists, apart)))
 }
 
-/// The mean over all queries and their neighbours without the own partner, from image to text and from text to image.
-fn over_neighbours(evaluation: &Evaluation, of: impl Fn(usize, usize) -> f64) -> Result<[f64; 2], MetricError> {
-    let ways = &evaluation.comparison()?.ways;
-    Ok(ways.each_ref().map(|way| {
-        let (mut sum, mut count) = (0.0, 0u32);
-        for (query, list) in way.nearest.chunks_exact(NEIGHBOURS).enumerate() {
-            // Counted in the order of candidates: all but the first of a list come in no order.
-            let mut list: [u32; NEIGHBOURS] = std::array::from_fn(|at| list[at]);
-            list.sort_unstable();
-            for near in list.iter().map(|near| *near as usize).filter(|near| *near != query) {
-                sum += of(query, near);
-                count += 1;
-            }
+/// The mean over all queries and their neighbours without the own partner.
+fn mean_over(lists: &Lists, of: impl Fn(usize, usize) -> f64) -> f64 {
+    let (mut sum, mut count) = (0.0, 0u32);
+    for (query, list) in lists.iter().enumerate() {
+        for near in list.iter().map(|near| *near as usize).filter(|near| *near != query) {
+            sum += of(query, near);
+            count += 1;
         }
-        sum / f64::from(count)
-    }))
+    }
+    sum / f64::from(count)
 }
 
 #[cfg(test)]
