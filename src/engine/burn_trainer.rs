@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::cache::Cache;
-use super::measure::{Model, evaluation, panel, spectra, under};
-use super::outcome::{Checksums, Curves, Measured, Outcome, Selection, Status, all_missing, checksum};
+use super::measure::{Measurement, Model};
+use super::outcome::{Checksums, Curves, Outcome, Selection, Status, checksum};
 use super::plan::{features, samples};
 use super::scheduler::{Control, Measuring, TrainError, Trainer};
 use super::selection::Selector;
@@ -182,9 +182,8 @@ impl TrainedPack {
         let one = |((((cell, trained), watch), pairing), world): ((((&&Cell, Trained), Watch), _), Arc<World>)| {
             let mut outcome = outcome(cell, &trained, watch, &pairing);
             outcome.realised.extend(confounder::realised(&world, &cell.config.confounder));
-            let diverged = (outcome.status == Status::Diverged).then_some(outcome.reason.as_str());
-            let (model, split) = (trainer.model(&trained.parameters), world.split(SplitName::Test));
-            outcome.conditions = cell.conditions.iter().map(|c| under(c, cell, split, &model, diverged)).collect();
+            let measurement = Measurement { cell, world: &world, model: trainer.model(&trained.parameters) };
+            measurement.take(&trained.test, &mut outcome);
             (outcome, trained)
         };
         each.map(one).collect()
@@ -271,7 +270,6 @@ fn outcome(cell: &Cell, trained: &Trained, mut watch: Watch, pairings: &[Pairing
     if let (Status::Collapsed, Some(kept)) = (status, &trained.kept) {
         reason.push_str(&format!("; measured at its best checkpoint, step {}", kept.step));
     }
-    let (metrics, spectra) = measure(cell, trained, &reason);
     let realised = SplitName::ALL
         .iter()
         .zip(pairings)
@@ -282,8 +280,8 @@ fn outcome(cell: &Cell, trained: &Trained, mut watch: Watch, pairings: &[Pairing
         status,
         reason,
         steps: trained.steps,
-        metrics,
-        spectra,
+        metrics: BTreeMap::new(),
+        spectra: BTreeMap::new(),
         crossings: watch.crossings(),
         selection,
         curves: curves(trained, watch),
@@ -302,17 +300,6 @@ fn outcome(cell: &Cell, trained: &Trained, mut watch: Watch, pairings: &[Pairing
 fn selection(trained: &Trained, selector: Option<Selector>) -> Option<Selection> {
     let kept = trained.kept.as_ref().map(|kept| (kept.step, checksum(&trained.parameters)));
     Some(selector?.selection(trained.steps, kept, matches!(trained.end, End::Diverged(_))))
-}
-
-/// The panel on the test embeddings, and their spectra.
-fn measure(cell: &Cell, trained: &Trained, reason: &str) -> (BTreeMap<String, Measured>, BTreeMap<String, Vec<f64>>) {
-    if matches!(trained.end, End::Diverged(_)) {
-        return (all_missing(reason), BTreeMap::new());
-    }
-    match evaluation(&cell.config, &trained.test) {
-        Ok(evaluation) => (panel(&evaluation), spectra(&evaluation)),
-        Err(error) => (all_missing(&error.to_string()), BTreeMap::new()),
-    }
 }
 
 /// The training and validation series on one step axis.
