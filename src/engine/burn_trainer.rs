@@ -451,8 +451,8 @@ mod tests {
     #[test]
     fn what_cells_see_is_what_the_world_defines_and_plain_views_are_not_copied() {
         let trainer = BurnTrainer::new(Choice::Native.open().expect("native needs nothing"));
-        let mut config = Config::default();
-        config.world = WorldConfig { image_size: 8, n_train: 40, n_validation: 8, n_test: 8 };
+        let world = WorldConfig { image_size: 8, n_train: 40, n_validation: 8, n_test: 8 };
+        let mut config = Config { world, ..Config::default() };
         let clean = trainer.observed(&config).expect("a sound configuration");
         assert!(Arc::ptr_eq(&clean.views[0][2], &clean.world.split(SplitName::Test).img));
         (config.image.blur, config.image.noise, config.image.mask) = (0.7, 0.2, 0.1);
