@@ -318,3 +318,31 @@ fn curves(trained: &Trained, watch: Watch) -> Curves {
         |name: &String| rows.values().map(|row| row.get(name).copied().filter(|v| v.is_finite())).collect::<Vec<_>>();
     Curves { step: rows.keys().copied().collect(), series: names.into_iter().map(|n| (n.clone(), column(n))).collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aligner::backend::Choice;
+    use crate::world::view::observed;
+
+    #[test]
+    fn what_cells_see_is_what_the_world_defines_and_plain_views_are_not_copied() {
+        let trainer = BurnTrainer::new(Choice::Native.open().expect("native needs nothing"));
+        let world = WorldConfig { image_size: 8, n_train: 40, n_validation: 8, n_test: 8 };
+        let mut config = Config { world, ..Config::default() };
+        let clean = trainer.observed(&config).expect("a sound configuration");
+        assert!(Arc::ptr_eq(&clean.views[0][2], &clean.world.split(SplitName::Test).img));
+        (config.image.blur, config.image.noise, config.image.mask) = (0.7, 0.2, 0.1);
+        let seen = trainer.observed(&config).expect("a sound configuration");
+        assert!(Arc::ptr_eq(&seen.world, &clean.world) && Arc::ptr_eq(&seen.views[1][0], &clean.views[1][0]));
+        for (name, modality) in SplitName::ALL.into_iter().flat_map(|n| Modality::ALL.map(|m| (n, m))) {
+            let expected = observed(clean.world.split(name), modality, &config);
+            assert_eq!(seen.features(name, modality, &config), expected);
+            // Without the draws at hand they are made.
+            let mut blurred = config.clone();
+            (blurred.image.noise, blurred.image.mask) = (0.0, 0.0);
+            let undrawn = trainer.observed(&blurred).expect("a sound configuration");
+            assert_eq!(undrawn.features(name, modality, &config), expected);
+        }
+    }
+}
