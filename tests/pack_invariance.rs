@@ -30,8 +30,12 @@ fn train(trainer: &BurnTrainer, cells: &[&Cell]) -> Vec<Outcome> {
 
 /// Trains every cell alone, then in packs of the given sizes, forwards and backwards, and compares.
 fn assert_invariant(backend: Backend, settings: &[&str], sizes: &[usize]) {
+    assert_invariant_of(SPEC, backend, settings, sizes);
+}
+
+fn assert_invariant_of(spec: &str, backend: Backend, settings: &[&str], sizes: &[usize]) {
     let set = settings.iter().map(|s| (*s).to_string()).collect();
-    let sweep = from_str(SPEC, "invariance.toml", &Overrides { set, axis: Vec::new() }).expect("a valid spec");
+    let sweep = from_str(spec, "invariance.toml", &Overrides { set, axis: Vec::new() }).expect("a valid spec");
     let trainer = BurnTrainer::new(backend);
     let cells: Vec<&Cell> = sweep.cells.iter().collect();
     let solo: Vec<Outcome> = cells.iter().flat_map(|cell| train(&trainer, &[cell])).collect();
@@ -45,8 +49,34 @@ fn assert_invariant(backend: Backend, settings: &[&str], sizes: &[usize]) {
     }
 }
 
+/// As [`SPEC`], with options of training that differ from cell to cell of a pack.
+const OPTIONS_SPEC: &str = concat!(
+    include_str!("fixtures/mixed.toml"),
+    "seed = { seeds = 2 }\n",
+    "\"train.learning_rate\" = [0.05, 300.0]\n",
+    "\"train.variance_weight\" = [0.5, 0.7]\n",
+    "\"train.warmup_steps\" = [0, 9]\n",
+    "\"model.output_gain_img\" = [1.0, 3.0]\n",
+);
+
 const PLAIN: &[&str] = &[];
+/// Every option that adds to the loss or changes how it is followed.
+const OPTIONS: &[&str] = &[
+    "train.embedding_l2=0.01",
+    "train.covariance_weight=0.1",
+    "train.redundancy_weight=0.1",
+    "train.balance=0.2",
+    "model.output_gain_txt=0.5",
+];
 const EVERYTHING: &[&str] = &[
+    "train.embedding_l2=0.01",
+    "train.variance_weight=0.5",
+    "train.covariance_weight=0.1",
+    "train.redundancy_weight=0.1",
+    "train.balance=0.2",
+    "train.warmup_steps=9",
+    "model.output_gain_img=3.0",
+    "model.output_gain_txt=0.5",
     "image.noise=0.4",
     "image.mask=0.2",
     "text.dropout=0.3",
@@ -61,6 +91,7 @@ fn flex_is_bit_identical_in_packs_of_any_size() {
     let flex = || Choice::Flex.open().expect("flex needs nothing");
     assert_invariant(flex(), PLAIN, &[2, 5, 16]);
     assert_invariant(flex(), EVERYTHING, &[3, 7]);
+    assert_invariant_of(OPTIONS_SPEC, flex(), OPTIONS, &[5, 32]);
     assert_invariant(flex(), &["text.features=token_position"], &[4]);
 }
 
@@ -69,6 +100,7 @@ fn ndarray_is_bit_identical_in_packs_of_any_size() {
     let ndarray = || Choice::Ndarray.open().expect("ndarray needs nothing");
     assert_invariant(ndarray(), PLAIN, &[2, 5, 16]);
     assert_invariant(ndarray(), EVERYTHING, &[3, 7]);
+    assert_invariant_of(OPTIONS_SPEC, ndarray(), OPTIONS, &[5, 32]);
 }
 
 #[test]
@@ -76,6 +108,7 @@ fn native_is_bit_identical_in_packs_of_any_size() {
     let native = || Choice::Native.open().expect("native needs nothing");
     assert_invariant(native(), PLAIN, &[2, 5, 16]);
     assert_invariant(native(), EVERYTHING, &[3, 7]);
+    assert_invariant_of(OPTIONS_SPEC, native(), OPTIONS, &[5, 32]);
     assert_invariant(native(), &["text.features=token_position"], &[4]);
 }
 
@@ -86,7 +119,8 @@ fn wgpu_is_bit_identical_in_packs_of_any_size() {
     match Choice::Wgpu.open() {
         Ok(wgpu) => {
             assert_invariant(wgpu.clone(), PLAIN, &[2, 5, 16]);
-            assert_invariant(wgpu, EVERYTHING, &[7]);
+            assert_invariant(wgpu.clone(), EVERYTHING, &[7]);
+            assert_invariant_of(OPTIONS_SPEC, wgpu, OPTIONS, &[32]);
         }
         Err(error) if std::env::var_os("CLIFFLINE_REQUIRE_WGPU").is_some() => panic!("{error}"),
         // Written past the test harness, which keeps what a passing test prints to itself.
