@@ -52,7 +52,7 @@ fn assert_invariant_of(spec: &str, backend: Backend, settings: &[&str], sizes: &
 /// As [`SPEC`], with options of training that differ from cell to cell of a pack.
 const OPTIONS_SPEC: &str = concat!(
     include_str!("fixtures/mixed.toml"),
-    "seed = { seeds = 2 }\n",
+    "seed = { seeds = 1 }\n",
     "\"train.learning_rate\" = [0.05, 300.0]\n",
     "\"train.variance_weight\" = [0.5, 0.7]\n",
     "\"train.warmup_steps\" = [0, 9]\n",
@@ -91,7 +91,7 @@ fn flex_is_bit_identical_in_packs_of_any_size() {
     let flex = || Choice::Flex.open().expect("flex needs nothing");
     assert_invariant(flex(), PLAIN, &[2, 5, 16]);
     assert_invariant(flex(), EVERYTHING, &[3, 7]);
-    assert_invariant_of(OPTIONS_SPEC, flex(), OPTIONS, &[5, 32]);
+    assert_invariant_of(OPTIONS_SPEC, flex(), OPTIONS, &[5, 16]);
     assert_invariant(flex(), &["text.features=token_position"], &[4]);
 }
 
@@ -100,7 +100,7 @@ fn ndarray_is_bit_identical_in_packs_of_any_size() {
     let ndarray = || Choice::Ndarray.open().expect("ndarray needs nothing");
     assert_invariant(ndarray(), PLAIN, &[2, 5, 16]);
     assert_invariant(ndarray(), EVERYTHING, &[3, 7]);
-    assert_invariant_of(OPTIONS_SPEC, ndarray(), OPTIONS, &[5, 32]);
+    assert_invariant_of(OPTIONS_SPEC, ndarray(), OPTIONS, &[5, 16]);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn native_is_bit_identical_in_packs_of_any_size() {
     let native = || Choice::Native.open().expect("native needs nothing");
     assert_invariant(native(), PLAIN, &[2, 5, 16]);
     assert_invariant(native(), EVERYTHING, &[3, 7]);
-    assert_invariant_of(OPTIONS_SPEC, native(), OPTIONS, &[5, 32]);
+    assert_invariant_of(OPTIONS_SPEC, native(), OPTIONS, &[5, 16]);
     assert_invariant(native(), &["text.features=token_position"], &[4]);
 }
 
@@ -120,7 +120,7 @@ fn wgpu_is_bit_identical_in_packs_of_any_size() {
         Ok(wgpu) => {
             assert_invariant(wgpu.clone(), PLAIN, &[2, 5, 16]);
             assert_invariant(wgpu.clone(), EVERYTHING, &[7]);
-            assert_invariant_of(OPTIONS_SPEC, wgpu, OPTIONS, &[32]);
+            assert_invariant_of(OPTIONS_SPEC, wgpu, OPTIONS, &[16]);
         }
         Err(error) if std::env::var_os("CLIFFLINE_REQUIRE_WGPU").is_some() => panic!("{error}"),
         // Written past the test harness, which keeps what a passing test prints to itself.
