@@ -280,7 +280,10 @@ impl Trainer for Nothing {
             spectra: Default::default(),
             curves: Default::default(),
             checksums: Default::default(),
+            crossings: Vec::new(),
+            selection: None,
             realised: Default::default(),
+            conditions: Vec::new(),
             wall_s: 0.0,
         };
         let outcomes: Vec<Outcome> = cells.iter().map(outcome).collect();

@@ -4,7 +4,7 @@
 //! of one family are its share of a panel: what others have computed for all is there. Hubness bears the comparison of
 //! all with all.
 
-use cliffline::engine::VALIDATION_SERIES;
+use cliffline::engine::{SPECTRAL_SERIES, VALIDATION_SERIES};
 use cliffline::metric::{Evaluation, METRICS, Modality, measure, measure_named};
 use cliffline::numerics::linalg::{covariance, symmetric_eigenvalues};
 use cliffline::numerics::stream::Streams;
@@ -53,7 +53,8 @@ fn collapsed_panel(bencher: Bencher, n: usize) {
 #[divan::bench(args = SAMPLES)]
 fn validation(bencher: Bencher, n: usize) {
     let raw = Raw::new(n);
-    bencher.bench_local(|| measure_named(&raw.evaluation(), &VALIDATION_SERIES));
+    let names = [&VALIDATION_SERIES[..], &SPECTRAL_SERIES].concat();
+    bencher.bench_local(|| measure_named(&raw.evaluation(), &names));
 }
 
 /// Normalisation, which comes before the first family.

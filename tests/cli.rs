@@ -7,6 +7,8 @@ mod common;
 mod bad_input;
 #[path = "cli/checks.rs"]
 mod checks;
+#[path = "cli/conditions.rs"]
+mod conditions;
 #[path = "cli/inspect.rs"]
 mod inspect;
 #[path = "cli/run.rs"]

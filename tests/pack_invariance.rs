@@ -59,6 +59,20 @@ const OPTIONS_SPEC: &str = concat!(
     "\"model.output_gain_img\" = [1.0, 3.0]\n",
 );
 
+/// Every limit in force somewhere, so that cells are stopped by several rules, and the best checkpoint measured.
+const WATCHED: &[&str] = &[
+    "image.noise=0.4",
+    "text.dropout=0.3",
+    "checkpoint.select=best",
+    "checkpoint.every=5",
+    "checkpoint.symmetry_gap_ceiling=0.5",
+    "stop.gradient_norm_above=1.0",
+    "stop.hub_gini_above=0.9",
+    "stop.patience=2",
+    "warn.variance_below=0.01",
+    "warn.gradient_norm_above=0.5",
+    "curves.structure_every=7",
+];
 const PLAIN: &[&str] = &[];
 /// Every option that adds to the loss or changes how it is followed.
 const OPTIONS: &[&str] = &[
@@ -92,6 +106,7 @@ fn flex_is_bit_identical_in_packs_of_any_size() {
     assert_invariant(flex(), PLAIN, &[2, 5, 16]);
     assert_invariant(flex(), EVERYTHING, &[3, 7]);
     assert_invariant_of(OPTIONS_SPEC, flex(), OPTIONS, &[5, 16]);
+    assert_invariant(flex(), WATCHED, &[5]);
     assert_invariant(flex(), &["text.features=token_position"], &[4]);
 }
 
@@ -109,6 +124,7 @@ fn native_is_bit_identical_in_packs_of_any_size() {
     assert_invariant(native(), PLAIN, &[2, 5, 16]);
     assert_invariant(native(), EVERYTHING, &[3, 7]);
     assert_invariant_of(OPTIONS_SPEC, native(), OPTIONS, &[5, 16]);
+    assert_invariant(native(), WATCHED, &[5]);
     assert_invariant(native(), &["text.features=token_position"], &[4]);
 }
 
@@ -120,7 +136,8 @@ fn wgpu_is_bit_identical_in_packs_of_any_size() {
         Ok(wgpu) => {
             assert_invariant(wgpu.clone(), PLAIN, &[2, 5, 16]);
             assert_invariant(wgpu.clone(), EVERYTHING, &[7]);
-            assert_invariant_of(OPTIONS_SPEC, wgpu, OPTIONS, &[16]);
+            assert_invariant_of(OPTIONS_SPEC, wgpu.clone(), OPTIONS, &[16]);
+            assert_invariant(wgpu, WATCHED, &[5]);
         }
         Err(error) if std::env::var_os("CLIFFLINE_REQUIRE_WGPU").is_some() => panic!("{error}"),
         // Written past the test harness, which keeps what a passing test prints to itself.

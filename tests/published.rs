@@ -74,7 +74,7 @@ fn its_cells_come_out_the_same_again() {
     let trainer = BurnTrainer::new(backend);
     for record in [&records[0], &records[100]] {
         let config: Config = serde_json::from_value(record.config.clone()).expect("a configuration");
-        let cell = Cell { id: config.cell_id(), config };
+        let cell = Cell::new(config, [].into());
         let mut again = trainer.retrain(&cell, &Control::default()).expect("it trains").outcome;
         again.wall_s = record.wall_s;
         assert_eq!(again, record.to_outcome(), "numbers changed: bump NUMERICS_VERSION and publish the run again");
@@ -90,7 +90,7 @@ fn a_cell_of_flex_comes_out_the_same_again() {
         return;
     }
     let config: Config = serde_json::from_value(shown["config"].clone()).expect("a configuration");
-    let cell = Cell { id: config.cell_id(), config };
+    let cell = Cell::new(config, [].into());
     assert_eq!(cell.id, shown["cell_id"]);
     let outcome = BurnTrainer::new(backend).retrain(&cell, &Control::default()).expect("it trains").outcome;
     let advice = "numbers changed: bump NUMERICS_VERSION and make the fixture again";

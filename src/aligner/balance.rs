@@ -98,3 +98,104 @@ impl Balance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aligner::parameters::host;
+    use crate::numerics::stream::Streams;
+
+    const SHAPE: [usize; 3] = [2, 7, 4];
+
+    /// Roundings of norms and quotients.
+    const TOLERANCE: f64 = 1e-5;
+
+    fn activations(item: u64, crowded: bool, device: &Device) -> Activations {
+        let mut stream = Streams::new(0, "balance").item(item);
+        let mut draw = |n: usize| (0..n).map(|_| stream.normal() as f32).collect::<Vec<f32>>();
+        let [cells, batch, width] = SHAPE;
+        let tensor = |values: Vec<f32>, width: usize| {
+            Tensor::<3>::from_data(burn::tensor::TensorData::new(values, [cells, batch, width]), device)
+        };
+        let mut raw = tensor(draw(cells * batch * width), width);
+        if crowded {
+            raw = raw * 0.1 + tensor([3.0, 0.0, 0.0, 0.0].repeat(cells * batch), width);
+        }
+        let norm = (raw.clone() * raw.clone()).sum_dim(2).sqrt();
+        Activations { hidden: raw.clone(), unit: raw / norm.clone(), norm }
+    }
+
+    /// Squared norm, cell by cell, of what a gradient is before a normalisation: by the Jacobian, in f64.
+    fn squares(d: &Tensor<3>, to: &Activations) -> Vec<f64> {
+        let [_, batch, width] = SHAPE;
+        let [d, z] = [d, &to.unit].map(|t| host(t.clone()).into_iter().map(f64::from).collect::<Vec<f64>>());
+        let norms = host(to.norm.clone());
+        let row = |row: usize| {
+            let at = row * width..(row + 1) * width;
+            let along: f64 = d[at.clone()].iter().zip(&z[at.clone()]).map(|(d, z)| d * z).sum();
+            let across =
+                d[at.clone()].iter().zip(&z[at]).map(|(d, z)| ((d - z * along) / f64::from(norms[row])).powi(2));
+            across.sum::<f64>()
+        };
+        (0..SHAPE[0]).map(|c| (c * batch..(c + 1) * batch).map(row).sum()).collect()
+    }
+
+    #[test]
+    fn weights_keep_their_sum_even_out_contributions_and_follow_at_their_rate() {
+        let device = Device::flex();
+        // A crowded side makes its candidates hard to tell apart, and the two directions' gradients differ.
+        let (img, txt) = (activations(0, true, &device), activations(1, false, &device));
+        let trains = [(0.3, 0.6), (0.5, 0.5)].map(|(weight_i2t, weight_t2i)| TrainConfig {
+            weight_i2t,
+            weight_t2i,
+            balance: 0.25,
+            temperature: 0.2,
+            ..TrainConfig::default()
+        });
+        let cells: Vec<&TrainConfig> = trains.iter().collect();
+        let loss = LossSettings::new(&cells, &device);
+        let balance = Balance::new(&cells, &loss, &device).expect("it is on");
+        let first = balance.contrast(&loss, [&img, &txt], None);
+
+        let norms = balance.sides.each_ref().map(|side| {
+            let (_, d_img, d_txt) = info_nce(&img.unit, &txt.unit, side);
+            let sums = squares(&d_img, &img).into_iter().zip(squares(&d_txt, &txt));
+            sums.map(|(a, b)| (a + b).sqrt()).collect::<Vec<f64>>()
+        });
+        let weights =
+            first.weights.each_ref().map(|w| host(w.clone()).into_iter().map(f64::from).collect::<Vec<f64>>());
+        for (c, train) in trains.iter().enumerate() {
+            let sum = train.weight_i2t + train.weight_t2i;
+            assert!((weights[0][c] + weights[1][c] - sum).abs() < TOLERANCE * sum);
+            let ratio = norms[0][c] / norms[1][c];
+            assert!((ratio - 1.0).abs() > 0.05, "norms differ, or there is nothing to even out: {ratio}");
+            let contributions = weights[0][c] * norms[0][c] / (weights[1][c] * norms[1][c]);
+            let expected = train.weight_i2t / train.weight_t2i;
+            assert!((contributions / expected - 1.0).abs() < TOLERANCE, "{contributions}, not {expected}");
+        }
+
+        // From averages far apart, a quarter of the way, where the bound still holds.
+        let before: Averages = [1e3, 1.0].map(|e| lane_tensor([e, e].into_iter(), &device));
+        let next = balance.contrast(&loss, [&img, &txt], Some(&before));
+        let (followed, weights) = (next.averages.map(host), next.weights.map(host));
+        for (c, train) in trains.iter().enumerate() {
+            let expected = 1e3 + 0.25 * (norms[0][c] - 1e3);
+            assert!((f64::from(followed[0][c]) / expected - 1.0).abs() < TOLERANCE);
+            let ratio = f64::from(weights[0][c] / weights[1][c]) / (train.weight_i2t / train.weight_t2i);
+            assert!((ratio * f64::from(BOUND) - 1.0).abs() < TOLERANCE, "{ratio}");
+        }
+    }
+
+    #[test]
+    fn one_direction_alone_keeps_its_weight() {
+        let device = Device::flex();
+        let (img, txt) = (activations(0, true, &device), activations(1, false, &device));
+        let train = TrainConfig { weight_i2t: 0.0, weight_t2i: 0.8, balance: 0.5, ..TrainConfig::default() };
+        let cells = [&train, &train];
+        let loss = LossSettings::new(&cells, &device);
+        let balance = Balance::new(&cells, &loss, &device).expect("it is on");
+        let [i2t, t2i] = balance.contrast(&loss, [&img, &txt], None).weights.map(host);
+        assert_eq!(i2t, [0.0, 0.0]);
+        assert!(t2i.iter().all(|w| (w - 0.8).abs() < 1e-6), "{t2i:?}");
+    }
+}

@@ -82,9 +82,9 @@ impl<'a> Settings<'a> {
 impl<'a> TensorProgram<'a> {
     pub fn new(run: &'a Run<'a>, lanes: &[Lane<'a>], splits: &'a PackSplits, device: &'a Device) -> Self {
         let widths = widths(run, lanes);
-        let by_seed = initial_parameters(run, widths);
+        let parameters = initial_parameters(run, lanes, widths);
         let encoder = |m: usize, widths: Widths| {
-            let cells: Vec<HostEncoder> = lanes.iter().map(|lane| by_seed[lane.seed][m].clone()).collect();
+            let cells: Vec<HostEncoder> = parameters.iter().map(|both| both[m].clone()).collect();
             Encoder::from_host(&cells, widths, device)
         };
         let parameters = Parameters { img: encoder(0, widths[0]), txt: encoder(1, widths[1]) };

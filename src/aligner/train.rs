@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::batches::Batches;
 use super::data::{Reading, SplitData, TEST, TRAIN, VALIDATION};
+use super::embed::{embed, observations};
 use super::fault::Fault;
 use super::native::NativeProgram;
 use super::parameters::{HostEncoder, MODALITIES, Widths, xavier};
@@ -38,6 +39,8 @@ pub struct Lane<'a> {
     pub seed: usize,
     /// Text row of each image row: train, validation, test.
     pub partners: [&'a [u32]; 3],
+    /// Parameters to begin with (image, text) instead of those of the seed. Optimiser state begins afresh.
+    pub start: Option<&'a [HostEncoder; 2]>,
 }
 
 /// Raw embeddings `[N, D]`, row-major, before normalisation.
@@ -73,17 +76,41 @@ pub struct Trained {
     pub series: BTreeMap<u64, BTreeMap<&'static str, f64>>,
     /// Normalised embeddings of the first minibatch before any update.
     pub first_batch: RawEmbeddings,
-    /// Parameters when the lane left the pack, tensor by tensor in the order of [`Parameters::names`]. A diverged lane
-    /// leaves at the next check of the stop rules.
+    /// Parameters to be measured, tensor by tensor in the order of [`Parameters::names`]: those that the observer kept
+    /// last, or those when the lane left the pack. A diverged lane, which leaves at the next check of the stop rules,
+    /// always has the latter.
     pub parameters: Vec<Vec<f32>>,
-    /// Test embeddings at the end.
+    /// Test embeddings under `parameters`.
     pub test: RawEmbeddings,
+    /// Set where `parameters` are what the observer kept.
+    pub kept: Option<Kept>,
+}
+
+/// What the parameters to be measured were kept from.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Steps after which they were kept.
+    pub step: u64,
+    /// Parameters when the lane left the pack.
+    pub last: Vec<Vec<f32>>,
 }
 
 /// What the observer says of a lane after a look at its validation embeddings.
-pub enum Verdict {
-    Continue,
-    Stop(String),
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Why the lane is to be stopped.
+    pub stop: Option<String>,
+    /// Whether its parameters are to be kept in place of those kept before.
+    pub keep: bool,
+}
+
+/// What the observer wants of a cell after some number of steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// To see its validation embeddings.
+    pub embeddings: bool,
+    /// To see the gradient norms of the step just taken with them. Only at the checks of the stop rules.
+    pub gradient_norms: bool,
 }
 
 /// A validation point of one lane.
@@ -93,14 +120,16 @@ pub struct ValidationPoint<'a> {
     /// Optimiser steps taken.
     pub step: u64,
     pub embeddings: &'a RawEmbeddings,
+    /// Of the step just taken, in the order of [`GRADIENT_NORM_NAMES`], where they were asked for.
+    pub gradient_norms: Option<[f32; 6]>,
 }
 
 /// What a pack needs beside its lanes.
 pub struct Run<'a> {
     pub executor: &'a Executor,
     pub seeds: &'a [SeedData<'a>],
-    /// Whether the observer wants to see this cell's validation embeddings after this many steps.
-    pub due: &'a (dyn Fn(usize, u64) -> bool + Sync),
+    /// What the observer wants of this cell after this many steps.
+    pub due: &'a (dyn Fn(usize, u64) -> Due + Sync),
     /// Set by another thread to abandon the pack.
     pub cancel: &'a AtomicBool,
     /// Counts cell-steps as they are taken.
@@ -118,7 +147,7 @@ pub struct Cancelled;
 /// Trains the cells of one pack.
 ///
 /// `observe` sees a lane's validation embeddings at the steps, step 0 included, for which `run.due` says so; it may
-/// find values there that are not finite. All cells must share a pack key. Returns one result per lane, in order.
+/// find values there that are not finite. What it keeps is measured in place of a cell's end. All cells must share a pack key. Returns one result per lane, in order.
 pub fn train(
     run: &Run<'_>,
     lanes: &[Lane<'_>],
@@ -146,7 +175,7 @@ fn drive(
     let (steps, stop_every, curve_every) = (first.train.steps, first.stop.every, first.curves.every);
     let mut pack = Pack::start(run, lanes, Timed { program, busy_ns: run.busy_ns });
 
-    if pack.anyone_due(0) {
+    if pack.anyone_due(0, |due| due.embeddings) {
         let stopped = pack.validate(0, &mut observe);
         pack.retire(stopped, 0);
     }
@@ -159,9 +188,9 @@ fn drive(
         if run.cancel.load(Ordering::Relaxed) {
             return Err(Cancelled);
         }
-        pack.step(step, curve_every > 0 && step % curve_every == 0);
-        taken += pack.active.len() as u64;
         let done = step + 1;
+        pack.step(step, curve_every > 0 && step % curve_every == 0 || pack.anyone_due(done, |due| due.gradient_norms));
+        taken += pack.active.len() as u64;
         // Never at a mere look in between: when a diverged lane leaves must not depend on how often one looks.
         if done % stop_every == 0 || done == steps {
             let diverged = pack.collect(curve_every);
@@ -170,7 +199,7 @@ fn drive(
         } else if !pack.program.runs_ahead() {
             run.cell_steps.fetch_add(std::mem::take(&mut taken), Ordering::Relaxed);
         }
-        if pack.anyone_due(done) {
+        if pack.anyone_due(done, |due| due.embeddings) {
             let stopped = pack.validate(done, &mut observe);
             pack.retire(stopped, done);
         }
@@ -183,17 +212,22 @@ fn drive(
 /// The lanes still training.
 struct Pack<'a, P> {
     run: &'a Run<'a>,
+    lanes: &'a [Lane<'a>],
     program: P,
     /// Cell index of each active lane.
     active: Vec<usize>,
     batches: Vec<Batches>,
     series: Vec<BTreeMap<u64, BTreeMap<&'static str, f64>>>,
     first_batch: Vec<RawEmbeddings>,
+    /// Gradient norms of the last step that was collected, where they were recorded.
+    last_norms: Vec<Option<[f32; 6]>>,
+    /// Step and parameters that the observer kept last.
+    kept: Vec<Option<(u64, Vec<Vec<f32>>)>>,
     results: Vec<Option<Trained>>,
 }
 
 impl<'a, P: Program> Pack<'a, P> {
-    fn start(run: &'a Run<'a>, lanes: &[Lane<'_>], mut program: P) -> Self {
+    fn start(run: &'a Run<'a>, lanes: &'a [Lane<'a>], mut program: P) -> Self {
         let batch_size = lanes[0].config.train.batch_size as usize;
         let mut batches: Vec<Batches> =
             run.seeds.iter().map(|s| Batches::new(s.seed, s.splits[TRAIN].n, batch_size)).collect();
@@ -201,11 +235,14 @@ impl<'a, P: Program> Pack<'a, P> {
         let first_batch = program.normalised(&rows);
         Self {
             run,
+            lanes,
             program,
             active: (0..lanes.len()).collect(),
             batches,
             series: vec![BTreeMap::new(); lanes.len()],
             first_batch,
+            last_norms: vec![None; lanes.len()],
+            kept: vec![None; lanes.len()],
             results: lanes.iter().map(|_| None).collect(),
         }
     }
@@ -228,9 +265,13 @@ impl<'a, P: Program> Pack<'a, P> {
                 let beside = further.chunks_exact(further_names.len().max(1)).nth((step - start) as usize);
                 record(&mut self.series[*cell], step, &further_names, beside.unwrap_or_default());
             }
-            for (step, row) in norm_steps.iter().zip(&norms).filter(|(s, _)| **s < usable) {
+            let charted = |s: &u64| *s < usable && curve_every > 0 && s % curve_every == 0;
+            for (step, row) in norm_steps.iter().zip(&norms).filter(|(s, _)| charted(s)) {
                 record(&mut self.series[*cell], *step, &GRADIENT_NORM_NAMES, row);
             }
+            let last = start + losses.len() as u64;
+            let of_the_last = norm_steps.last().is_some_and(|step| step + 1 == last);
+            self.last_norms[*cell] = norms.last().copied().filter(|_| of_the_last);
             ends.push(first_bad.map(|i| {
                 let step = start + i as u64;
                 (step, End::Diverged(format!("the loss became non-finite at step {step}")))
@@ -239,8 +280,8 @@ impl<'a, P: Program> Pack<'a, P> {
         ends
     }
 
-    fn anyone_due(&self, step: u64) -> bool {
-        self.active.iter().any(|cell| (self.run.due)(*cell, step))
+    fn anyone_due(&self, step: u64, what: fn(Due) -> bool) -> bool {
+        self.active.iter().any(|cell| what((self.run.due)(*cell, step)))
     }
 
     /// Shows the observer the validation embeddings of every active lane that is due. A lane is judged at its own
@@ -249,17 +290,21 @@ impl<'a, P: Program> Pack<'a, P> {
     fn validate(
         &mut self,
         step: u64,
-        observe: &mut impl FnMut(ValidationPoint<'_>) -> Verdict,
+        observer: &mut impl FnMut(ValidationPoint<'_>) -> Verdict,
     ) -> Vec<Option<(u64, End)>> {
         let all = self.program.embeddings(VALIDATION);
         let look = |(lane, embeddings): (usize, &RawEmbeddings)| {
-            if !(self.run.due)(self.active[lane], step) {
+            let cell = self.active[lane];
+            let due = (self.run.due)(cell, step);
+            if !due.embeddings {
                 return None;
             }
-            match observe(ValidationPoint { cell: self.active[lane], step, embeddings }) {
-                Verdict::Continue => None,
-                Verdict::Stop(reason) => Some((step, End::Stopped(reason))),
+            let gradient_norms = self.last_norms[cell].filter(|_| due.gradient_norms);
+            let Verdict { stop, keep } = observer(ValidationPoint { cell, step, embeddings, gradient_norms });
+            if keep {
+                self.kept[cell] = Some((step, self.program.parameters(lane)));
             }
+            Some((step, End::Stopped(stop?)))
         };
         all.iter().enumerate().map(look).collect()
     }
@@ -285,17 +330,32 @@ impl<'a, P: Program> Pack<'a, P> {
                 }
             }
             let cell = self.active[lane];
-            self.results[cell] = Some(Trained {
+            let trained = Trained {
                 end,
                 steps,
                 series: std::mem::take(&mut self.series[cell]),
                 first_batch: self.first_batch[cell].clone(),
                 parameters,
                 test,
+                kept: None,
+            };
+            self.results[cell] = Some(match self.kept[cell].take() {
+                Some((step, kept)) if !matches!(trained.end, End::Diverged(_)) => {
+                    self.rolled_back(cell, trained, step, kept)
+                }
+                _ => trained,
             });
         }
         self.active = keep.iter().map(|lane| self.active[*lane]).collect();
         self.program.keep(&keep);
+    }
+
+    /// A lane's result with what was kept at `step` to be measured.
+    fn rolled_back(&self, cell: usize, trained: Trained, step: u64, kept: Vec<Vec<f32>>) -> Trained {
+        let lane = &self.lanes[cell];
+        let x = observations(&self.run.seeds[lane.seed].splits[TEST], &reading(lane, TEST));
+        let test = embed(self.run.executor, &lane.config.model, &kept, x.each_ref().map(Vec::as_slice), self.run.fault);
+        Trained { parameters: kept, test, kept: Some(Kept { step, last: trained.parameters }), ..trained }
     }
 }
 
@@ -325,7 +385,13 @@ pub fn widths(run: &Run<'_>, lanes: &[Lane<'_>]) -> [Widths; 2] {
     [width(train.img.background.len(), model.hidden_img), width(train.txt.background.len(), model.hidden_txt)]
 }
 
-/// Xavier parameters of both encoders for every seed of a pack.
-pub fn initial_parameters(run: &Run<'_>, widths: [Widths; 2]) -> Vec<[HostEncoder; 2]> {
-    run.seeds.iter().map(|s| [0, 1].map(|m| xavier(s.seed, MODALITIES[m], widths[m]))).collect()
+/// Parameters of both encoders that each lane of a pack begins with: Xavier's of its seed, where it brings none.
+pub fn initial_parameters(run: &Run<'_>, lanes: &[Lane<'_>], widths: [Widths; 2]) -> Vec<[HostEncoder; 2]> {
+    let xavier = |s: &SeedData<'_>| [0, 1].map(|m| xavier(s.seed, MODALITIES[m], widths[m]));
+    let mut by_seed: Vec<Option<[HostEncoder; 2]>> = vec![None; run.seeds.len()];
+    let of = |lane: &Lane<'_>| match lane.start {
+        Some(start) => start.clone(),
+        None => by_seed[lane.seed].get_or_insert_with(|| xavier(&run.seeds[lane.seed])).clone(),
+    };
+    lanes.iter().map(of).collect()
 }

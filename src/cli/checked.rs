@@ -66,7 +66,7 @@ pub fn trainer_for(class: &str) -> anyhow::Result<BurnTrainer> {
 pub fn retrain(trainer: &BurnTrainer, record: &CellRecord) -> anyhow::Result<Retrained> {
     let config: Config = serde_json::from_value(record.config.clone())
         .with_context(|| format!("cell {} has a configuration that this version does not know", record.cell_id))?;
-    let cell = Cell { id: config.cell_id(), config };
+    let cell = Cell::new(config, record.conditions());
     if cell.id != record.cell_id {
         bail!("cell {} is recorded with a configuration whose id is {}", record.cell_id, cell.id);
     }
@@ -89,8 +89,17 @@ pub fn differences(record: &CellRecord, again: &Outcome) -> Vec<String> {
     compare("checksum of the first batch's embeddings", b.first_batch_embeddings == a.first_batch_embeddings);
     compare("checksum of the final parameters", b.final_parameters == a.final_parameters);
     compare("checksum of the test embeddings", b.test_embeddings == a.test_embeddings);
+    compare("selected checkpoint", before.selection == again.selection);
     for (name, value) in &before.metrics {
         compare(&format!("metric {name}"), again.metrics.get(name) == Some(value));
+    }
+    for (before, again) in before.conditions.iter().zip(&again.conditions) {
+        let name = &before.condition.name;
+        if before.test_embeddings != again.test_embeddings {
+            found.push(format!("checksum of the test embeddings under {name}"));
+        }
+        let differing = before.metrics.iter().filter(|(metric, value)| again.metrics.get(*metric) != Some(value));
+        found.extend(differing.map(|(metric, _)| format!("metric {metric} under {name}")));
     }
     found
 }

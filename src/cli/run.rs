@@ -17,7 +17,7 @@ use super::summary::render;
 use super::{BackendArgs, SpecArgs, columns, exit, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::Summary;
-use crate::engine::{self, BurnTrainer, Control, Estimate, Event, Outcome, Pack, Workers, run_packs};
+use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
     CELLS_TABLE, CellRecord, Environment, Found, Identity, Levels, RecordedStatus, RunDir, RunManifest, RunReader,
@@ -404,7 +404,7 @@ fn thresholds(sweep: &Sweep) -> BTreeMap<String, serde_json::Value> {
         Some(axis) => json!(axis.levels),
         None => base.get(path).cloned().unwrap_or_default(),
     };
-    ["stop.effective_rank_below", "stop.mean_cosine_above"].map(|path| (path.to_string(), at(path))).into()
+    LIMITS.iter().map(|limit| (limit.path.to_string(), at(limit.path))).collect()
 }
 
 fn finished(run: &RunDir, sweep: &Sweep) -> usize {

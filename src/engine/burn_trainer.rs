@@ -3,46 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use super::outcome::{Checksums, Curves, Measured, Outcome, Status};
+use super::measure::{Model, evaluation, panel, spectra, under};
+use super::outcome::{Checksums, Curves, Measured, Outcome, Selection, Status, all_missing, checksum};
 use super::scheduler::{Control, Measuring, TrainError, Trainer};
+use super::selection::Selector;
+use super::watch::Watch;
 use crate::aligner::backend::Backend;
 use crate::aligner::data::{ModalityData, SplitData};
 use crate::aligner::fault::Fault;
-use crate::aligner::train::{End, Lane, RawEmbeddings, Run, SeedData, Trained, ValidationPoint, Verdict, train};
-use crate::metric::{self, Evaluation};
+use crate::aligner::train::{End, Lane, RawEmbeddings, Run, SeedData, Trained, train};
 use crate::spec::Cell;
-use crate::spec::config::{Config, StopConfig, TextFeatures, WorldConfig};
+use crate::spec::config::{Config, TextFeatures, WorldConfig};
 use crate::world::perturbation::PERTURBATIONS;
 use crate::world::{Pairing, Split, SplitName, World, partners};
 
-/// Metrics of the validation series.
-pub const VALIDATION_SERIES: [&str; 16] = [
-    "retrieval_at_1_i2t",
-    "retrieval_at_1_t2i",
-    "retrieval_at_5_i2t",
-    "retrieval_at_5_t2i",
-    "mean_cosine_img",
-    "mean_cosine_txt",
-    "variance_min_img",
-    "variance_min_txt",
-    "variance_median_img",
-    "variance_median_txt",
-    "norm_mean_img",
-    "norm_sd_img",
-    "norm_mean_txt",
-    "norm_sd_txt",
-    EFFECTIVE_RANKS[0],
-    EFFECTIVE_RANKS[1],
-];
-
-const EFFECTIVE_RANKS: [&str; 2] = ["effective_rank_img", "effective_rank_txt"];
-const MEAN_COSINES: [&str; 2] = ["mean_cosine_img", "mean_cosine_txt"];
-
 /// Worlds kept in memory for the packs to come. Packs are ordered by seed, so that a few are enough.
 pub(super) const WORLDS_KEPT: usize = 4;
-
-/// A mean cosine cannot be above 1, so this threshold switches its rule off.
-const NO_COSINE_RULE: f64 = 1.0;
 
 /// Trains packs on one backend.
 pub struct BurnTrainer {
@@ -75,7 +51,9 @@ struct Observed {
 /// A cell trained again, with what an outcome does not keep.
 pub struct Retrained {
     pub outcome: Outcome,
-    /// Raw test embeddings.
+    /// What was measured: tensor by tensor in the order of `Parameters::names`.
+    pub parameters: Vec<Vec<f32>>,
+    /// Raw test embeddings under these parameters.
     pub test: RawEmbeddings,
 }
 
@@ -90,9 +68,9 @@ impl BurnTrainer {
 
     /// Trains one cell and keeps its test embeddings.
     pub fn retrain(&self, cell: &Cell, control: &Control) -> Result<Retrained, TrainError> {
-        let mut all = self.train_pack(&[cell], control)?.measure(&[cell]);
+        let mut all = self.train_pack(&[cell], control)?.measure(self, &[cell]);
         let (outcome, trained) = all.pop().ok_or_else(|| TrainError::Failed("the pack came back empty".into()))?;
-        Ok(Retrained { outcome, test: trained.test })
+        Ok(Retrained { outcome, parameters: trained.parameters, test: trained.test })
     }
 
     /// The world of a cell with the draws that its switches ask for, made or still at hand.
@@ -120,6 +98,11 @@ impl BurnTrainer {
         Ok(made)
     }
 
+    /// A trained model, to embed other observations with.
+    fn model<'a>(&'a self, parameters: &'a [Vec<f32>]) -> Model<'a> {
+        Model { executor: &self.backend.executor, parameters, fault: self.fault }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(WorldKey, Arc<Slot>)>> {
         self.worlds.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -142,6 +125,7 @@ impl BurnTrainer {
                 config: &cell.config,
                 seed: position(&seeds, cell.config.seed),
                 partners: [0, 1, 2].map(|s| pairing[s].partner.as_slice()),
+                start: None,
             })
             .collect();
 
@@ -159,7 +143,8 @@ impl BurnTrainer {
         };
         let trained =
             train(&run, &lanes, |point| watches[point.cell].look(point)).map_err(|_| TrainError::Cancelled)?;
-        Ok(TrainedPack { trained, watches, pairings })
+        let worlds = cells.iter().map(|cell| observed[position(&seeds, cell.config.seed)].clone()).collect();
+        Ok(TrainedPack { trained, watches, pairings, worlds })
     }
 }
 
@@ -168,13 +153,23 @@ struct TrainedPack {
     trained: Vec<Trained>,
     watches: Vec<Watch>,
     pairings: Vec<[Pairing; 3]>,
+    /// The world of each cell.
+    worlds: Vec<Arc<Observed>>,
 }
 
 impl TrainedPack {
     /// Outcomes of the cells that it was made of, and what they leave out.
-    fn measure(self, cells: &[&Cell]) -> Vec<(Outcome, Trained)> {
-        let each = cells.iter().zip(self.trained).zip(self.watches).zip(&self.pairings);
-        each.map(|(((cell, trained), watch), pairing)| (outcome(cell, &trained, watch, pairing), trained)).collect()
+    fn measure(self, trainer: &BurnTrainer, cells: &[&Cell]) -> Vec<(Outcome, Trained)> {
+        let each = cells.iter().zip(self.trained).zip(self.watches).zip(self.pairings).zip(self.worlds);
+        let one =
+            |((((cell, trained), watch), pairing), observed): ((((&&Cell, Trained), Watch), _), Arc<Observed>)| {
+                let mut outcome = outcome(cell, &trained, watch, &pairing);
+                let diverged = (outcome.status == Status::Diverged).then_some(outcome.reason.as_str());
+                let (model, split) = (trainer.model(&trained.parameters), observed.world.split(SplitName::Test));
+                outcome.conditions = cell.conditions.iter().map(|c| under(c, cell, split, &model, diverged)).collect();
+                (outcome, trained)
+            };
+        each.map(one).collect()
     }
 }
 
@@ -182,7 +177,7 @@ impl Trainer for BurnTrainer {
     fn train<'a>(&'a self, cells: &[&'a Cell], control: &Control) -> Result<Measuring<'a>, TrainError> {
         let pack = self.train_pack(cells, control)?;
         let cells = cells.to_vec();
-        Ok(Box::new(move || pack.measure(&cells).into_iter().map(|(outcome, _)| outcome).collect()))
+        Ok(Box::new(move || pack.measure(self, &cells).into_iter().map(|(outcome, _)| outcome).collect()))
     }
 
     fn prepare(&self, cells: &[&Cell]) {
@@ -237,101 +232,12 @@ impl Observed {
     }
 }
 
-/// What is seen of one cell while it trains: its validation series and its stop rules.
-struct Watch {
-    config: Config,
-    series: BTreeMap<u64, BTreeMap<&'static str, f64>>,
-    /// First step at which a rule was violated, and what the last check said.
-    first_violation: Option<(u64, String)>,
-    last_violation: Option<String>,
-}
-
-impl Watch {
-    fn new(config: &Config) -> Self {
-        Self { config: config.clone(), series: BTreeMap::new(), first_violation: None, last_violation: None }
+fn outcome(cell: &Cell, trained: &Trained, mut watch: Watch, pairings: &[Pairing; 3]) -> Outcome {
+    let (status, mut reason) = watch.status(&trained.end, trained.steps);
+    let selection = selection(trained, watch.selector.take());
+    if let (Status::Collapsed, Some(kept)) = (status, &trained.kept) {
+        reason.push_str(&format!("; measured at its best checkpoint, step {}", kept.step));
     }
-
-    fn charts(config: &Config, step: u64) -> bool {
-        let every = config.curves.validate_every;
-        every > 0 && (step.is_multiple_of(every) || step == config.train.steps)
-    }
-
-    fn checks(config: &Config, step: u64) -> bool {
-        let rules = config.stop.effective_rank_below > 0.0 || config.stop.mean_cosine_above < NO_COSINE_RULE;
-        rules && step > 0 && (step.is_multiple_of(config.stop.every) || step == config.train.steps)
-    }
-
-    fn due(config: &Config, step: u64) -> bool {
-        Self::charts(config, step) || Self::checks(config, step)
-    }
-
-    fn look(&mut self, point: ValidationPoint<'_>) -> Verdict {
-        let (d, temperature) = (self.config.model.embedding as usize, self.config.train.temperature);
-        let Ok(evaluation) = Evaluation::new(&point.embeddings.img, &point.embeddings.txt, d, temperature) else {
-            // Not finite, or too few samples: the lane's losses and its end say so, not a look in between.
-            return Verdict::Continue;
-        };
-        if Self::charts(&self.config, point.step) {
-            let values = metric::measure_named(&evaluation, &VALIDATION_SERIES);
-            let finite = values.into_iter().filter_map(|(name, value)| value.ok().map(|v| (name, v)));
-            self.series.insert(point.step, finite.collect());
-        }
-        if !Self::checks(&self.config, point.step) {
-            return Verdict::Continue;
-        }
-        self.last_violation =
-            violation(&self.config.stop, &evaluation).map(|what| format!("{what} at step {}", point.step));
-        match &self.last_violation {
-            None => Verdict::Continue,
-            Some(what) => {
-                self.first_violation.get_or_insert_with(|| (point.step, what.clone()));
-                if self.config.stop.freeze { Verdict::Stop(what.clone()) } else { Verdict::Continue }
-            }
-        }
-    }
-}
-
-/// The stop rule that validation embeddings violate, if any.
-fn violation(stop: &StopConfig, evaluation: &Evaluation) -> Option<String> {
-    if stop.effective_rank_below > 0.0 {
-        for (name, value) in metric::measure_named(evaluation, &EFFECTIVE_RANKS) {
-            match value {
-                Ok(rank) if rank < stop.effective_rank_below => {
-                    return Some(format!("validation {name} {rank:.3} is below {}", stop.effective_rank_below));
-                }
-                // A rule that cannot be checked is not satisfied.
-                Err(reason) => return Some(format!("validation {name} is undefined: {reason}")),
-                Ok(_) => {}
-            }
-        }
-    }
-    if stop.mean_cosine_above < NO_COSINE_RULE {
-        for (name, value) in metric::measure_named(evaluation, &MEAN_COSINES) {
-            match value {
-                Ok(cosine) if cosine > stop.mean_cosine_above => {
-                    return Some(format!("validation {name} {cosine:.4} is above {}", stop.mean_cosine_above));
-                }
-                Err(reason) => return Some(format!("validation {name} is undefined: {reason}")),
-                Ok(_) => {}
-            }
-        }
-    }
-    None
-}
-
-fn outcome(cell: &Cell, trained: &Trained, watch: Watch, pairings: &[Pairing; 3]) -> Outcome {
-    let (status, reason) = match (&trained.end, &watch.last_violation) {
-        (End::Diverged(reason), _) => (Status::Diverged, reason.clone()),
-        (End::Stopped(reason), _) => (Status::Collapsed, reason.clone()),
-        (End::Finished, Some(reason)) => {
-            let first = watch.first_violation.as_ref().map_or(trained.steps, |(step, _)| *step);
-            (Status::Collapsed, format!("{reason} (first seen at step {first})"))
-        }
-        (End::Finished, None) => {
-            let recovered = |(_, what): &(u64, String)| format!("{what}, and recovered");
-            (Status::Ok, watch.first_violation.as_ref().map(recovered).unwrap_or_default())
-        }
-    };
     let (metrics, spectra) = measure(cell, trained, &reason);
     let realised = SplitName::ALL
         .iter()
@@ -345,40 +251,35 @@ fn outcome(cell: &Cell, trained: &Trained, watch: Watch, pairings: &[Pairing; 3]
         steps: trained.steps,
         metrics,
         spectra,
+        crossings: watch.crossings(),
+        selection,
         curves: curves(trained, watch),
         checksums: Checksums {
             first_batch_embeddings: checksum([&trained.first_batch.img, &trained.first_batch.txt]),
-            final_parameters: checksum(&trained.parameters),
+            final_parameters: checksum(trained.kept.as_ref().map_or(&trained.parameters, |kept| &kept.last)),
             test_embeddings: checksum([&trained.test.img, &trained.test.txt]),
         },
         realised,
+        conditions: Vec::new(),
         wall_s: 0.0,
     }
 }
 
-type Panel = (BTreeMap<String, Measured>, BTreeMap<String, Vec<f64>>);
+/// Which checkpoint is measured, where one was to be selected.
+fn selection(trained: &Trained, selector: Option<Selector>) -> Option<Selection> {
+    let kept = trained.kept.as_ref().map(|kept| (kept.step, checksum(&trained.parameters)));
+    Some(selector?.selection(trained.steps, kept, matches!(trained.end, End::Diverged(_))))
+}
 
-/// The panel on the test embeddings.
-fn measure(cell: &Cell, trained: &Trained, reason: &str) -> Panel {
-    let all_missing = |reason: &str| {
-        let missing = |d: &metric::Descriptor| (d.name.to_string(), Measured::Missing(reason.to_string()));
-        (metric::descriptors().map(missing).collect(), BTreeMap::new())
-    };
+/// The panel on the test embeddings, and their spectra.
+fn measure(cell: &Cell, trained: &Trained, reason: &str) -> (BTreeMap<String, Measured>, BTreeMap<String, Vec<f64>>) {
     if matches!(trained.end, End::Diverged(_)) {
-        return all_missing(reason);
+        return (all_missing(reason), BTreeMap::new());
     }
-    let (d, temperature) = (cell.config.model.embedding as usize, cell.config.train.temperature);
-    let evaluation = match Evaluation::new(&trained.test.img, &trained.test.txt, d, temperature) {
-        Ok(evaluation) => evaluation,
-        Err(error) => return all_missing(&error.to_string()),
-    };
-    let metrics = metric::measure(&evaluation).into_iter().map(|(name, value)| {
-        let measured = value.map_or_else(|reason| Measured::Missing(reason.to_string()), Measured::Value);
-        (name.to_string(), measured)
-    });
-    let spectrum = |m: metric::Modality| Some((m.name().to_string(), evaluation.spectrum(m).ok()?.to_vec()));
-    let spectra = [metric::Modality::Img, metric::Modality::Txt].into_iter().filter_map(spectrum).collect();
-    (metrics.collect(), spectra)
+    match evaluation(&cell.config, &trained.test) {
+        Ok(evaluation) => (panel(&evaluation), spectra(&evaluation)),
+        Err(error) => (all_missing(&error.to_string()), BTreeMap::new()),
+    }
 }
 
 /// The training and validation series on one step axis.
@@ -396,15 +297,4 @@ fn curves(trained: &Trained, watch: Watch) -> Curves {
     let column =
         |name: &String| rows.values().map(|row| row.get(name).copied().filter(|v| v.is_finite())).collect::<Vec<_>>();
     Curves { step: rows.keys().copied().collect(), series: names.into_iter().map(|n| (n.clone(), column(n))).collect() }
-}
-
-/// BLAKE3 over the little-endian bytes of the tensors, in order. Every not-a-number counts as the same one: which bits
-/// it has is up to the processor.
-fn checksum<'a>(tensors: impl IntoIterator<Item = &'a Vec<f32>>) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for tensor in tensors {
-        let bytes: Vec<u8> = tensor.iter().flat_map(|v| if v.is_nan() { f32::NAN } else { *v }.to_le_bytes()).collect();
-        hasher.update(&bytes);
-    }
-    hasher.finalize().to_hex().to_string()
 }

@@ -5,16 +5,23 @@
 
 mod burn_trainer;
 mod checks;
+mod limits;
+mod measure;
 mod outcome;
 mod pack;
 mod plan;
 mod scheduler;
+mod selection;
+mod sensitivity;
 mod tune;
+mod watch;
 
-pub use burn_trainer::{BurnTrainer, Retrained, VALIDATION_SERIES};
+pub use burn_trainer::{BurnTrainer, Retrained};
 pub use checks::{CheckError, Settings, agree, gradcheck};
-pub use outcome::{Checksums, Curves, Measured, Outcome, Status};
+pub use limits::{Act, LIMITS, Limit};
+pub use outcome::{Candidate, Checksums, ConditionOutcome, Crossing, Curves, Measured, Outcome, Selection, Status};
 pub use pack::{Pack, make_packs};
 pub use plan::{Calibration, Estimate, calibrate, estimate, pack_size};
 pub use scheduler::{Control, Event, Measuring, TrainError, Trainer, Workers, run_packs};
 pub use tune::{Trial, Tuning, tune};
+pub use watch::{SPECTRAL_SERIES, STRUCTURE_SERIES, VALIDATION_SERIES};

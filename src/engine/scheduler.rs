@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 
-use super::outcome::{Measured, Outcome, Status};
+use super::outcome::{ConditionOutcome, Outcome, Status, all_missing};
 use super::pack::Pack;
-use crate::metric;
 use crate::spec::Cell;
 
 /// Shared between the caller and the workers.
@@ -247,17 +246,20 @@ fn describe(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 fn failure(cell: &Cell, reason: &str) -> Outcome {
-    let missing = |d: &metric::Descriptor| (d.name.to_string(), Measured::Missing("the cell failed".into()));
+    const MISSING: &str = "the cell failed";
     Outcome {
         cell_id: cell.id.clone(),
         status: Status::Failed,
         reason: reason.to_string(),
         steps: 0,
-        metrics: metric::descriptors().map(missing).collect(),
+        metrics: all_missing(MISSING),
         spectra: Default::default(),
         curves: Default::default(),
         checksums: Default::default(),
+        crossings: Vec::new(),
+        selection: None,
         realised: Default::default(),
+        conditions: cell.conditions.iter().map(|c| ConditionOutcome::missing(c, MISSING)).collect(),
         wall_s: 0.0,
     }
 }

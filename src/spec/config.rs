@@ -107,6 +107,16 @@ pub enum Panel {
     Full,
 }
 
+/// Which parameters of a cell are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Select {
+    /// Those at its end.
+    Last,
+    /// Those at the candidate step with the best validation retrieval among candidates that keep every floor.
+    Best,
+}
+
 /// The update rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -159,9 +169,29 @@ sections! {
         every: u64 = 50,
         effective_rank_below: f64 = 0.0,
         mean_cosine_above: f64 = 1.0,
+        variance_below: f64 = 0.0,
+        hub_gini_above: f64 = 1.0,
+        symmetry_gap_above: f64 = 1.0,
+        gradient_norm_above: f64 = 0.0,
+        patience: u64 = 1,
         freeze: bool = true,
     }
-    CurvesConfig { every: u64 = 10, validate_every: u64 = 50 }
+    WarnConfig {
+        effective_rank_below: f64 = 0.0,
+        mean_cosine_above: f64 = 1.0,
+        variance_below: f64 = 0.0,
+        hub_gini_above: f64 = 1.0,
+        symmetry_gap_above: f64 = 1.0,
+        gradient_norm_above: f64 = 0.0,
+    }
+    CheckpointConfig {
+        select: Select = Select::Last,
+        every: u64 = 50,
+        effective_rank_floor: f64 = 0.0,
+        variance_floor: f64 = 0.0,
+        symmetry_gap_ceiling: f64 = 1.0,
+    }
+    CurvesConfig { every: u64 = 10, validate_every: u64 = 50, structure_every: u64 = 0 }
     Config {
         seed: u64 = 0,
         panel: Panel = Panel::Fast,
@@ -173,6 +203,8 @@ sections! {
         train: TrainConfig = TrainConfig::default(),
         score: ScoreConfig = ScoreConfig::default(),
         stop: StopConfig = StopConfig::default(),
+        warn: WarnConfig = WarnConfig::default(),
+        checkpoint: CheckpointConfig = CheckpointConfig::default(),
         curves: CurvesConfig = CurvesConfig::default(),
     }
 }
@@ -326,7 +358,113 @@ pub const PARAMS: &[Param] = &[
         Lane,
         "a cell has collapsed when a mean cosine on the validation split is above this; 1 switches the rule off",
     ),
+    later(
+        "stop.variance_below",
+        float(0.0, 1.0),
+        Lane,
+        "a cell has collapsed when the least coordinate variance of a modality on the validation split is below this; 0 \
+         switches the rule off",
+    ),
+    later(
+        "stop.hub_gini_above",
+        float(0.0, 1.0),
+        Lane,
+        "a cell has collapsed when a hub Gini coefficient on the validation split is above this; 1 switches the rule off",
+    ),
+    later(
+        "stop.symmetry_gap_above",
+        float(0.0, 1.0),
+        Lane,
+        "a cell has collapsed when retrieval@1 of the two directions on the validation split differs by more than this; \
+         1 switches the rule off",
+    ),
+    later(
+        "stop.gradient_norm_above",
+        float(0.0, 1e9),
+        Lane,
+        "a cell is unstable, and recorded as collapsed, when a modality's gradient norm, before clipping, at the step \
+         before a check is above this; 0 switches the rule off",
+    ),
+    later(
+        "stop.patience",
+        int(1, 1 << 24),
+        Lane,
+        "consecutive checks at which a stop rule must be violated before it counts",
+    ),
     param("stop.freeze", Kind::Bool, Structure, "stop training a collapsed cell; false only records it"),
+    recorded(
+        "warn.effective_rank_below",
+        float(0.0, 1e6),
+        Lane,
+        "the first check of the stop rules with a validation effective rank below this is recorded, and nothing stops; \
+         0 switches the warning off",
+    ),
+    recorded(
+        "warn.mean_cosine_above",
+        float(-1.0, 1.0),
+        Lane,
+        "as warn.effective_rank_below, for a mean cosine above this; 1 switches the warning off",
+    ),
+    recorded(
+        "warn.variance_below",
+        float(0.0, 1.0),
+        Lane,
+        "as warn.effective_rank_below, for a least coordinate variance below this; 0 switches the warning off",
+    ),
+    recorded(
+        "warn.hub_gini_above",
+        float(0.0, 1.0),
+        Lane,
+        "as warn.effective_rank_below, for a hub Gini coefficient above this; 1 switches the warning off",
+    ),
+    recorded(
+        "warn.symmetry_gap_above",
+        float(0.0, 1.0),
+        Lane,
+        "as warn.effective_rank_below, for retrieval@1 of both directions further apart than this; 1 switches the \
+         warning off",
+    ),
+    recorded(
+        "warn.gradient_norm_above",
+        float(0.0, 1e9),
+        Lane,
+        "as warn.effective_rank_below, for a modality's gradient norm above this; 0 switches the warning off",
+    ),
+    recorded(
+        "checkpoint.select",
+        Kind::Choice(&["last", "best"]),
+        Structure,
+        "which parameters of a cell are measured: those at its end, or those at the candidate step with the highest mean \
+         validation retrieval@1 of both directions among the candidates that break no floor and no stop rule (the \
+         earliest of equals; the end where there is none). Status, reason and steps stay those of the training: a cell \
+         that collapsed stays collapsed, and its metrics are those of its checkpoint; a diverged cell has no metrics",
+    ),
+    recorded(
+        "checkpoint.every",
+        int(1, 1 << 24),
+        Structure,
+        "steps between candidates of select = \"best\"; the last step is one too, the untrained cell is none",
+    ),
+    recorded(
+        "checkpoint.effective_rank_floor",
+        float(0.0, 1e6),
+        Lane,
+        "a candidate needs validation effective ranks of at least this; 0 switches the floor off",
+    ),
+    recorded(
+        "checkpoint.variance_floor",
+        float(0.0, 1.0),
+        Lane,
+        "a candidate needs a least coordinate variance of at least this in both modalities on the validation split; 0 \
+         switches the floor off",
+    ),
+    recorded(
+        "checkpoint.symmetry_gap_ceiling",
+        float(0.0, 1.0),
+        Lane,
+        "retrieval@1 of the two directions of a candidate may differ by this on the validation split; 1 switches the \
+         ceiling off",
+    ),
     Param {
         path: "curves.every",
         kind: int(0, 1 << 24),
@@ -343,6 +481,13 @@ pub const PARAMS: &[Param] = &[
         trains: false,
         late: false,
     },
+    recorded(
+        "curves.structure_every",
+        int(0, 1 << 24),
+        Structure,
+        "steps between points of the costlier series, effective ranks and separabilities; 0 records the effective ranks \
+         at every validation point, and no separabilities",
+    ),
 ];
 
 impl ModelConfig {
@@ -445,6 +590,17 @@ impl Config {
         let mut scalars = Vec::with_capacity(PARAMS.len());
         self.scalars_into(&mut scalars);
         scalars
+    }
+
+    /// Sets the scalar of a parameter; None, with nothing changed, for a value of another type.
+    pub(super) fn try_set(&mut self, param: &Param, value: &Value) -> Option<()> {
+        let fits = match param.kind {
+            Kind::Float { .. } => value.as_f64().is_some(),
+            Kind::Int { .. } => value.as_u64().is_some(),
+            Kind::Bool => value.is_boolean(),
+            Kind::Choice(names) => names.iter().any(|name| Some(*name) == value.as_str()),
+        };
+        fits.then(|| self.set(param, value))
     }
 
     /// Sets the scalar of a parameter to a value that was checked against it.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::axis::{self, DraftAxis};
+use super::condition::{CLEAN, Condition, is_operator};
 use super::config::{Kind, PARAMS, Param, param_at};
 use super::diagnostic::{Diagnostic, Site};
 use super::scalar::{accepts, check, nearest, sections};
@@ -17,6 +18,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("preset", "the named configuration that every other key overrides"),
     ("axes", "parameter paths, each with its levels; axes cross"),
     ("zip", "lists of axis paths that advance together instead of crossing"),
+    ("condition", "tables of a name and operator path = value: every trained cell is evaluated under each as well"),
     ("exclude", "tables of axis path = value, list or { min, max }: a cell that matches all of one is left out"),
 ];
 
@@ -32,6 +34,7 @@ pub(super) struct Draft {
     pub axes: BTreeMap<&'static str, DraftAxis>,
     pub zip: Vec<At<Vec<At<&'static Param>>>>,
     pub exclude: Vec<At<Vec<Term>>>,
+    pub conditions: Vec<At<Condition>>,
 }
 
 /// One condition of an `[[exclude]]`.
@@ -62,18 +65,20 @@ impl Draft {
                 ("axes", Node::Table(table)) => self.read_axes(table, problems),
                 ("zip", Node::List(groups)) => groups.iter().for_each(|group| self.read_zip(group, problems)),
                 ("exclude", Node::List(tables)) => tables.iter().for_each(|at| self.read_exclude(at, problems)),
-                ("axes" | "zip" | "exclude", _) => {
+                ("condition", Node::List(tables)) => tables.iter().for_each(|at| self.read_condition(at, problems)),
+                ("axes" | "zip" | "exclude" | "condition", _) => {
                     let form = match key.value.as_str() {
                         "axes" => "a table: [axes]",
                         "zip" => "a list of lists of axis paths: zip = [[\"a\", \"b\"]]",
-                        _ => "a list of tables: [[exclude]]",
+                        "exclude" => "a list of tables: [[exclude]]",
+                        _ => "a list of tables: [[condition]]",
                     };
                     let message = format!("`{}` is {form}, not {}", key.value, node.value.describe());
                     problems.push(Diagnostic::new(&node.site, message, format!("write {form}")));
                 }
-                ("condition" | "gate", _) => {
-                    let message = format!("`{}` is not supported yet", key.value);
-                    let help = "remove it: this version evaluates the clean condition only, and has no gates";
+                ("gate", _) => {
+                    let message = "`gate` is not supported yet";
+                    let help = "remove it: this version has no gates";
                     problems.push(Diagnostic::new(&key.site, message, help));
                 }
                 ("mode", _) => {
@@ -196,6 +201,66 @@ impl Draft {
         });
         self.exclude.push(At { value: terms, site: at.site.clone() });
     }
+
+    fn read_condition(&mut self, at: &At<Node>, problems: &mut Vec<Diagnostic>) {
+        let help = "write a name and what differs: name = \"noisy\" and \"image.noise\" = 0.5";
+        let Node::Table(table) = &at.value else {
+            let message = format!("a condition is a table, not {}", at.value.describe());
+            return problems.push(Diagnostic::new(&at.site, message, help));
+        };
+        let (names, changes): (Table, Table) = table.iter().cloned().partition(|(key, _)| key.value == "name");
+        let mut read = BTreeMap::new();
+        walk(&changes, "", &|_| false, problems, &mut |param, key, node, problems| {
+            if !is_operator(param) {
+                let message = format!("a condition cannot change `{}`", param.path);
+                let help = "the model is trained already: a condition changes what is observed, paired or scored, under \
+                            image, text, pairing, confounder or score";
+                return problems.push(Diagnostic::new(key, message, help));
+            }
+            match check(param, node) {
+                Ok(value) => drop(read.insert(param.path.to_string(), value)),
+                Err(problem) => problems.push(problem),
+            }
+        });
+        let [(_, name)] = names.as_slice() else {
+            return problems.push(Diagnostic::new(&at.site, "a condition has a name", help));
+        };
+        let Node::Text(text) = &name.value else {
+            let message = format!("the name of a condition is text, not {}", name.value.describe());
+            return problems.push(Diagnostic::new(&name.site, message, "write it in quotes"));
+        };
+        if let Some(wrong) = wrong_condition_name(text, &self.conditions) {
+            problems.push(Diagnostic::new(&name.site, wrong, CONDITION_NAME));
+        }
+        if changes.is_empty() {
+            let message = format!("the condition {text:?} changes nothing");
+            problems.push(Diagnostic::new(&at.site, message, help));
+        }
+        let condition = Condition { name: text.clone(), changes: read };
+        self.conditions.push(At { value: condition, site: at.site.clone() });
+    }
+}
+
+const CONDITION_NAME: &str = "a name is of lower-case letters, digits and hyphens, 64 at most, and of one condition only; `clean` is the \
+     condition under which a cell was trained";
+
+fn wrong_condition_name(name: &str, others: &[At<Condition>]) -> Option<String> {
+    if name == CLEAN {
+        return Some(format!("{CLEAN:?} is always there"));
+    }
+    if others.iter().any(|other| other.value.name == name) {
+        return Some(format!("there are two conditions {name:?}"));
+    }
+    (!is_name(name)).then(|| format!("{name:?} cannot be a name"))
+}
+
+/// The longest name: it becomes part of a directory's name.
+const NAME_LIMIT: usize = 64;
+
+/// Whether a text can name a sweep or a condition: lower-case letters, digits and hyphens, no hyphen first.
+pub(super) fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !text.is_empty() && text.len() <= NAME_LIMIT && !text.starts_with('-') && text.chars().all(allowed)
 }
 
 fn read_want(param: &'static Param, node: &At<Node>) -> Result<Want, Vec<Diagnostic>> {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::config::{AppliesTo, Kind, Optimiser, PairingKind, Panel, TextFeatures};
+use super::config::{AppliesTo, Kind, Optimiser, PairingKind, Panel, Select, TextFeatures};
 
 /// One scalar of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,5 +69,6 @@ scalar_fields! {
     PairingKind: |value| Scalar::Choice(value as usize), named;
     AppliesTo: |value| Scalar::Choice(value as usize), named;
     Panel: |value| Scalar::Choice(value as usize), named;
+    Select: |value| Scalar::Choice(value as usize), named;
     Optimiser: |value| Scalar::Choice(value as usize), named;
 }

@@ -1,23 +1,24 @@
 //! From the name of a spec, and flags, to a checked sweep.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::builtin::BUILTINS;
 use super::check::{RULES, Rule};
+use super::condition::Condition;
 use super::config::{Config, Param, param_at};
 use super::diagnostic::{Diagnostic, Report, Site, Source, SpecError};
-use super::draft::Draft;
+use super::draft::{Draft, is_name};
 use super::preset::{PRESETS, Preset, preset_named};
 use super::scalar::nearest;
 use super::sweep::{Axis, Cell, Sweep, levels};
+use super::tree::At;
 use super::{flags, grid, tree};
 
 /// Where named specs are looked for before the built-in ones.
 const FOLDER: &str = "sweeps";
-/// The longest name: it becomes part of a directory's name.
-const NAME_LIMIT: usize = 64;
 /// Memory taken to be available where the system does not say: that of a small laptop.
 const FALLBACK_MEMORY: u64 = 8 << 30;
 
@@ -124,10 +125,8 @@ fn wrong_name(draft: &Draft) -> Option<Diagnostic> {
     let Some(name) = &draft.name else {
         return Some(Diagnostic::new(&Site { source: 0, start: 0, end: 0 }, "this spec has no `name`", help));
     };
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let text = &name.value;
-    let good = !text.is_empty() && text.len() <= NAME_LIMIT && !text.starts_with('-') && text.chars().all(allowed);
-    (!good).then(|| Diagnostic::new(&name.site, format!("{text:?} cannot be a name"), help))
+    (!is_name(text)).then(|| Diagnostic::new(&name.site, format!("{text:?} cannot be a name"), help))
 }
 
 fn wrong_preset(draft: &Draft) -> Option<Diagnostic> {
@@ -152,8 +151,13 @@ fn resolve(draft: &Draft, memory: u64) -> Result<Sweep, Vec<Diagnostic>> {
     let base = config(base);
     let params: Vec<&Param> = grid.axes.iter().filter_map(|axis| param_at(&axis.path)).collect();
     let axes: Vec<(&Param, &Axis)> = params.into_iter().zip(&grid.axes).collect();
-    let cells: Vec<Cell> = grid.combinations.iter().map(|ranks| cell(&base, &axes, ranks)).collect();
-    let problems: Vec<Diagnostic> = RULES.iter().filter_map(|rule| broken(rule, &cells, &grid.axes, draft)).collect();
+    let mut conditions: Vec<Condition> = draft.conditions.iter().map(|at| at.value.clone()).collect();
+    conditions.sort_by(|a, b| a.name.cmp(&b.name));
+    let conditions: Arc<[Condition]> = conditions.into();
+    let cells: Vec<Cell> = grid.combinations.iter().map(|ranks| cell(&base, &axes, ranks, &conditions)).collect();
+    let mut problems: Vec<Diagnostic> =
+        RULES.iter().filter_map(|rule| broken(rule, &cells, &grid.axes, draft)).collect();
+    problems.extend(draft.conditions.iter().filter_map(|condition| broken_by(condition, &cells)));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -165,6 +169,7 @@ fn resolve(draft: &Draft, memory: u64) -> Result<Sweep, Vec<Diagnostic>> {
         axes: grid.axes,
         zip: grid.zip,
         exclude: grid.exclude,
+        conditions,
         cells,
     })
 }
@@ -190,12 +195,21 @@ fn config(value: Value) -> Config {
     serde_json::from_value(value).expect("every scalar was checked against the registry")
 }
 
-fn cell(base: &Config, axes: &[(&Param, &Axis)], ranks: &[u32]) -> Cell {
+fn cell(base: &Config, axes: &[(&Param, &Axis)], ranks: &[u32], conditions: &Arc<[Condition]>) -> Cell {
     let mut config = base.clone();
     for ((param, axis), rank) in axes.iter().zip(ranks) {
         config.set(param, &axis.levels[*rank as usize]);
     }
-    Cell { id: config.cell_id(), config }
+    Cell::new(config, conditions.clone())
+}
+
+/// What breaks a rule in the first cell whose changes under a condition do, though the cell itself breaks none.
+fn broken_by(condition: &At<Condition>, cells: &[Cell]) -> Option<Diagnostic> {
+    let changed = cells.iter().filter_map(|cell| condition.value.applied(&cell.config));
+    let mut breaks = changed.flat_map(|config| RULES.iter().filter_map(move |r| Some((r, (r.broken)(&config)?))));
+    let (rule, why) = breaks.next()?;
+    let message = format!("under the condition {:?}, {why}", condition.value.name);
+    Some(Diagnostic::new(&condition.site, message, rule.help))
 }
 
 /// What breaks `rule`, shown at the first of its parameters that the spec mentions.

@@ -20,6 +20,7 @@
 mod axis;
 mod builtin;
 mod check;
+mod condition;
 pub mod config;
 mod diagnostic;
 mod draft;
@@ -36,6 +37,7 @@ mod sweep;
 mod tree;
 
 pub use builtin::{BUILTINS, Builtin};
+pub use condition::{CLEAN, Condition};
 pub use config::{Config, PARAMS, Param, param_at};
 pub use diagnostic::{Diagnostic, Location, Report, Site, Source, SpecError};
 pub use load::{Overrides, from_str, load, memory_available};

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::condition::is_operator;
 use super::config::{Config, Kind, PARAMS, Param, Role};
 use super::draft::KEYS;
 use super::preset::PRESETS;
@@ -127,11 +128,28 @@ fn key_schema(key: &str, doc: &str, axes: &Map<String, Value>) -> Value {
             "type": "array",
             "items": { "type": "array", "minItems": 2, "uniqueItems": true, "items": { "enum": paths } },
         }),
+        "condition" => condition_schema(axes),
         "exclude" => json!({ "type": "array", "items": { "type": "object", "minProperties": 1 } }),
         _ => json!({ "type": "string" }),
     };
     value["description"] = Value::from(doc);
     value
+}
+
+/// A name and at least one operator, as quoted paths or in sections.
+fn condition_schema(axes: &Map<String, Value>) -> Value {
+    let mut properties = Map::from_iter([("name".to_string(), key_schema("name", "unique in the spec", axes))]);
+    for param in PARAMS.iter().filter(|param| is_operator(param)) {
+        properties.insert(param.path.to_string(), scalar(param));
+        if let Some((section, _)) = param.path.split_once('.') {
+            properties.entry(section).or_insert_with(|| json!({ "type": "object" }));
+        }
+    }
+    let table = json!({
+        "type": "object", "required": ["name"], "minProperties": 2, "additionalProperties": false,
+        "properties": properties,
+    });
+    json!({ "type": "array", "items": table })
 }
 
 #[cfg(test)]

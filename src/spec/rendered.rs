@@ -63,7 +63,7 @@ fn a_misspelt_section() {
     3 | [trian]
       |  ^^^^^ the nearest is `train`
       |
-      = help: the sections are world, image, text, pairing, model, train, score, stop, curves
+      = help: the sections are world, image, text, pairing, model, train, score, stop, warn, checkpoint, curves
     "#);
 }
 
@@ -127,7 +127,7 @@ fn an_axis_over_a_section() {
     3 | stop = { linear = [0, 1], n = 3 }
       | ^^^^
       |
-      = help: name one of its parameters: stop.every, stop.effective_rank_below, stop.mean_cosine_above, stop.freeze
+      = help: name one of its parameters: stop.every, stop.effective_rank_below, stop.mean_cosine_above, stop.variance_below, stop.hub_gini_above, stop.symmetry_gap_above, stop.gradient_norm_above, stop.patience, stop.freeze
     "#);
 }
 
@@ -179,8 +179,12 @@ fn an_exclude_that_matches_nothing() {
 fn a_grid_too_large() {
     let text =
         "name = \"a\"\n[axes]\nseed = { seeds = 1_000_000_000 }\n\"image.noise\" = { linear = [0, 1], n = 1_000 }";
-    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
-    error: the grid has 1,000,000,000,000 cells: they need about 371.1 TiB, and 8.0 GiB are available
+    // What a cell takes grows with every parameter.
+    let text = rendered(text, &[], &[]);
+    let (before, after) = text.split_once("about ").expect("an estimate");
+    let (_, after) = after.split_once(" TiB").expect("of many tebibytes");
+    insta::assert_snapshot!(format!("{before}about N TiB{after}"), @r#"
+    error: the grid has 1,000,000,000,000 cells: they need about N TiB, and 8.0 GiB are available
      --> sweeps/a.toml:3:1
       |
     3 | seed = { seeds = 1_000_000_000 }
@@ -281,15 +285,87 @@ fn zipped_axes_of_different_length() {
 
 #[test]
 fn what_later_versions_will_support() {
-    let text = "name = \"a\"\n[[condition]]\nname = \"b\"";
+    let text = "name = \"a\"\n[[gate]]\nmetric = \"b\"";
     insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
-    error: `condition` is not supported yet
+    error: `gate` is not supported yet
      --> sweeps/a.toml:2:3
       |
-    2 | [[condition]]
-      |   ^^^^^^^^^
+    2 | [[gate]]
+      |   ^^^^
       |
-      = help: remove it: this version evaluates the clean condition only, and has no gates
+      = help: remove it: this version has no gates
+    "#);
+}
+
+#[test]
+fn conditions_that_cannot_be() {
+    let text = "name = \"a\"\n[[condition]]\nname = \"b\"\n\"train.steps\" = 3\n[[condition]]\nname = \"clean\"\nimage.noise = 0.5\n\
+                [[condition]]\nimage.noise = 0.5\n[[condition]]\nname = \"c\"\n[[condition]]\nname = \"c\"\nimage.nois = 0.5";
+    let text = rendered(text, &[], &[]);
+    // What the nearest parameter takes is told elsewhere.
+    let (shown, _) = text.split_once("  = help: `image.noise`").expect("the last error");
+    insta::assert_snapshot!(shown, @r#"
+    error: a condition cannot change `train.steps`
+     --> sweeps/a.toml:4:1
+      |
+    4 | "train.steps" = 3
+      | ^^^^^^^^^^^^^
+      |
+      = help: the model is trained already: a condition changes what is observed, paired or scored, under image, text, pairing, confounder or score
+
+    error: "clean" is always there
+     --> sweeps/a.toml:6:8
+      |
+    6 | name = "clean"
+      |        ^^^^^^^
+      |
+      = help: a name is of lower-case letters, digits and hyphens, 64 at most, and of one condition only; `clean` is the condition under which a cell was trained
+
+    error: a condition has a name
+     --> sweeps/a.toml:8:1
+      |
+    8 | [[condition]]
+      | ^^^^^^^^^^^^^
+      |
+      = help: write a name and what differs: name = "noisy" and "image.noise" = 0.5
+
+    error: the condition "c" changes nothing
+      --> sweeps/a.toml:10:1
+       |
+    10 | [[condition]]
+       | ^^^^^^^^^^^^^
+       |
+       = help: write a name and what differs: name = "noisy" and "image.noise" = 0.5
+
+    error: there are two conditions "c"
+      --> sweeps/a.toml:13:8
+       |
+    13 | name = "c"
+       |        ^^^
+       |
+       = help: a name is of lower-case letters, digits and hyphens, 64 at most, and of one condition only; `clean` is the condition under which a cell was trained
+
+    error: there is no parameter `image.nois`
+      --> sweeps/a.toml:14:7
+       |
+    14 | image.nois = 0.5
+       |       ^^^^ the nearest is `image.noise`
+       |
+    "#);
+}
+
+#[test]
+fn a_condition_that_breaks_a_rule() {
+    let text = "name = \"a\"\n[world]\nn_test = 64\n[pairing]\nblock_size = 100\n[[condition]]\nname = \"blocks\"\n\
+                pairing = { rate = 0.5, kind = \"block\", applies_to = \"eval\" }";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: under the condition "blocks", blocks of 100 samples do not fit the test split, which has 64
+     --> sweeps/a.toml:6:1
+      |
+    6 | [[condition]]
+      | ^^^^^^^^^^^^^
+      |
+      = help: lower pairing.block_size or enlarge the split
     "#);
 }
 

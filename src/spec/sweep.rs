@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::condition::{Condition, cell_id};
 use super::config::{Config, PARAMS};
 
 /// Changing what the hash covers changes every result directory's name: bump it.
@@ -34,9 +36,17 @@ pub type Exclude = BTreeMap<String, Vec<Value>>;
 /// One point of the sweep: one level per axis, the seed included.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
-    /// [`Config::cell_id`] of `config`.
+    /// [`Config::cell_id`] of `config`, or with conditions a hash of that and of them.
     pub id: String,
     pub config: Config,
+    /// Further conditions under which it is evaluated, sorted by name.
+    pub conditions: Arc<[Condition]>,
+}
+
+impl Cell {
+    pub fn new(config: Config, conditions: Arc<[Condition]>) -> Self {
+        Self { id: cell_id(&config, &conditions), config, conditions }
+    }
 }
 
 /// A checked sweep.
@@ -57,6 +67,8 @@ pub struct Sweep {
     pub zip: Vec<Zip>,
     /// The excludes that match at least one cell, spelled out as levels.
     pub exclude: Vec<Exclude>,
+    /// Sorted by name; every cell is evaluated under each.
+    pub conditions: Arc<[Condition]>,
     /// In canonical order: by level along the first axis path, then the second, and so on. It does not depend on the
     /// order in which the spec writes axes or levels.
     pub cells: Vec<Cell>,
@@ -114,6 +126,11 @@ impl Sweep {
         for exclude in &self.exclude {
             out.push_str("\n[[exclude]]\n");
             exclude.iter().for_each(|(path, levels)| line(&mut out, &format!("{path:?}"), &list(levels)));
+        }
+        for condition in self.conditions.iter() {
+            out.push_str("\n[[condition]]\n");
+            line(&mut out, "name", &text(&condition.name));
+            condition.changes.iter().for_each(|(path, value)| line(&mut out, &format!("{path:?}"), &value.to_string()));
         }
         out
     }

@@ -1,9 +1,11 @@
 //! One cell's audit manifest, made on demand from its record.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::manifest::{RunManifest, VERIFICATION_STATEMENT};
-use super::record::{CellRecord, RecordedMetric};
+use super::record::{CellRecord, RecordedCondition, RecordedMetric};
 use crate::spec::config::flatten;
 
 /// Version of the document; raised when a key changes its meaning or goes.
@@ -18,17 +20,15 @@ pub fn audit_manifest(record: &CellRecord, axes: &[String], manifest: Option<&Ru
     let scalars = flatten(&record.config);
     let at = |path: &String| (path.clone(), scalars.get(path).cloned().unwrap_or(Value::Null));
     let is_seed = |path: &&String| *path == "seed" || path.ends_with(".seed") || path.ends_with("_seed");
-    let mut metrics = Map::new();
-    let mut missing = Map::new();
-    for (name, metric) in &record.metrics {
-        match metric {
-            RecordedMetric::Value(value) => metrics.insert(name.clone(), json!(value)),
-            RecordedMetric::Missing(reason) => {
-                missing.insert(name.clone(), json!(reason));
-                metrics.insert(name.clone(), Value::Null)
-            }
-        };
-    }
+    let (metrics, missing) = values_and_reasons(&record.metrics);
+    let condition = |c: &RecordedCondition| {
+        let (metrics, missing) = values_and_reasons(&c.metrics);
+        let checksums = json!({ "test_embeddings": c.test_embeddings });
+        let entry = json!({
+            "changes": c.changes, "metrics": metrics, "missing_metrics": missing, "checksums": checksums,
+        });
+        (c.name.clone(), entry)
+    };
     // A class reads `numerics backend machine`; the manifest, where there is one, knows the backend as such.
     let backend = manifest.map(|m| m.backend.as_str()).or_else(|| record.class.split_whitespace().nth(1));
     json!({
@@ -47,16 +47,34 @@ pub fn audit_manifest(record: &CellRecord, axes: &[String], manifest: Option<&Ru
         "status": record.status,
         "reason": record.reason,
         "steps": record.steps,
+        "crossings": record.crossings,
+        "selection": record.selection,
         "metrics": metrics,
         "missing_metrics": missing,
         "spectra": record.spectra,
         "curves": record.curves,
         "realised": record.realised,
+        "conditions": record.conditions.iter().map(condition).collect::<Map<_, _>>(),
         "checksums": record.checksums,
         "wall_s": record.wall_s,
         "finished_utc": record.finished_utc,
         "verification_statement": VERIFICATION_STATEMENT,
     })
+}
+
+/// Metric name to value, `null` where it is missing; and name to reason where it is.
+fn values_and_reasons(metrics: &BTreeMap<String, RecordedMetric>) -> (Map<String, Value>, Map<String, Value>) {
+    let (mut values, mut reasons) = (Map::new(), Map::new());
+    for (name, metric) in metrics {
+        match metric {
+            RecordedMetric::Value(value) => values.insert(name.clone(), json!(value)),
+            RecordedMetric::Missing(reason) => {
+                reasons.insert(name.clone(), json!(reason));
+                values.insert(name.clone(), Value::Null)
+            }
+        };
+    }
+    (values, reasons)
 }
 
 #[cfg(test)]
@@ -77,6 +95,11 @@ mod tests {
         assert_eq!(audit["metrics"]["cca_1"], Value::Null);
         assert_eq!(audit["missing_metrics"]["cca_1"], "too few samples");
         assert_eq!(audit["run_id"], Value::Null);
+        assert_eq!((&audit["crossings"], &audit["selection"]), (&json!([]), &Value::Null));
+        let audit = audit_manifest(&sample(4), &[], None);
+        assert_eq!(audit["crossings"][0]["limit"], "stop.effective_rank_below");
+        assert_eq!(audit["selection"]["step"], 10);
+        assert_eq!(audit["selection"]["candidates"][1]["refused_by"], json!(["checkpoint.effective_rank_floor"]));
         assert_eq!(audit["verification_statement"], VERIFICATION_STATEMENT);
     }
 }

@@ -28,7 +28,10 @@ pub use manifest::{
 };
 pub use part::{Columns, PART_VERSION, ScalarKind};
 pub use reader::{NamedFault, RunReader};
-pub use record::{CellRecord, RECORD_VERSION, RecordedChecksums, RecordedCurves, RecordedMetric, RecordedStatus};
+pub use record::{
+    CellRecord, RECORD_VERSION, RecordedCandidate, RecordedChecksums, RecordedCrossing, RecordedCurves, RecordedMetric,
+    RecordedSelection, RecordedStatus,
+};
 pub use reuse::{Reused, find_reusable};
 pub use run_dir::{Damaged, Found, Identity, Levels, RunDir};
 pub use table::{

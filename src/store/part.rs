@@ -469,7 +469,9 @@ mod tests {
         std::fs::write(&path, V1_BYTES).unwrap();
         let part = Part::open(&path).unwrap();
         assert!(part.faults().unwrap().is_empty());
-        assert_eq!(part.records(0).unwrap(), [sample(0), sample(1), sample(2)]);
+        // Before there were conditions.
+        let expected = [0, 1, 2].map(|n| CellRecord { conditions: Vec::new(), ..sample(n) });
+        assert_eq!(part.records(0).unwrap(), expected);
     }
 
     /// A part with another header, under the name that this header asks for.

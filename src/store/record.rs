@@ -4,14 +4,18 @@
 //! without old runs becoming unreadable.
 //!
 //! # Changelog of [`RECORD_VERSION`]
-//! - 1: first version. `made_by` was added; absent it reads as empty.
+//! - 1: first version. `made_by` was added; absent it reads as empty. `conditions` was added; absent there are none.
+//!   `crossings` and `selection` were added; absent they read as none: no limit but the stop rules was known, and every
+//!   cell was measured at its end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use crate::engine::{Checksums, Curves, Measured, Outcome, Status};
+use crate::engine::{Candidate, Checksums, ConditionOutcome, Crossing, Curves, Measured, Outcome, Selection, Status};
+use crate::spec::Condition;
 
 /// Version of [`CellRecord`]. Raise it when a reader of the previous version would misread a new record; a field that
 /// is merely added gets `#[serde(default)]` and a line in the changelog above.
@@ -84,6 +88,53 @@ pub struct RecordedChecksums {
     pub test_embeddings: String,
 }
 
+/// What a cell measured under a further condition, as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordedCondition {
+    pub name: String,
+    /// Path to value.
+    pub changes: BTreeMap<String, serde_json::Value>,
+    pub metrics: BTreeMap<String, RecordedMetric>,
+    /// BLAKE3 over the raw test embeddings, 64 hex digits; empty where there are none.
+    pub test_embeddings: String,
+}
+
+impl RecordedCondition {
+    fn condition(&self) -> Condition {
+        Condition { name: self.name.clone(), changes: self.changes.clone() }
+    }
+}
+
+/// The first time that a cell was outside a limit, as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordedCrossing {
+    pub limit: String,
+    pub threshold: f64,
+    pub name: String,
+    pub step: u64,
+    pub value: Option<f64>,
+    pub checks: u64,
+}
+
+/// A step whose parameters could have been selected, as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordedCandidate {
+    pub step: u64,
+    pub score: Option<f64>,
+    pub refused_by: Vec<String>,
+}
+
+/// Which checkpoint was measured, as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordedSelection {
+    pub step: Option<u64>,
+    pub score: Option<f64>,
+    pub reason: String,
+    /// BLAKE3 checksum of the selected parameters; empty when none were selected.
+    pub parameters: String,
+    pub candidates: Vec<RecordedCandidate>,
+}
+
 /// One finished cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellRecord {
@@ -104,8 +155,17 @@ pub struct CellRecord {
     pub spectra: BTreeMap<String, Vec<f64>>,
     pub curves: RecordedCurves,
     pub checksums: RecordedChecksums,
+    /// Stop rules and warnings that were broken at some check, with the first time. Empty in records older than this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crossings: Vec<RecordedCrossing>,
+    /// Which checkpoint was measured; none where cells are measured at their ends, as in records older than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<RecordedSelection>,
     /// Facts about the cell's data that the configuration only asks for.
     pub realised: BTreeMap<String, f64>,
+    /// Sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<RecordedCondition>,
     /// The cell's share of the wall time of its pack, seconds. Never in a table.
     pub wall_s: f64,
     /// When the cell was finished, RFC 3339. Never in a table.
@@ -126,7 +186,19 @@ impl CellRecord {
         config: serde_json::Value,
         finished_utc: String,
     ) -> Self {
-        let metrics = outcome.metrics.into_iter().map(|(name, measured)| (name, measured.into())).collect();
+        let recorded = |metrics: BTreeMap<String, Measured>| {
+            metrics.into_iter().map(|(name, measured)| (name, measured.into())).collect()
+        };
+        let conditions = outcome
+            .conditions
+            .into_iter()
+            .map(|c| RecordedCondition {
+                name: c.condition.name,
+                changes: c.condition.changes,
+                metrics: recorded(c.metrics),
+                test_embeddings: c.test_embeddings,
+            })
+            .collect();
         let series = outcome
             .curves
             .series
@@ -141,7 +213,7 @@ impl CellRecord {
             status: outcome.status.into(),
             reason: outcome.reason,
             steps: outcome.steps,
-            metrics,
+            metrics: recorded(outcome.metrics),
             spectra: outcome.spectra,
             curves: RecordedCurves { step: outcome.curves.step, series },
             checksums: RecordedChecksums {
@@ -149,11 +221,19 @@ impl CellRecord {
                 final_parameters: outcome.checksums.final_parameters,
                 test_embeddings: outcome.checksums.test_embeddings,
             },
+            crossings: outcome.crossings.into_iter().map(Into::into).collect(),
+            selection: outcome.selection.map(Into::into),
             realised: outcome.realised,
+            conditions,
             wall_s: outcome.wall_s,
             finished_utc,
             made_by: String::new(),
         }
+    }
+
+    /// The conditions it was evaluated under, beside the one it was trained under.
+    pub fn conditions(&self) -> Arc<[Condition]> {
+        self.conditions.iter().map(RecordedCondition::condition).collect()
     }
 
     /// The engine's view of this record.
@@ -163,7 +243,7 @@ impl CellRecord {
             status: self.status.into(),
             reason: self.reason.clone(),
             steps: self.steps,
-            metrics: self.metrics.iter().map(|(name, metric)| (name.clone(), metric.clone().into())).collect(),
+            metrics: measured(&self.metrics),
             spectra: self.spectra.clone(),
             curves: Curves { step: self.curves.step.clone(), series: self.curves.series.clone() },
             checksums: Checksums {
@@ -171,7 +251,18 @@ impl CellRecord {
                 final_parameters: self.checksums.final_parameters.clone(),
                 test_embeddings: self.checksums.test_embeddings.clone(),
             },
+            crossings: self.crossings.iter().cloned().map(Into::into).collect(),
+            selection: self.selection.clone().map(Into::into),
             realised: self.realised.clone(),
+            conditions: self
+                .conditions
+                .iter()
+                .map(|c| ConditionOutcome {
+                    condition: c.condition(),
+                    metrics: measured(&c.metrics),
+                    test_embeddings: c.test_embeddings.clone(),
+                })
+                .collect(),
             wall_s: self.wall_s,
         }
     }
@@ -197,9 +288,18 @@ impl CellRecord {
             return bad("the steps of its curves do not ascend".into());
         }
         let mut numbers: Vec<(&str, f64)> = vec![("wall_s", self.wall_s)];
+        for crossing in &self.crossings {
+            numbers.push((&crossing.limit, crossing.threshold));
+            numbers.extend(crossing.value.map(|value| (crossing.limit.as_str(), value)));
+        }
+        if let Some(selection) = &self.selection {
+            let scores = selection.candidates.iter().map(|c| c.score).chain([selection.score]);
+            numbers.extend(scores.flatten().map(|score| ("selection", score)));
+        }
         numbers.extend(self.realised.iter().map(|(name, value)| (name.as_str(), *value)));
         numbers.extend(self.spectra.iter().flat_map(|(name, values)| values.iter().map(move |v| (name.as_str(), *v))));
-        numbers.extend(self.metrics.iter().filter_map(|(name, metric)| match metric {
+        let metrics = self.metrics.iter().chain(self.conditions.iter().flat_map(|c| &c.metrics));
+        numbers.extend(metrics.filter_map(|(name, metric)| match metric {
             RecordedMetric::Value(value) => Some((name.as_str(), *value)),
             RecordedMetric::Missing(_) => None,
         }));
@@ -208,6 +308,10 @@ impl CellRecord {
             None => Ok(()),
         }
     }
+}
+
+fn measured(metrics: &BTreeMap<String, RecordedMetric>) -> BTreeMap<String, Measured> {
+    metrics.iter().map(|(name, metric)| (name.clone(), metric.clone().into())).collect()
 }
 
 impl From<Measured> for RecordedMetric {
@@ -226,6 +330,38 @@ impl From<RecordedMetric> for Measured {
             RecordedMetric::Value(value) => Self::Value(value),
             RecordedMetric::Missing(reason) => Self::Missing(reason),
         }
+    }
+}
+
+impl From<Crossing> for RecordedCrossing {
+    fn from(crossing: Crossing) -> Self {
+        let Crossing { limit, threshold, name, step, value, checks } = crossing;
+        Self { limit, threshold, name, step, value, checks }
+    }
+}
+
+impl From<RecordedCrossing> for Crossing {
+    fn from(crossing: RecordedCrossing) -> Self {
+        let RecordedCrossing { limit, threshold, name, step, value, checks } = crossing;
+        Self { limit, threshold, name, step, value, checks }
+    }
+}
+
+impl From<Selection> for RecordedSelection {
+    fn from(selection: Selection) -> Self {
+        let Selection { step, score, reason, parameters, candidates } = selection;
+        let candidate =
+            |Candidate { step, score, refused_by }: Candidate| RecordedCandidate { step, score, refused_by };
+        Self { step, score, reason, parameters, candidates: candidates.into_iter().map(candidate).collect() }
+    }
+}
+
+impl From<RecordedSelection> for Selection {
+    fn from(selection: RecordedSelection) -> Self {
+        let RecordedSelection { step, score, reason, parameters, candidates } = selection;
+        let candidate =
+            |RecordedCandidate { step, score, refused_by }: RecordedCandidate| Candidate { step, score, refused_by };
+        Self { step, score, reason, parameters, candidates: candidates.into_iter().map(candidate).collect() }
     }
 }
 
@@ -258,7 +394,20 @@ pub(crate) mod tests {
                 final_parameters: blake3::hash(cell_id.as_bytes()).to_hex().to_string(),
                 test_embeddings: String::new(),
             },
+            crossings: (n % 5 == 4).then(|| crossing(x)).into_iter().collect(),
+            selection: (n % 5 == 4).then(selection),
             realised: BTreeMap::from([("pairing_rate_train".into(), 0.0625 * x)]),
+            conditions: vec![ConditionOutcome {
+                condition: Condition {
+                    name: "noisy".into(),
+                    changes: BTreeMap::from([("image.noise".into(), 0.5.into())]),
+                },
+                metrics: BTreeMap::from([
+                    ("effective_rank_img".into(), Measured::Value(1.0 / (x + 4.0))),
+                    ("cca_1".into(), Measured::Missing("too few samples".into())),
+                ]),
+                test_embeddings: "b2".repeat(32),
+            }],
             wall_s: 0.125,
             cell_id,
         };
@@ -271,9 +420,31 @@ pub(crate) mod tests {
         CellRecord::from_outcome(outcome, train_id, "n1 flex x86_64".into(), config, "2026-11-20T10:00:00Z".into())
     }
 
+    fn crossing(threshold: f64) -> Crossing {
+        let name = "effective_rank_img".to_string();
+        Crossing { limit: "stop.effective_rank_below".into(), threshold, name, step: 10, value: Some(1.5), checks: 2 }
+    }
+
+    fn selection() -> Selection {
+        let candidate = |step: u64, score: f64, refused_by: &[&str]| Candidate {
+            step,
+            score: Some(score),
+            refused_by: refused_by.iter().map(ToString::to_string).collect(),
+        };
+        Selection {
+            step: Some(10),
+            score: Some(0.5),
+            reason: String::new(),
+            parameters: "b2".repeat(32),
+            candidates: vec![candidate(10, 0.5, &[]), candidate(20, 0.75, &["checkpoint.effective_rank_floor"])],
+        }
+    }
+
     #[test]
     fn an_outcome_survives_the_round_trip() {
-        let record = sample(7);
+        // One with crossings and a selection.
+        let record = sample(4);
+        assert!(!record.crossings.is_empty() && record.selection.is_some());
         let back = CellRecord::from_outcome(
             record.to_outcome(),
             record.train_id.clone(),
@@ -298,6 +469,9 @@ pub(crate) mod tests {
         let mut infinite = sample(1);
         infinite.realised.insert("pairing_rate_train".into(), f64::INFINITY);
         assert!(infinite.check().unwrap_err().to_string().contains("`pairing_rate_train` is inf"));
+        let mut unscored = sample(4);
+        unscored.selection.as_mut().expect("a selection").candidates[1].score = Some(f64::NAN);
+        assert!(unscored.check().unwrap_err().to_string().contains("`selection` is NaN"));
         let mut short = sample(1);
         short.curves.step.pop();
         assert!(short.check().unwrap_err().to_string().contains("has 3 values for 2 steps"));

@@ -1,4 +1,4 @@
-//! The tables of a run: `cells.parquet`, `curves.parquet` and `spectra.parquet`.
+//! The tables of a run: `cells.parquet`, `conditions.parquet`, `curves.parquet` and `spectra.parquet`.
 //!
 //! Rows follow the plan and columns a fixed order, so the bytes do not depend on when, where or in which order cells
 //! finished. Records are read and written in segments of the plan, so memory does not grow with the run.
@@ -14,6 +14,7 @@ use super::part::{Columns, ScalarKind};
 use super::reader::RunReader;
 use super::record::{CellRecord, RecordedMetric};
 use super::table::{ColumnInfo, TableBytes, TableInfo, TableWriter};
+use crate::spec::CLEAN;
 use crate::spec::config::flatten;
 
 /// Finished cells after which every table begins a new row group.
@@ -56,7 +57,7 @@ pub struct TableSpec<'a> {
     pub series: &'a [MetricColumn],
 }
 
-/// Writes the three tables into the run directory and returns their sizes and hashes by file name.
+/// Writes the tables into the run directory and returns their sizes and hashes by file name.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] for a damaged block (opening the run moves it aside), [`StoreError::Io`] when a table cannot
@@ -97,7 +98,7 @@ fn write_segments(
 }
 
 /// Files of the tables.
-pub const RUN_TABLES: [&str; 3] = [CELLS_TABLE, "curves.parquet", "spectra.parquet"];
+pub const RUN_TABLES: [&str; 4] = [CELLS_TABLE, "conditions.parquet", "curves.parquet", "spectra.parquet"];
 
 /// The table with one row per finished cell, in the order of the plan.
 pub const CELLS_TABLE: &str = "cells.parquet";
@@ -107,8 +108,9 @@ type Build = fn(&Layout, &[CellRecord]) -> Described;
 
 const TABLES: &[(&str, &str, Build)] = &[
     (RUN_TABLES[0], "cells", cells_columns),
-    (RUN_TABLES[1], "curves", curves_columns),
-    (RUN_TABLES[2], "spectra", spectra_columns),
+    (RUN_TABLES[1], "conditions", conditions_columns),
+    (RUN_TABLES[2], "curves", curves_columns),
+    (RUN_TABLES[3], "spectra", spectra_columns),
 ];
 
 fn assemble(table: &str, columns: Described, path: &std::path::Path) -> Result<(DataFrame, TableInfo), StoreError> {
@@ -208,23 +210,19 @@ fn cells_columns(layout: &Layout, records: &[CellRecord]) -> Described {
         ),
         (Series::new("steps".into(), steps).into(), info("value", "steps", "optimiser steps taken")),
     ];
-    columns.extend(param_columns(layout, records));
-    for (name, info) in &layout.metrics {
-        let values = records.iter().map(|record| match record.metrics.get(name) {
-            Some(RecordedMetric::Value(value)) => Some(*value),
-            _ => None,
-        });
-        columns.push((floats(&metric_column(name), values), info.clone()));
-    }
-    let missing: Vec<Option<String>> = records.iter().map(missing_metrics).collect();
+    let selected = |record: &CellRecord| i64::try_from(record.selection.as_ref()?.step?).ok();
+    let selected: Vec<Option<i64>> = records.iter().map(selected).collect();
     columns.push((
-        text("missing_metrics", missing.iter().map(Option::as_deref)),
+        Series::new("selected_step".into(), selected).into(),
         info(
-            "status",
-            "",
-            "JSON object from metric name to the reason why there is no value; null when none is missing",
+            "value",
+            "steps",
+            "step of the checkpoint that metrics are of; null where cells are measured at their ends, and for a \
+             diverged cell",
         ),
     ));
+    columns.extend(param_columns(layout, records));
+    columns.extend(metric_columns(layout, &records.iter().map(|record| &record.metrics).collect::<Vec<_>>()));
     for name in &layout.realised {
         let values = records.iter().map(|record| record.realised.get(name).copied());
         let about = format!("realised {name} of the cell's data");
@@ -270,10 +268,49 @@ fn scalar_text(value: &Value) -> Option<String> {
     }
 }
 
+/// Every metric of every row, and the reasons of those that are missing.
+fn metric_columns(layout: &Layout, rows: &[&BTreeMap<String, RecordedMetric>]) -> Described {
+    let column = |(name, info): &(String, ColumnInfo)| {
+        let values = rows.iter().map(|metrics| match metrics.get(name) {
+            Some(RecordedMetric::Value(value)) => Some(*value),
+            _ => None,
+        });
+        (floats(&metric_column(name), values), info.clone())
+    };
+    let mut columns: Described = layout.metrics.iter().map(column).collect();
+    let missing: Vec<Option<String>> = rows.iter().map(|metrics| missing_metrics(metrics)).collect();
+    let about = "JSON object from metric name to the reason why there is no value; null when none is missing";
+    columns.push((text("missing_metrics", missing.iter().map(Option::as_deref)), ColumnInfo::new("status", "", about)));
+    columns
+}
+
+/// One row per finished cell and condition, the one under which it was trained first.
+fn conditions_columns(layout: &Layout, records: &[CellRecord]) -> Described {
+    let rows: Vec<(&str, &str, &BTreeMap<String, RecordedMetric>)> = records
+        .iter()
+        .flat_map(|record| {
+            let clean = std::iter::once((CLEAN, &record.metrics));
+            let others = record.conditions.iter().map(|c| (c.name.as_str(), &c.metrics));
+            clean.chain(others).map(|(name, metrics)| (record.cell_id.as_str(), name, metrics))
+        })
+        .collect();
+    let mut columns = vec![
+        (
+            text("cell_id", rows.iter().map(|row| Some(row.0))),
+            ColumnInfo::new("id", "", "hash of the resolved configuration and the conditions"),
+        ),
+        (
+            text("condition", rows.iter().map(|row| Some(row.1))),
+            ColumnInfo::new("index", "", "clean: as trained; others as the spec names them"),
+        ),
+    ];
+    columns.extend(metric_columns(layout, &rows.iter().map(|row| row.2).collect::<Vec<_>>()));
+    columns
+}
+
 /// The reasons of missing metrics as a JSON object; `None` when none is missing.
-fn missing_metrics(record: &CellRecord) -> Option<String> {
-    let missing: BTreeMap<&str, &str> = record
-        .metrics
+fn missing_metrics(metrics: &BTreeMap<String, RecordedMetric>) -> Option<String> {
+    let missing: BTreeMap<&str, &str> = metrics
         .iter()
         .filter_map(|(name, metric)| match metric {
             RecordedMetric::Missing(reason) => Some((name.as_str(), reason.as_str())),
@@ -390,9 +427,9 @@ mod tests {
         let spec =
             TableSpec { cell_ids: &refs(&cell_ids), axes: &axes, params: &params, metrics: &metrics, series: &[] };
         let written = write_run_tables(run.reader(), &spec).unwrap();
-        assert_eq!(written.keys().collect::<Vec<_>>(), ["cells.parquet", "curves.parquet", "spectra.parquet"]);
+        assert_eq!(written.keys().map(String::as_str).collect::<Vec<_>>(), RUN_TABLES);
         let rows: Vec<u64> = written.values().map(|table| table.rows).collect();
-        assert_eq!(rows, [3, 6, 10]);
+        assert_eq!(rows, [3, 6, 6, 10]);
 
         let path = dir.path().join("cells.parquet");
         let cells = read_table(&path).unwrap();
@@ -404,6 +441,7 @@ mod tests {
                 "status",
                 "reason",
                 "steps",
+                "selected_step",
                 "param_train_temperature",
                 "param_seed",
                 "param_stop_freeze",
@@ -423,6 +461,7 @@ mod tests {
         let values = |name: &str| (0..3).map(|row| column(name).get(row).unwrap()).collect::<Vec<_>>();
         assert_eq!(values("status"), ["ok", "failed", "collapsed"].map(AnyValue::String));
         assert_eq!(values("reason")[0], AnyValue::Null);
+        assert_eq!(values("selected_step"), [AnyValue::Null, AnyValue::Null, AnyValue::Int64(10)]);
         assert_eq!(values("param_seed"), [0, 2, 4].map(AnyValue::Int64));
         assert_eq!(values("param_train_temperature")[2], AnyValue::Float64(0.07 * 5.0));
         assert_eq!(column("param_stop_freeze").dtype(), &DataType::Boolean);
@@ -438,6 +477,21 @@ mod tests {
         assert_eq!(info.columns["param_train_steps"].role, "param");
         assert_eq!(info.columns["metric_effective_rank_img"].range, Some([Some(0.0), None]));
         assert_eq!(info.columns["param_train_temperature"].description, "temperature");
+    }
+
+    #[test]
+    fn conditions_have_a_row_each_after_the_clean_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = run(dir.path(), &[sample(0), CellRecord { conditions: Vec::new(), ..sample(1) }], 2);
+        write_run_tables(run.reader(), &TableSpec { cell_ids: &refs(&plan(2)), ..TableSpec::default() }).unwrap();
+        let table = read_table(&dir.path().join("conditions.parquet")).unwrap();
+        let names: Vec<&str> = table.get_column_names().into_iter().map(|name| name.as_str()).collect();
+        assert_eq!(names, ["cell_id", "condition", "metric_cca_1", "metric_effective_rank_img", "missing_metrics"]);
+        let values = |name: &str| (0..3).map(|row| table.column(name).unwrap().get(row).unwrap()).collect::<Vec<_>>();
+        assert_eq!(values("condition"), ["clean", "noisy", "clean"].map(AnyValue::String));
+        let ranks = [1.0 / 3.0, 1.0 / 4.0, 1.0 / 4.0].map(AnyValue::Float64);
+        assert_eq!(values("metric_effective_rank_img"), ranks);
+        assert_eq!(values("missing_metrics")[1], AnyValue::String(r#"{"cca_1":"too few samples"}"#));
     }
 
     #[test]

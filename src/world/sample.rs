@@ -141,6 +141,27 @@ impl Split {
         Split { name, index, factors, img, txt, text_features: features, seed }
     }
 
+    /// The samples of the given numbers, in that order, with the draws that they have here.
+    ///
+    /// # Panics
+    /// When a number is beyond the last sample.
+    pub fn subset(&self, rows: &[usize]) -> Split {
+        let of = |observations: &Observations| {
+            let p = observations.p;
+            let clean = rows.iter().flat_map(|row| &observations.clean[row * p..][..p]).copied().collect();
+            Observations { n: rows.len(), clean, background: observations.background.clone(), ..*observations }
+        };
+        Split {
+            name: self.name,
+            index: rows.iter().map(|row| self.index[*row]).collect(),
+            factors: rows.iter().map(|row| self.factors[*row]).collect(),
+            img: of(&self.img),
+            txt: of(&self.txt),
+            text_features: self.text_features,
+            seed: self.seed,
+        }
+    }
+
     /// The sentence of the split's sample number `i`; `None` beyond the last.
     pub fn sentence(&self, i: usize) -> Option<Sentence> {
         self.factors.get(i).map(Sentence::describing)

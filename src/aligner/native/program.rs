@@ -4,6 +4,7 @@ use super::cell::{Model, Settings, Workspace};
 use super::observe::Observe;
 use crate::aligner::data::{Reading, TEST, TRAIN, VALIDATION};
 use crate::aligner::objective::further_series;
+use crate::aligner::parameters::HostEncoder;
 use crate::aligner::program::{Program, Series};
 use crate::aligner::train::{Lane, RawEmbeddings, Run, initial_parameters, reading, widths};
 
@@ -28,19 +29,19 @@ struct NativeLane<'a> {
 impl<'a> NativeProgram<'a> {
     pub fn new(run: &'a Run<'a>, lanes: &[Lane<'a>]) -> Self {
         let widths = widths(run, lanes);
-        let by_seed = initial_parameters(run, widths);
+        let parameters = initial_parameters(run, lanes, widths);
         let batch = lanes[0].config.train.batch_size as usize;
-        let lane = |lane: &Lane<'a>| {
+        let lane = |(lane, parameters): (&Lane<'a>, &[HostEncoder; 2])| {
             let train = &lane.config.train;
             NativeLane {
                 lane: *lane,
                 readings: [TRAIN, VALIDATION, TEST].map(|split| reading(lane, split)),
                 settings: Settings::new(train, lane.config.model.output_gains()),
-                model: Model::new(by_seed[lane.seed].each_ref(), widths, train),
+                model: Model::new(parameters.each_ref(), widths, train),
                 sees_the_same: false,
             }
         };
-        let mut lanes: Vec<NativeLane<'a>> = lanes.iter().map(lane).collect();
+        let mut lanes: Vec<NativeLane<'a>> = lanes.iter().zip(&parameters).map(lane).collect();
         note_same(&mut lanes);
         let mut program = Self { run, series: Series::default(), workspace: Workspace::new(batch, widths), lanes };
         program.series();
