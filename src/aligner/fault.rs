@@ -9,8 +9,9 @@ pub enum Fault {
     Normalise,
     InfoNceGradient,
     HiddenGradient,
-    /// Of what a cell without options has none: see [`Fault::optional`].
+    /// The gradients of what reads second moments.
     Regulariser,
+    /// The gradient along raw embeddings.
     EmbeddingL2,
     OutputGain,
 }
@@ -31,7 +32,7 @@ impl Fault {
         ("output-gain", Fault::OutputGain),
     ];
 
-    /// Whether it breaks what only runs where an option is on.
+    /// Whether it breaks what runs only in cells with an option on.
     pub fn optional(self) -> bool {
         matches!(self, Self::Regulariser | Self::EmbeddingL2 | Self::OutputGain)
     }

@@ -55,11 +55,12 @@ fn native(minibatch: &native::Minibatch, train: &TrainConfig, pull: &mut native:
     for (own, pull) in minibatch.own.iter().zip(&mut pull.own) {
         for axis in 0..own.columns() {
             let deviation = (own.row(axis)[axis] * (width / freedom) + GUARD as f32).sqrt();
-            // Not-a-number must reach the value.
-            if !(deviation >= 1.0) {
-                value += (1.0 - deviation) / width;
-                pull.row_mut(axis)[axis] -= slope / deviation;
+            // Not-a-number reaches the value.
+            if deviation >= 1.0 {
+                continue;
             }
+            value += (1.0 - deviation) / width;
+            pull.row_mut(axis)[axis] -= slope / deviation;
         }
     }
     value
