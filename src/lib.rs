@@ -15,7 +15,7 @@
 //! | [`engine`] | plan, packs, scheduler, the trainer | everything below |
 //! | [`metric`] | the measurement panel, one file per family, and its registry; host f64 | `numerics` |
 //! | [`aligner`] | encoders, InfoNCE, gradients, optimisers, training, as Burn tensors with a leading cell axis; `kernel/` holds what is fused for GPUs, beside the plain program that defines it; `native/` is the whole step as fused loops on the CPU | `spec`'s configuration, `numerics` |
-//! | [`world`] | latents, operators, perturbations, pairing, splits, checks | `spec`'s configuration, `numerics` |
+//! | [`world`] | latents, operators, confounders, perturbations, pairing, splits, checks | `spec`'s configuration, `numerics` |
 //! | [`spec`] | the configuration and its registry; TOML to a checked sweep; cell ids | `numerics` |
 //! | [`numerics`] | seeded streams, linear algebra, statistics | nothing |
 //!
@@ -24,7 +24,8 @@
 //! # Where a change goes
 //!
 //! To add a metric: a file in `metric` and a line in [`metric::METRICS`]. A perturbation: a file in
-//! `world/perturbation` and a line in [`world::perturbation::PERTURBATIONS`]. A parameter: a field and a line of
+//! `world/perturbation` and a line in [`world::perturbation::PERTURBATIONS`]. A confounder: a file in
+//! `world/confounder` and a line in [`world::confounder::CONFOUNDERS`], and its name among those of `confounder.kind`. A parameter: a field and a line of
 //! [`spec::PARAMS`]. Columns, checks, help and ids follow.
 
 pub mod aligner;

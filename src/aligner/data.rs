@@ -1,6 +1,6 @@
-//! Observations on the device: one copy per seed, combined with each cell's own strengths.
+//! Observations on the device: one copy per seed and view, combined with each cell's own strengths.
 //!
-//! Cells that differ only in strengths share the clean data and the draws (common random numbers); a cell's
+//! Cells that differ only in the strengths of what acts here share the clean data and the draws (common random numbers); a cell's
 //! observation is `keep ? clean + noise_strength * noise : background` with `keep = uniform >= drop_strength`.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -45,7 +45,7 @@ pub struct Reading<'a> {
     pub seed: usize,
     /// Strength of the additive noise: image, text.
     pub noise: [f64; 2],
-    /// Strength of dropping: image (mask), text (token dropout).
+    /// Strength of dropping: image (mask), text (nothing so far).
     pub drop: [f64; 2],
     /// Text row of each image row of the split.
     pub partner: &'a [u32],
@@ -170,58 +170,47 @@ pub fn index_tensor(indices: Vec<i32>, device: &Device) -> Tensor<1, Int> {
 mod tests {
     use super::*;
     use crate::aligner::parameters::host;
+    use crate::aligner::train::{Lane, reading};
     use crate::spec::config::{Config, TextFeatures, WorldConfig};
-    use crate::world::perturbation::{PERTURBATIONS, observed};
+    use crate::world::perturbation::{GAUSSIAN_NOISE, MASK};
+    use crate::world::view::{Setting, observed};
     use crate::world::{Modality, SplitName, World};
 
     #[test]
     fn the_device_applies_the_perturbations_as_the_host_defines_them() {
         let sizes = WorldConfig { image_size: 8, n_train: 12, n_validation: 8, n_test: 8 };
-        let mut config = Config::default();
-        (config.image.noise, config.image.mask, config.text.dropout) = (0.3, 0.4, 0.5);
+        let mut everything = Config::default();
+        (everything.image.noise, everything.image.mask, everything.image.blur) = (0.3, 0.4, 0.7);
+        (everything.image.gain, everything.text.gain, everything.text.dropout) = (1.7, 0.6, 0.5);
+        // The second lane reads the second seed at zero strengths: clean data, bit for bit.
+        let configs = [everything, Config::default()];
         let device = Device::flex();
         let worlds = [3, 4].map(|seed| World::generate(seed, &sizes, TextFeatures::TokenPosition).expect("sound"));
         let split = |i: usize| worlds[i].split(SplitName::Train);
-        let draws = |i: usize, path: &str| {
-            PERTURBATIONS.iter().find(|p| p.path == path).map(|p| (p.draws)(split(i))).expect("registered")
-        };
-        let all = [0, 1].map(|i| [draws(i, "image.noise"), draws(i, "image.mask"), draws(i, "text.dropout")]);
-        let data = [0, 1].map(|i| SplitData {
-            n: 12,
-            img: ModalityData {
-                clean: &split(i).img.clean,
-                background: &split(i).img.background,
-                noise: Some(&all[i][0]),
-                uniform: Some(&all[i][1]),
-            },
-            txt: ModalityData {
-                clean: &split(i).txt.clean,
-                background: &split(i).txt.background,
-                noise: None,
-                uniform: Some(&all[i][2]),
-            },
+        let views = [0, 1].map(|i| Modality::ALL.map(|m| Setting::of(&configs[i], m).view(&worlds[i])));
+        let draws = [0, 1].map(|i| [GAUSSIAN_NOISE, MASK].map(|p| p.draws(split(i)).expect("acts on features")));
+        let data = [0, 1].map(|i| {
+            let [img, txt] = views[i].each_ref().map(|view| view[SplitName::Train as usize].as_ref());
+            let [noise, uniform] = draws[i].each_ref().map(|d| Some(d.as_slice()));
+            SplitData {
+                n: 12,
+                img: ModalityData { clean: &img.clean, background: &img.background, noise, uniform },
+                txt: ModalityData { clean: &txt.clean, background: &txt.background, noise: None, uniform: None },
+            }
         });
         let on_device = DeviceSplit::new(&data, &device);
         let partner: Vec<u32> = (0..12).rev().collect();
-        // The second lane reads the second seed at zero strengths: clean data, bit for bit.
-        let lane = |seed: usize, strength: f64| Reading {
-            seed,
-            noise: [0.3 * strength, 0.0],
-            drop: [0.4 * strength, 0.5 * strength],
-            partner: &partner,
-        };
-        let view = PackView::new(&on_device, vec![lane(0, 1.0), lane(1, 0.0)], &device);
+        let lane = |i: usize| reading(&Lane { config: &configs[i], seed: i, partners: [&partner; 3], start: None }, TRAIN);
+        let view = PackView::new(&on_device, vec![lane(0), lane(1)], &device);
         let rows: Vec<usize> = vec![5, 0, 11];
         let (img, txt) = view.observe(rows.len(), |_| &rows);
-        let expect = |x: Vec<f32>, row: usize, p: usize| x[row * p..(row + 1) * p].to_vec();
-        for (lane, config) in [config.clone(), Config::default()].iter().enumerate() {
-            let (x_img, x_txt) =
-                (observed(split(lane), Modality::Image, config), observed(split(lane), Modality::Text, config));
+        for (lane, config) in configs.iter().enumerate() {
+            let [x_img, x_txt] = Modality::ALL.map(|modality| observed(split(lane), modality, config));
             for (b, row) in rows.iter().enumerate() {
                 let got = host(img.clone().slice([lane..lane + 1, b..b + 1, 0..64]));
-                assert_eq!(got, expect(x_img.clone(), *row, 64), "image of lane {lane}, row {row}");
+                assert_eq!(got, x_img[row * 64..][..64], "image of lane {lane}, row {row}");
                 let got = host(txt.clone().slice([lane..lane + 1, b..b + 1, 0..512]));
-                assert_eq!(got, expect(x_txt.clone(), 11 - row, 512), "text of lane {lane}, row {row}");
+                assert_eq!(got, x_txt[(11 - row) * 512..][..512], "text of lane {lane}, row {row}");
             }
         }
     }

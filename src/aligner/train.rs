@@ -147,7 +147,8 @@ pub struct Cancelled;
 /// Trains the cells of one pack.
 ///
 /// `observe` sees a lane's validation embeddings at the steps, step 0 included, for which `run.due` says so; it may
-/// find values there that are not finite. What it keeps is measured in place of a cell's end. All cells must share a pack key. Returns one result per lane, in order.
+/// find values there that are not finite. What it keeps is measured in place of the lane's end. All cells must share a
+/// pack key. Returns one result per lane, in order.
 pub fn train(
     run: &Run<'_>,
     lanes: &[Lane<'_>],
@@ -265,7 +266,7 @@ impl<'a, P: Program> Pack<'a, P> {
                 let beside = further.chunks_exact(further_names.len().max(1)).nth((step - start) as usize);
                 record(&mut self.series[*cell], step, &further_names, beside.unwrap_or_default());
             }
-            let charted = |s: &u64| *s < usable && curve_every > 0 && s % curve_every == 0;
+            let charted = |s: &u64| *s < usable && curve_every > 0 && s.is_multiple_of(curve_every);
             for (step, row) in norm_steps.iter().zip(&norms).filter(|(s, _)| charted(s)) {
                 record(&mut self.series[*cell], *step, &GRADIENT_NORM_NAMES, row);
             }
@@ -371,8 +372,9 @@ pub fn reading<'a>(lane: &Lane<'a>, split: usize) -> Reading<'a> {
     let config = lane.config;
     Reading {
         seed: lane.seed,
-        noise: [config.image.noise, 0.0],
-        drop: [config.image.mask, config.text.dropout],
+        // Draws are of images before the gain, which their data have in them.
+        noise: [config.image.noise * config.image.gain, 0.0],
+        drop: [config.image.mask, 0.0],
         partner: lane.partners[split],
     }
 }

@@ -89,6 +89,8 @@ pub fn differences(record: &CellRecord, again: &Outcome) -> Vec<String> {
     compare("checksum of the first batch's embeddings", b.first_batch_embeddings == a.first_batch_embeddings);
     compare("checksum of the final parameters", b.final_parameters == a.final_parameters);
     compare("checksum of the test embeddings", b.test_embeddings == a.test_embeddings);
+    // Records from before there were any have none.
+    compare("crossings", before.crossings.is_empty() || before.crossings == again.crossings);
     compare("selected checkpoint", before.selection == again.selection);
     for (name, value) in &before.metrics {
         compare(&format!("metric {name}"), again.metrics.get(name) == Some(value));

@@ -12,7 +12,8 @@ use crate::aligner::train::RawEmbeddings;
 use crate::metric::{Evaluation, Modality};
 use crate::spec::config::Config;
 use crate::store::{ColumnInfo, RunReader, TableInfo, write_table};
-use crate::world::{SplitName, World};
+use crate::world::confounder::labels;
+use crate::world::{SplitName, World, partners};
 
 #[derive(Debug, Args)]
 pub struct EmbedArgs {
@@ -63,7 +64,10 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
     Ok(exit::OK)
 }
 
-/// One row per test sample: index, factors, raw and normalised embeddings.
+/// Labels of the confounder, where there is one: what the image carries, and what the text.
+pub(super) const CONFOUNDER_COLUMNS: [&str; 2] = ["confounder_img", "confounder_txt"];
+
+/// One row per test sample: index, factors, labels of a confounder, raw and normalised embeddings.
 fn table(config: &Config, test: &RawEmbeddings, evaluation: &Evaluation) -> anyhow::Result<(DataFrame, TableInfo)> {
     let d = config.model.embedding as usize;
     let world = World::generate(config.seed, &config.world, config.text.features)?;
@@ -73,7 +77,7 @@ fn table(config: &Config, test: &RawEmbeddings, evaluation: &Evaluation) -> anyh
     };
     let lists = |name: &str, values: &[f32], what: &str| described(list_column(name, values, d), "value", "1", what);
     let f = &split.factors;
-    let columns = vec![
+    let mut columns = vec![
         described(
             Series::new("index".into(), split.index.clone()).into(),
             "id",
@@ -90,11 +94,22 @@ fn table(config: &Config, test: &RawEmbeddings, evaluation: &Evaluation) -> anyh
         factor("frequency", "cycles per image side", f.iter().map(|x| x.frequency).collect()),
         factor("phase", "rad", f.iter().map(|x| x.phase).collect()),
         factor("thickness", "image sides", f.iter().map(|x| x.thickness).collect()),
+    ];
+    if let Some(labels) = labels(split, &config.confounder) {
+        let pairing = partners(config.seed, split.name, &config.pairing, f);
+        let img: Vec<Option<u32>> = labels.img.iter().map(|label| label.map(u32::from)).collect();
+        let txt: Vec<Option<u32>> = pairing.partner.iter().map(|&i| labels.txt[i as usize].map(u32::from)).collect();
+        let whats = ["label the image carries; null for none", "label the paired text carries; null for none"];
+        for ((name, labels), what) in CONFOUNDER_COLUMNS.into_iter().zip([img, txt]).zip(whats) {
+            columns.push(described(Series::new(name.into(), labels).into(), "index", "", what));
+        }
+    }
+    columns.extend([
         lists("raw_img", &test.img, "image embedding before normalisation"),
         lists("raw_txt", &test.txt, "embedding before normalisation of the text this image is paired with"),
         lists("z_img", &evaluation.z_f32(Modality::Img), "L2-normalised image embedding"),
         lists("z_txt", &evaluation.z_f32(Modality::Txt), "L2-normalised text embedding"),
-    ];
+    ]);
     let info = TableInfo::new("embeddings", columns.iter().map(|(c, i)| (c.name().to_string(), i.clone())));
     let frame = DataFrame::new_infer_height(columns.into_iter().map(|(c, _)| c).collect())?;
     Ok((frame, info))

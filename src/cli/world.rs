@@ -7,12 +7,13 @@ use clap::{Args, Subcommand};
 use polars_core::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::json;
 
-use super::embed::{described, list_column};
+use super::embed::{CONFOUNDER_COLUMNS, described, list_column};
 use super::{OverrideArgs, exit, output};
 use crate::spec::config::Config;
 use crate::store::{TableInfo, write_table};
 use crate::world::check::{Probe, ProbeKind, Score};
-use crate::world::{CheckReport, Export, check};
+use crate::world::confounder::soundness::{JUDGED_STRENGTH, Soundness};
+use crate::world::{CheckReport, Export, Fading, Point, check};
 
 #[derive(Debug, Subcommand)]
 pub enum WorldCommand {
@@ -29,6 +30,9 @@ pub struct CheckArgs {
     spec: String,
     #[command(flatten)]
     overrides: OverrideArgs,
+    /// Probe every perturbation at a few strengths as well; takes some ten times longer
+    #[arg(long)]
+    strengths: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -62,7 +66,7 @@ fn first_cell(spec: &str, overrides: &OverrideArgs) -> anyhow::Result<Config> {
 }
 
 fn check_world(args: &CheckArgs) -> anyhow::Result<u8> {
-    let report = check(&first_cell(&args.spec, &args.overrides)?)?;
+    let report = check(&first_cell(&args.spec, &args.overrides)?, args.strengths)?;
     if args.json {
         output::json(&report)?;
     } else {
@@ -82,6 +86,12 @@ fn render(report: &CheckReport) -> String {
         out.push(output::table(&header, probes.iter().map(probe_row).collect()));
         out.push(String::new());
     }
+    if !report.strengths.is_empty() {
+        out.push("recoverability by strength of each perturbation alone: the best of both probes and of none".into());
+        let header = ["perturbation", "factor", "score by strength", "largest rise"].map(str::to_string);
+        out.push(output::table(&header, report.strengths.iter().map(fading_row).collect()));
+        out.push(String::new());
+    }
     for l in &report.leakage {
         let (a, b) = (l.splits.0.name(), l.splits.1.name());
         out.push(format!("{a} and {b}: {} shared indices, {} shared latents", l.shared_indices, l.shared_factors));
@@ -99,11 +109,48 @@ fn render(report: &CheckReport) -> String {
         "factor distributions of the splits: {} comparisons, least p-value {least:.3}",
         report.distributions.len()
     ));
+    for n in &report.normalisation {
+        out.push(format!(
+            "normalised {} features: variance {:.6} in train, {:.6} in test",
+            n.modality.name(),
+            n.train_variance,
+            n.test_variance
+        ));
+    }
     for p in &report.pairing {
         out.push(format!("{}: {:.4} of the pairs are wrong", p.split.name(), p.corrupted_share));
     }
+    out.extend(report.confounder.iter().flat_map(confounder_lines));
     out.push(if report.passed { "passed".to_string() } else { format!("FAILED: {}", report.reasons.join("; ")) });
     out.join("\n")
+}
+
+fn confounder_lines(soundness: &Soundness) -> Vec<String> {
+    let name = soundness.confounder;
+    let mut out = vec![String::new()];
+    for s in &soundness.shares {
+        out.push(format!(
+            "{}: {:.4} of the samples carry the {name}, {:.4} share its label, samples per label {:?} and without {}",
+            s.split.name(),
+            s.carried_share,
+            s.shared_share,
+            &s.counts[..s.counts.len().saturating_sub(1)],
+            s.counts.last().copied().unwrap_or(0)
+        ));
+    }
+    let least = soundness.independence.iter().filter_map(|i| Some(i.test?.p_value)).fold(f64::INFINITY, f64::min);
+    out.push(format!(
+        "independence of labels and factors: {} tests, least p-value {least:.3}",
+        soundness.independence.len()
+    ));
+    let judged = format!("at strength {JUDGED_STRENGTH}");
+    for (how, probes) in [(judged.as_str(), &soundness.probes), ("as configured", &soundness.probes_configured)] {
+        for p in probes {
+            let value = p.r_squared.map_or_else(|| p.missing.clone().unwrap_or_default(), |v| format!("{v:.3}"));
+            out.push(format!("{name} from {}, {how}: R squared {value}", p.modality.name()));
+        }
+    }
+    out
 }
 
 fn export(args: &ExportArgs) -> anyhow::Result<u8> {
@@ -118,7 +165,10 @@ fn export(args: &ExportArgs) -> anyhow::Result<u8> {
     let lists = |name: &str, l: &crate::world::Lists, what: &str| {
         described(list_column(name, &l.values, l.width), "value", "1", what)
     };
-    let columns = vec![
+    let label = |name: &str, labels: &[Option<u32>], what: &str| {
+        described(Series::new(name.into(), labels).into(), "index", "", what)
+    };
+    let mut columns = vec![
         described(Series::new("index".into(), export.index.clone()).into(), "id", "", "sample index"),
         text("split", export.split.iter().map(|s| s.name().to_string()).collect(), "split of the sample"),
         text("shape", export.shape.iter().map(|s| s.name().to_string()).collect(), "latent factor"),
@@ -138,6 +188,10 @@ fn export(args: &ExportArgs) -> anyhow::Result<u8> {
         lists("x_img", &export.x_img, "image as the encoder sees it"),
         lists("x_txt", &export.x_txt, "own text as the encoder sees it"),
     ];
+    if !export.confounder_img.is_empty() {
+        columns.push(label(CONFOUNDER_COLUMNS[0], &export.confounder_img, "label the image carries; null for none"));
+        columns.push(label(CONFOUNDER_COLUMNS[1], &export.confounder_txt, "label the own text carries; null for none"));
+    }
     let info = TableInfo::new("world", columns.iter().map(|(c, i)| (c.name().to_string(), i.clone())));
     let frame = DataFrame::new_infer_height(columns.into_iter().map(|(c, _)| c).collect())?;
     let written = write_table(&args.output, &frame, &info)?;
@@ -147,6 +201,16 @@ fn export(args: &ExportArgs) -> anyhow::Result<u8> {
         output::line(&format!("{}: {} samples", args.output.display(), written.rows))?;
     }
     Ok(exit::OK)
+}
+
+fn fading_row(faded: &Fading) -> Vec<String> {
+    let point = |p: &Point| format!("{}: {:.3}", p.strength, p.readable);
+    vec![
+        faded.path.to_string(),
+        faded.factor.name().to_string(),
+        faded.points.iter().map(point).collect::<Vec<_>>().join("  "),
+        format!("{:.3}{}", faded.largest_rise, if faded.should_fall { "" } else { " (may rise)" }),
+    ]
 }
 
 fn probe_row(probe: &Probe) -> Vec<String> {

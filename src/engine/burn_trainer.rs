@@ -1,10 +1,13 @@
 //! The trainer that is not a mock: worlds, the aligner, and the measurement panel.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use super::cache::Cache;
 use super::measure::{Model, evaluation, panel, spectra, under};
 use super::outcome::{Checksums, Curves, Measured, Outcome, Selection, Status, all_missing, checksum};
+use super::plan::{features, samples};
 use super::scheduler::{Control, Measuring, TrainError, Trainer};
 use super::selection::Selector;
 use super::watch::Watch;
@@ -14,38 +17,50 @@ use crate::aligner::fault::Fault;
 use crate::aligner::train::{End, Lane, RawEmbeddings, Run, SeedData, Trained, train};
 use crate::spec::Cell;
 use crate::spec::config::{Config, TextFeatures, WorldConfig};
-use crate::world::perturbation::PERTURBATIONS;
-use crate::world::{Pairing, Split, SplitName, World, partners};
+use crate::world::perturbation::{Act, GAUSSIAN_NOISE, MASK, PERTURBATIONS};
+use crate::world::view::{Setting, View, on_features};
+use crate::world::{Modality, Pairing, SplitName, World, confounder, partners};
 
-/// Worlds kept in memory for the packs to come. Packs are ordered by seed, so that a few are enough.
+/// Worlds kept in memory for the packs to come, each with its draws. Packs are ordered by seed, so that a few are enough.
 pub(super) const WORLDS_KEPT: usize = 4;
+
+/// Views kept: packs of one seed come back to the levels of the axes that make them.
+pub(super) const VIEWS_KEPT: usize = 16;
+
+/// Bytes that views take which are kept for later, as long as there are at least two: packs in flight hold theirs
+/// whatever that takes.
+pub(super) const VIEW_BYTES: u64 = 256 << 20;
 
 /// Trains packs on one backend.
 pub struct BurnTrainer {
     backend: Backend,
-    worlds: Mutex<Vec<(WorldKey, Arc<Slot>)>>,
+    worlds: Cache<WorldKey, Arc<World>>,
+    /// By the path of the perturbation.
+    draws: Cache<(WorldKey, &'static str), Arc<Draws>>,
+    views: Cache<(WorldKey, Setting), View>,
     /// A kernel broken on purpose.
     pub fault: Option<Fault>,
 }
 
-/// A world that is made, being made, or was abandoned.
-type Slot = Mutex<Option<Arc<Observed>>>;
-
-/// What a world and its draws depend on.
+/// What a world depends on.
 #[derive(Clone, Debug, PartialEq)]
 struct WorldKey {
     seed: u64,
     world: WorldConfig,
     features: TextFeatures,
-    /// Paths of the perturbations whose draws are present.
-    draws: Vec<&'static str>,
 }
 
-/// A world with the draws that a pack's switches ask for.
-struct Observed {
-    world: World,
-    /// Per split, path of the perturbation to its draws.
-    draws: [BTreeMap<&'static str, Vec<f32>>; 3],
+/// A perturbation's draws for every split.
+type Draws = [Vec<f32>; 3];
+
+/// A world as the cells of one configuration see it.
+#[derive(Clone)]
+pub struct Observed {
+    pub world: Arc<World>,
+    /// Image, text.
+    views: [View; 2],
+    /// Path of a perturbation that acts on the device to its draws; those that are switched on.
+    draws: BTreeMap<&'static str, Arc<Draws>>,
 }
 
 /// A cell trained again, with what an outcome does not keep.
@@ -59,7 +74,7 @@ pub struct Retrained {
 
 impl BurnTrainer {
     pub fn new(backend: Backend) -> Self {
-        Self { backend, worlds: Mutex::new(Vec::new()), fault: None }
+        Self { backend, worlds: Cache::default(), draws: Cache::default(), views: Cache::default(), fault: None }
     }
 
     pub fn backend(&self) -> &Backend {
@@ -73,29 +88,32 @@ impl BurnTrainer {
         Ok(Retrained { outcome, parameters: trained.parameters, test: trained.test })
     }
 
-    /// The world of a cell with the draws that its switches ask for, made or still at hand.
-    fn observed(&self, config: &Config) -> Result<Arc<Observed>, TrainError> {
-        let draws = PERTURBATIONS.iter().filter(|p| (p.strength)(config) != 0.0).map(|p| p.path).collect();
-        let key = WorldKey { seed: config.seed, world: config.world.clone(), features: config.text.features, draws };
-        let slot = {
-            let mut worlds = self.lock();
-            // The most recently used first.
-            let slot = match worlds.iter().position(|(k, _)| *k == key) {
-                Some(at) => worlds.remove(at).1,
-                None => Arc::new(Slot::default()),
-            };
-            worlds.insert(0, (key.clone(), slot.clone()));
-            worlds.truncate(WORLDS_KEPT);
-            slot
-        };
-        // Whoever comes while it is being made waits for it.
-        let mut world = slot.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(made) = world.as_ref() {
-            return Ok(made.clone());
+    /// What cells of this configuration see, on every split; made or still at hand.
+    pub fn observed(&self, config: &Config) -> Result<Observed, TrainError> {
+        let (seed, features) = (config.seed, config.text.features);
+        let key = WorldKey { seed, world: config.world.clone(), features };
+        let failed = |e: crate::world::WorldError| TrainError::Failed(e.to_string());
+        let world = self.worlds.get(key.clone(), WORLDS_KEPT, || {
+            World::generate(seed, &config.world, features).map(Arc::new).map_err(failed)
+        })?;
+        let [img, txt] = Modality::ALL.map(|modality| -> Result<View, TrainError> {
+            let setting = Setting::of(config, modality);
+            if setting.is_plain() {
+                return Ok(setting.view(&world));
+            }
+            let keep = views_kept(config);
+            self.views.get((key.clone(), setting.clone()), keep, || Ok(setting.view(&world)))
+        });
+        let mut draws = BTreeMap::new();
+        for perturbation in PERTURBATIONS.iter().filter(|p| p.is_on(config)) {
+            let Act::Feature { draws: draw, .. } = perturbation.act else { continue };
+            // Two perturbations act on the device.
+            let made = self.draws.get((key.clone(), perturbation.path), 2 * WORLDS_KEPT, || {
+                Ok::<_, TrainError>(Arc::new(SplitName::ALL.map(|name| draw(world.split(name)))))
+            })?;
+            draws.insert(perturbation.path, made);
         }
-        let made = Arc::new(Observed::new(&key).map_err(|e| TrainError::Failed(e.to_string()))?);
-        *world = Some(made.clone());
-        Ok(made)
+        Ok(Observed { world, views: [img?, txt?], draws })
     }
 
     /// A trained model, to embed other observations with.
@@ -103,27 +121,27 @@ impl BurnTrainer {
         Model { executor: &self.backend.executor, parameters, fault: self.fault }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(WorldKey, Arc<Slot>)>> {
-        self.worlds.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     /// Trains a pack; measures nothing yet but what stop rules and curves look at.
     fn train_pack(&self, cells: &[&Cell], control: &Control) -> Result<TrainedPack, TrainError> {
-        let mut seeds: Vec<u64> = cells.iter().map(|c| c.config.seed).collect();
-        seeds.sort_unstable();
-        seeds.dedup();
-        let config_of = |seed: u64| cells.iter().find(|c| c.config.seed == seed).map(|c| &c.config);
-        let observed: Vec<Arc<Observed>> =
-            seeds.iter().filter_map(|s| config_of(*s)).map(|c| self.observed(c)).collect::<Result<_, _>>()?;
+        let seen: Vec<Seen> = cells.iter().map(|c| Seen::of(&c.config)).collect();
+        let (mut distinct, mut observed) = (Vec::new(), Vec::new());
+        for (cell, seen) in cells.iter().zip(&seen) {
+            if !distinct.contains(&seen) {
+                distinct.push(seen);
+                observed.push(self.observed(&cell.config)?);
+            }
+        }
+        let place = |seen: &Seen| distinct.iter().position(|s| *s == seen).unwrap_or(0);
         let seed_data: Vec<SeedData<'_>> = observed.iter().map(|o| o.seed_data()).collect();
         let pairings: Vec<[Pairing; 3]> =
-            cells.iter().map(|cell| observed[position(&seeds, cell.config.seed)].pairings(&cell.config)).collect();
+            cells.iter().zip(&seen).map(|(cell, seen)| observed[place(seen)].pairings(&cell.config)).collect();
         let lanes: Vec<Lane<'_>> = cells
             .iter()
+            .zip(&seen)
             .zip(&pairings)
-            .map(|(cell, pairing)| Lane {
+            .map(|((cell, seen), pairing)| Lane {
                 config: &cell.config,
-                seed: position(&seeds, cell.config.seed),
+                seed: place(seen),
                 partners: [0, 1, 2].map(|s| pairing[s].partner.as_slice()),
                 start: None,
             })
@@ -143,7 +161,7 @@ impl BurnTrainer {
         };
         let trained =
             train(&run, &lanes, |point| watches[point.cell].look(point)).map_err(|_| TrainError::Cancelled)?;
-        let worlds = cells.iter().map(|cell| observed[position(&seeds, cell.config.seed)].clone()).collect();
+        let worlds = seen.iter().map(|seen| observed[place(seen)].world.clone()).collect();
         Ok(TrainedPack { trained, watches, pairings, worlds })
     }
 }
@@ -154,21 +172,21 @@ struct TrainedPack {
     watches: Vec<Watch>,
     pairings: Vec<[Pairing; 3]>,
     /// The world of each cell.
-    worlds: Vec<Arc<Observed>>,
+    worlds: Vec<Arc<World>>,
 }
 
 impl TrainedPack {
     /// Outcomes of the cells that it was made of, and what they leave out.
     fn measure(self, trainer: &BurnTrainer, cells: &[&Cell]) -> Vec<(Outcome, Trained)> {
         let each = cells.iter().zip(self.trained).zip(self.watches).zip(self.pairings).zip(self.worlds);
-        let one =
-            |((((cell, trained), watch), pairing), observed): ((((&&Cell, Trained), Watch), _), Arc<Observed>)| {
-                let mut outcome = outcome(cell, &trained, watch, &pairing);
-                let diverged = (outcome.status == Status::Diverged).then_some(outcome.reason.as_str());
-                let (model, split) = (trainer.model(&trained.parameters), observed.world.split(SplitName::Test));
-                outcome.conditions = cell.conditions.iter().map(|c| under(c, cell, split, &model, diverged)).collect();
-                (outcome, trained)
-            };
+        let one = |((((cell, trained), watch), pairing), world): ((((&&Cell, Trained), Watch), _), Arc<World>)| {
+            let mut outcome = outcome(cell, &trained, watch, &pairing);
+            outcome.realised.extend(confounder::realised(&world, &cell.config.confounder));
+            let diverged = (outcome.status == Status::Diverged).then_some(outcome.reason.as_str());
+            let (model, split) = (trainer.model(&trained.parameters), world.split(SplitName::Test));
+            outcome.conditions = cell.conditions.iter().map(|c| under(c, cell, split, &model, diverged)).collect();
+            (outcome, trained)
+        };
         each.map(one).collect()
     }
 }
@@ -181,49 +199,64 @@ impl Trainer for BurnTrainer {
     }
 
     fn prepare(&self, cells: &[&Cell]) {
-        let mut seeds = BTreeSet::new();
-        for cell in cells.iter().filter(|cell| seeds.insert(cell.config.seed)).take(WORLDS_KEPT) {
-            // An error comes again where the world is needed.
-            let _ = self.observed(&cell.config);
+        let mut prepared: Vec<Seen> = Vec::new();
+        for cell in cells {
+            let seen = Seen::of(&cell.config);
+            if prepared.len() < WORLDS_KEPT && !prepared.contains(&seen) {
+                // An error comes again where the world is needed.
+                let _ = self.observed(&cell.config);
+                prepared.push(seen);
+            }
         }
     }
 }
 
-fn position(seeds: &[u64], seed: u64) -> usize {
-    seeds.iter().position(|s| *s == seed).unwrap_or(0)
+/// What decides which data a cell of a pack reads; the world's sizes and features are the pack's.
+#[derive(PartialEq)]
+struct Seen {
+    seed: u64,
+    settings: [Setting; 2],
+}
+
+impl Seen {
+    fn of(config: &Config) -> Self {
+        Self { seed: config.seed, settings: Modality::ALL.map(|modality| Setting::of(config, modality)) }
+    }
+}
+
+/// Views kept for later, of this size.
+pub(super) fn views_kept(config: &Config) -> usize {
+    let largest = features(config).into_iter().max().unwrap_or(1) * samples(config) * 4;
+    ((VIEW_BYTES / largest.max(1)) as usize).clamp(2, VIEWS_KEPT)
 }
 
 impl Observed {
-    fn new(key: &WorldKey) -> Result<Self, crate::world::WorldError> {
-        let world = World::generate(key.seed, &key.world, key.features)?;
-        let draws = SplitName::ALL.map(|name| {
-            let wanted = PERTURBATIONS.iter().filter(|p| key.draws.contains(&p.path));
-            wanted.map(|p| (p.path, (p.draws)(world.split(name)))).collect()
-        });
-        Ok(Self { world, draws })
+    /// Every feature of a split as the encoder of a modality takes it in, what the device does included, `[N, P]`.
+    /// `config` must have the settings that this was made for; the strengths of what the device does may differ.
+    pub fn features(&self, split: SplitName, modality: Modality, config: &Config) -> Vec<f32> {
+        let view = &self.views[modality as usize][split as usize];
+        on_features(view, modality, config, |path, draws| match self.draws.get(path) {
+            Some(made) => Cow::Borrowed(made[split as usize].as_slice()),
+            None => Cow::Owned(draws(self.world.split(split))),
+        })
     }
 
     fn seed_data(&self) -> SeedData<'_> {
-        let splits = [0, 1, 2].map(|i| self.split_data(self.world.split(SplitName::ALL[i]), i));
-        SeedData { seed: self.world.seed, splits }
+        SeedData { seed: self.world.seed, splits: [0, 1, 2].map(|split| self.split_data(split)) }
     }
 
-    fn split_data<'a>(&'a self, split: &'a Split, index: usize) -> SplitData<'a> {
-        let draws = |path: &str| self.draws[index].get(path).map(Vec::as_slice);
+    fn split_data(&self, split: usize) -> SplitData<'_> {
+        let draws = |path: &str| self.draws.get(path).map(|draws| draws[split].as_slice());
+        let [img, txt] = self.views.each_ref().map(|view| view[split].as_ref());
         SplitData {
-            n: split.index.len(),
+            n: img.n,
             img: ModalityData {
-                clean: &split.img.clean,
-                background: &split.img.background,
-                noise: draws("image.noise"),
-                uniform: draws("image.mask"),
+                clean: &img.clean,
+                background: &img.background,
+                noise: draws(GAUSSIAN_NOISE.path),
+                uniform: draws(MASK.path),
             },
-            txt: ModalityData {
-                clean: &split.txt.clean,
-                background: &split.txt.background,
-                noise: None,
-                uniform: draws("text.dropout"),
-            },
+            txt: ModalityData { clean: &txt.clean, background: &txt.background, noise: None, uniform: None },
         }
     }
 

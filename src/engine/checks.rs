@@ -17,7 +17,7 @@ use crate::aligner::regulariser::{REGULARISERS, active, switch_all_on, weight_of
 use crate::numerics::stream::Streams;
 use crate::spec::Cell;
 use crate::spec::config::{Config, TrainConfig};
-use crate::world::perturbation::observed;
+use crate::world::view::observed;
 use crate::world::{Modality, SplitName, World, WorldError, partners};
 
 /// Cells that `agree` compares at once.

@@ -4,6 +4,7 @@
 //! through [`Event`]s.
 
 mod burn_trainer;
+mod cache;
 mod checks;
 mod limits;
 mod measure;
@@ -16,7 +17,7 @@ mod sensitivity;
 mod tune;
 mod watch;
 
-pub use burn_trainer::{BurnTrainer, Retrained};
+pub use burn_trainer::{BurnTrainer, Observed, Retrained};
 pub use checks::{CheckError, Settings, agree, gradcheck};
 pub use limits::{Act, LIMITS, Limit};
 pub use outcome::{Candidate, Checksums, ConditionOutcome, Crossing, Curves, Measured, Outcome, Selection, Status};

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::spec::Cell;
+use crate::spec::config::Config;
+use crate::world::Modality;
+use crate::world::view::Setting;
 
 /// Cells that train as one tensor program, as indices into the sweep's cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +15,8 @@ pub struct Pack {
 
 /// Groups the cells at `wanted` into packs of at most `size(first cell, how many are alike)`.
 ///
-/// Cells of a pack share a pack key. Within a key they are ordered by seed, so that packs share data. What comes out
+/// Cells of a pack share a pack key. Within a key they are ordered by seed and by what the host does to observations, so
+/// that packs share data. What comes out
 /// of a cell does not depend on any of this; how fast it comes does.
 pub fn make_packs(cells: &[Cell], wanted: &[usize], size: impl Fn(&Cell, usize) -> usize) -> Vec<Pack> {
     let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -21,11 +25,18 @@ pub fn make_packs(cells: &[Cell], wanted: &[usize], size: impl Fn(&Cell, usize) 
     }
     let mut packs = Vec::new();
     for mut group in groups.into_values() {
-        group.sort_by_key(|index| cells[*index].config.seed);
+        group.sort_by_cached_key(|index| (cells[*index].config.seed, view_key(&cells[*index].config)));
         let size = size(&cells[group[0]], group.len()).max(1);
         packs.extend(group.chunks(size).map(|chunk| Pack { cells: chunk.to_vec() }));
     }
     packs
+}
+
+/// Cells of one seed with the same key share their views of the world.
+pub(super) fn view_key(config: &Config) -> String {
+    let settings = Modality::ALL.map(|modality| Setting::of(config, modality));
+    // Most are plain, and a plan may have a million cells.
+    if settings.iter().all(Setting::is_plain) { String::new() } else { format!("{settings:?}") }
 }
 
 #[cfg(test)]

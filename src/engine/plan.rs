@@ -1,10 +1,11 @@
 //! What a sweep will cost: steps, memory, bytes and time, before anything is trained.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::burn_trainer::WORLDS_KEPT;
-use super::pack::Pack;
+use super::burn_trainer::{WORLDS_KEPT, views_kept};
+use super::pack::{Pack, view_key};
 use super::scheduler::{Control, TrainError, Trainer};
 use super::watch::{SPECTRAL_SERIES, STRUCTURE_SERIES, VALIDATION_SERIES};
 use crate::aligner::backend::Place;
@@ -13,7 +14,10 @@ use crate::aligner::regulariser::active;
 use crate::aligner::train::EVALUATION_ROWS;
 use crate::metric;
 use crate::spec::Cell;
-use crate::spec::config::Config;
+use crate::spec::config::{Config, Select};
+use crate::world::Modality;
+use crate::world::perturbation::{Act, PERTURBATIONS};
+use crate::world::view::Setting;
 
 /// Cells of a native pack unless told otherwise: cells of one seed that differ in, say, temperature share the gathering
 /// of a minibatch. On the reference workload packs of 1 to 16 take the same processor time within 7%, 8 the least.
@@ -104,13 +108,26 @@ fn pack_bytes(configs: &[&Config], place: Place) -> u64 {
     }
 }
 
+/// Samples of a world.
+pub(super) fn samples(config: &Config) -> u64 {
+    config.world.n_train + config.world.n_validation + config.world.n_test
+}
+
 /// Bytes of one seed's data: clean observations and the draws that are switched on.
 fn seed_bytes(config: &Config) -> u64 {
-    let samples = config.world.n_train + config.world.n_validation + config.world.n_test;
-    let [img, txt] = features(config);
-    let copies_img = 1 + u64::from(config.image.noise != 0.0) + u64::from(config.image.mask != 0.0);
-    let copies_txt = 1 + u64::from(config.text.dropout != 0.0);
-    4 * samples * (img * copies_img + txt * copies_txt)
+    let drawn = |modality: Modality| {
+        let on_device = PERTURBATIONS.iter().filter(|p| p.modality == modality && matches!(p.act, Act::Feature { .. }));
+        1 + on_device.filter(|p| p.is_on(config)).count() as u64
+    };
+    let each = features(config).into_iter().zip(Modality::ALL);
+    4 * samples(config) * each.map(|(p, modality)| p * drawn(modality)).sum::<u64>()
+}
+
+/// Bytes of the views of one configuration that are not the clean data.
+fn view_bytes(config: &Config) -> u64 {
+    let each = features(config).into_iter().zip(Modality::ALL);
+    let seen = each.filter(|(_, modality)| !Setting::of(config, *modality).is_plain());
+    4 * samples(config) * seen.map(|(p, _)| p).sum::<u64>()
 }
 
 /// Cells per pack for `alike` cells like this one on `workers` workers: `factor` times the usual size, within what
@@ -126,9 +143,9 @@ pub fn pack_size(config: &Config, alike: usize, workers: usize, place: Place, fa
     ((usual as f64 * factor) as usize).min(most).min(shared).max(1)
 }
 
-/// Cells whose lanes take at most `bytes`.
+/// Cells whose lanes take at most `bytes`, should each have views of its own.
 fn fitting(bytes: u64, config: &Config) -> usize {
-    (bytes / lane_bytes(config).max(1)) as usize
+    (bytes / (lane_bytes(config) + view_bytes(config)).max(1)) as usize
 }
 
 /// Costs of training some packs.
@@ -149,17 +166,25 @@ pub struct Estimate {
 /// Counts what `packs` will cost on `workers` workers. On a GPU the lanes are not in the host's memory.
 pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, place: Place) -> Estimate {
     let each = || packs.iter().flat_map(|p| &p.cells).map(|c| &cells[*c].config);
-    let distinct_seeds = |pack: &Pack| {
-        let seeds: std::collections::BTreeSet<u64> = pack.cells.iter().map(|c| cells[*c].config.seed).collect();
-        seeds.len() as u64
-    };
     // Worlds in use; tensors have a copy of their own, which passes through a second one on its way.
     let copies = if place == Place::Native { 1 } else { 3 };
     let of_pack = |pack: &Pack| -> u64 {
         let configs: Vec<&Config> = pack.cells.iter().map(|c| &cells[*c].config).collect();
-        copies * distinct_seeds(pack) * seed_bytes(configs[0]) + pack_bytes(&configs, place)
+        // Selected checkpoints stay on the host until their cells are measured.
+        let checkpoint = if configs[0].checkpoint.select == Select::Best { 4 * parameters(configs[0]) } else { 0 };
+        // Every view stands for a copy of both modalities, though it may share one of them.
+        let seeds: BTreeSet<u64> = configs.iter().map(|c| c.seed).collect();
+        let seen: BTreeMap<(u64, String), u64> =
+            configs.iter().map(|c| ((c.seed, view_key(c)), view_bytes(c))).collect();
+        let uploaded = (copies - 1) * seen.len() as u64 * seed_bytes(configs[0]);
+        seeds.len() as u64 * seed_bytes(configs[0])
+            + seen.values().sum::<u64>()
+            + uploaded
+            + pack_bytes(&configs, place)
+            + checkpoint * configs.len() as u64
     };
-    let kept = WORLDS_KEPT as u64 * each().map(seed_bytes).max().unwrap_or(0);
+    let most = |bytes: &dyn Fn(&Config) -> u64| each().map(bytes).max().unwrap_or(0);
+    let kept = WORLDS_KEPT as u64 * most(&seed_bytes) + most(&|c| view_bytes(c) * views_kept(c) as u64);
     let points = |config: &Config| {
         let taken = |every: u64| config.train.steps.checked_div(every).unwrap_or(0);
         let structure = match config.curves.structure_every {
@@ -307,6 +332,16 @@ mod tests {
         // 39.8 MFLOP per step.
         assert_eq!(training_flops(&sweep.cells[0].config), 300.0 * 39_845_888.0);
         assert_eq!(seed_bytes(&sweep.cells[0].config), 4 * (4096 + 512 + 512) * (256 + 64));
+    }
+
+    #[test]
+    fn views_and_draws_count_for_the_modality_that_has_them() {
+        let mut config = Config::default();
+        assert_eq!(view_bytes(&config), 0);
+        (config.image.noise, config.text.dropout) = (0.1, 0.2);
+        assert_eq!((seed_bytes(&config), view_bytes(&config)), (4 * 5120 * (2 * 256 + 64), 4 * 5120 * 64));
+        config.image.gain = 2.0;
+        assert_eq!(view_bytes(&config), 4 * 5120 * (256 + 64));
     }
 
     #[test]

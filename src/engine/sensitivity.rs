@@ -116,7 +116,7 @@ fn retrieval_after_a_step(
     // What disturbs the observations is in them already.
     let mut step = config.clone();
     (step.train.steps, step.curves.every, step.curves.validate_every) = (1, 0, 0);
-    (step.image.noise, step.image.mask, step.text.dropout) = (0.0, 0.0, 0.0);
+    (step.image, step.text) = Default::default();
     let seeds: Vec<SeedData<'_>> = batches.iter().map(|b| seed_data(config.seed, b)).collect();
     let start = encoders(model.parameters).ok_or("the parameters are not those of two encoders")?;
     let identity: Vec<u32> = (0..config.train.batch_size as u32).collect();

@@ -272,10 +272,11 @@ mod tests {
     #[test]
     fn a_cell_is_looked_at_when_something_is_due_and_norms_are_asked_for_when_a_limit_reads_them() {
         let quiet = config(|c| c.curves.validate_every = 0);
-        let steps = |config: &Config, of: fn(Due) -> bool| -> Vec<u64> {
+        type Which = fn(Due) -> bool;
+        let steps = |config: &Config, of: Which| -> Vec<u64> {
             (0..=config.train.steps).filter(|step| of(Watch::due(config, *step))).collect()
         };
-        let (looks, norms): (fn(Due) -> bool, fn(Due) -> bool) = (|d| d.embeddings, |d| d.gradient_norms);
+        let (looks, norms): (Which, Which) = (|due| due.embeddings, |due| due.gradient_norms);
         assert!(steps(&quiet, looks).is_empty());
         let mut best = quiet.clone();
         (best.checkpoint.select, best.checkpoint.every) = (Select::Best, 25);

@@ -13,6 +13,7 @@ pub const BUILTINS: &[Builtin] = &[
     Builtin { name: "collapse", text: include_str!("../../sweeps/collapse.toml") },
     Builtin { name: "noise", text: include_str!("../../sweeps/noise.toml") },
     Builtin { name: "corruption", text: include_str!("../../sweeps/corruption.toml") },
+    Builtin { name: "confounder", text: include_str!("../../sweeps/confounder.toml") },
 ];
 
 #[cfg(test)]
@@ -55,5 +56,7 @@ mod tests {
         assert_eq!(cells("noise"), 100);
         // Rate 0 is kept for one of the four kinds: (6 x 4 + 1) x 4 seeds.
         assert_eq!(cells("corruption"), 100);
+        // Strength 0 is kept for one of the two prevalences: (3 x 2 + 1) x 8 seeds.
+        assert_eq!(cells("confounder"), 56);
     }
 }

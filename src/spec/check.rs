@@ -28,6 +28,11 @@ pub(super) const RULES: &[Rule] = &[
         broken: blocks,
         help: "lower pairing.block_size or enlarge the split",
     },
+    Rule {
+        paths: &["image.band_frequency", "world.image_size", "image.band"],
+        broken: band,
+        help: "lower image.band_frequency or raise world.image_size",
+    },
 ];
 
 fn minibatch(config: &Config) -> Option<String> {
@@ -55,6 +60,13 @@ fn blocks(config: &Config) -> Option<String> {
     let (n, split) = touched.into_iter().min()?;
     let size = pairing.block_size;
     (size > n).then(|| format!("blocks of {size} samples do not fit the {split} split, which has {n}"))
+}
+
+fn band(config: &Config) -> Option<String> {
+    let (frequency, size) = (config.image.band_frequency, config.world.image_size);
+    // Beyond, there may be no frequency of the grid in the octave, and then no noise.
+    let beyond = config.image.band > 0.0 && frequency > size as f64 / 2.0;
+    beyond.then(|| format!("{frequency} cycles per side are more than an image of {size} pixels a side can show"))
 }
 
 #[cfg(test)]

@@ -74,6 +74,8 @@ macro_rules! sections {
 pub enum TextFeatures {
     BagOfTokens,
     TokenPosition,
+    /// Tokens, and pairs of neighbours.
+    BagOfNgrams,
 }
 
 /// How wrong pairs are made (W6).
@@ -97,6 +99,29 @@ pub enum AppliesTo {
     Train,
     Eval,
     Both,
+}
+
+/// What both modalities carry beside the factors (W7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfounderKind {
+    /// A random code of each sample in a subspace that the modalities share.
+    IdCodebook,
+    /// One of four patterns over the image, one of four tokens.
+    Watermark,
+    /// Whether the sample's index is even or odd: a corner of the image, a token.
+    Parity,
+    /// One of eight groups: a piece of the image's border, a token.
+    GroupTags,
+}
+
+/// Which modalities a confounder acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfounderModality {
+    Both,
+    Img,
+    Txt,
 }
 
 /// How much of the measurement panel is computed.
@@ -127,13 +152,40 @@ pub enum Optimiser {
 
 sections! {
     WorldConfig { image_size: u64 = 16, n_train: u64 = 4096, n_validation: u64 = 512, n_test: u64 = 512 }
-    ImageConfig { noise: f64 = 0.0, mask: f64 = 0.0 }
-    TextConfig { features: TextFeatures = TextFeatures::BagOfTokens, dropout: f64 = 0.0 }
+    ImageConfig {
+        noise: f64 = 0.0,
+        mask: f64 = 0.0,
+        occlusion: f64 = 0.0,
+        blur: f64 = 0.0,
+        band: f64 = 0.0,
+        band_frequency: f64 = 2.0,
+        quantisation: f64 = 0.0,
+        compression: f64 = 0.0,
+        gain: f64 = 1.0,
+    }
+    TextConfig {
+        features: TextFeatures = TextFeatures::BagOfTokens,
+        dropout: f64 = 0.0,
+        substitution: f64 = 0.0,
+        coarsening: f64 = 0.0,
+        swap: f64 = 0.0,
+        jitter: f64 = 0.0,
+        insertion: f64 = 0.0,
+        gain: f64 = 1.0,
+    }
     PairingConfig {
         rate: f64 = 0.0,
         kind: PairingKind = PairingKind::Swap,
         applies_to: AppliesTo = AppliesTo::Train,
         block_size: u64 = 16,
+    }
+    ConfounderConfig {
+        kind: ConfounderKind = ConfounderKind::IdCodebook,
+        strength: f64 = 0.0,
+        prevalence: f64 = 1.0,
+        semantics: bool = true,
+        randomised: bool = false,
+        modality: ConfounderModality = ConfounderModality::Both,
     }
     ModelConfig {
         hidden_img: u64 = 64,
@@ -199,6 +251,7 @@ sections! {
         image: ImageConfig = ImageConfig::default(),
         text: TextConfig = TextConfig::default(),
         pairing: PairingConfig = PairingConfig::default(),
+        confounder: ConfounderConfig = ConfounderConfig::default(),
         model: ModelConfig = ModelConfig::default(),
         train: TrainConfig = TrainConfig::default(),
         score: ScoreConfig = ScoreConfig::default(),
@@ -263,12 +316,111 @@ pub const PARAMS: &[Param] = &[
         Switch,
         "probability that a pixel is replaced by the background, 0, on every split",
     ),
-    param("text.features", Kind::Choice(&["bag_of_tokens", "token_position"]), Structure, "what the text encoder sees"),
+    later(
+        "image.occlusion",
+        float(0.0, 1.0),
+        Lane,
+        "share of the image that a randomly placed square hides, on every split",
+    ),
+    later("image.blur", float(0.0, 64.0), Lane, "standard deviation of a Gaussian blur, pixels, on every split"),
+    later(
+        "image.band",
+        float(0.0, 100.0),
+        Lane,
+        "standard deviation of additive noise within one octave of spatial frequencies, in intensity, on every split",
+    ),
+    later(
+        "image.band_frequency",
+        float(1.0, 32.0),
+        Lane,
+        "middle of the octave of image.band, cycles per image side; the texture has 1 to 3",
+    ),
+    later(
+        "image.quantisation",
+        float(0.0, 1.0),
+        Lane,
+        "largest rounding error of intensities; levels are twice this apart, on every split",
+    ),
+    later(
+        "image.compression",
+        float(0.0, 100.0),
+        Lane,
+        "multiplier of JPEG's luminance quantisation table; 1 is its quality 50, 5 its quality 10, on every split",
+    ),
+    later("image.gain", float(0.0, 1e6), Lane, "factor on everything that the image encoder takes in, noise included"),
+    param(
+        "text.features",
+        Kind::Choice(&["bag_of_tokens", "token_position", "bag_of_ngrams"]),
+        Structure,
+        "what the text encoder sees",
+    ),
     param("text.dropout", float(0.0, 1.0), Switch, "probability that a token is dropped, on every split"),
+    later(
+        "text.substitution",
+        float(0.0, 1.0),
+        Lane,
+        "probability that a token is replaced by another bin of its factor, on every split",
+    ),
+    later(
+        "text.coarsening",
+        float(0.0, 4.0),
+        Lane,
+        "times that the bins of continuous factors double in width; between whole numbers, on average, on every split",
+    ),
+    later(
+        "text.swap",
+        float(0.0, 1.0),
+        Lane,
+        "probability, per token, that it changes places with another one, on every split; bags of tokens cannot tell",
+    ),
+    later(
+        "text.jitter",
+        float(0.0, 100.0),
+        Lane,
+        "standard deviation of the displacement of tokens, positions, on every split; bags of tokens cannot tell",
+    ),
+    later(
+        "text.insertion",
+        float(0.0, 1.0),
+        Lane,
+        "probability, per token, that a token that says nothing follows it, on every split",
+    ),
+    later("text.gain", float(0.0, 1e6), Lane, "factor on everything that the text encoder takes in"),
     param("pairing.rate", float(0.0, 1.0), Lane, "share of samples whose pair is corrupted"),
     param("pairing.kind", Kind::Choice(&["swap", "group_swap", "offset", "block"]), Lane, "how wrong pairs are made"),
     param("pairing.applies_to", Kind::Choice(&["train", "eval", "both"]), Lane, "splits whose pairs are corrupted"),
     param("pairing.block_size", int(2, 1 << 16), Lane, "samples per block, for kind = \"block\""),
+    later(
+        "confounder.kind",
+        Kind::Choice(&["id_codebook", "watermark", "parity", "group_tags"]),
+        Lane,
+        "what both modalities carry beside the factors",
+    ),
+    later(
+        "confounder.strength",
+        float(0.0, 100.0),
+        Switch,
+        "amplitude of the confounder, on every split: intensity in images, tokens in texts; of the ID codebook the root mean square of what it adds, clean features having 1; 0 switches every confounder option off",
+    ),
+    later(
+        "confounder.prevalence",
+        float(0.0, 1.0),
+        Lane,
+        "probability that a sample carries the confounder; a higher one keeps the carriers",
+    ),
+    later(
+        "confounder.semantics",
+        Kind::Bool,
+        Lane,
+        "whether the factors stay visible beside the confounder; false leaves the confounder alone on the background",
+    ),
+    later(
+        "confounder.randomised",
+        Kind::Bool,
+        Lane,
+        "whether each modality draws its own label or code, so that the confounder says nothing about the pair",
+    ),
+    later("confounder.modality", Kind::Choice(&["both", "img", "txt"]), Lane, "modalities the confounder acts on"),
     param("model.hidden_img", int(1, 4096), Structure, "hidden units of the image encoder"),
     param("model.hidden_txt", int(1, 4096), Structure, "hidden units of the text encoder"),
     param("model.embedding", int(2, 1024), Structure, "dimension of the shared embedding"),
@@ -604,7 +756,7 @@ impl Config {
     }
 
     /// Sets the scalar of a parameter to a value that was checked against it.
-    pub(super) fn set(&mut self, param: &Param, value: &Value) {
+    pub(crate) fn set(&mut self, param: &Param, value: &Value) {
         let index = PARAMS.iter().position(|known| known.path == param.path);
         let mut at = index.expect("the parameter is of the registry");
         self.assign(&mut at, value);

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::config::{AppliesTo, Kind, Optimiser, PairingKind, Panel, Select, TextFeatures};
+use super::config::{
+    AppliesTo, ConfounderKind, ConfounderModality, Kind, Optimiser, PairingKind, Panel, Select, TextFeatures,
+};
 
 /// One scalar of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,6 +70,8 @@ scalar_fields! {
     TextFeatures: |value| Scalar::Choice(value as usize), named;
     PairingKind: |value| Scalar::Choice(value as usize), named;
     AppliesTo: |value| Scalar::Choice(value as usize), named;
+    ConfounderKind: |value| Scalar::Choice(value as usize), named;
+    ConfounderModality: |value| Scalar::Choice(value as usize), named;
     Panel: |value| Scalar::Choice(value as usize), named;
     Select: |value| Scalar::Choice(value as usize), named;
     Optimiser: |value| Scalar::Choice(value as usize), named;

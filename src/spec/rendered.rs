@@ -63,7 +63,7 @@ fn a_misspelt_section() {
     3 | [trian]
       |  ^^^^^ the nearest is `train`
       |
-      = help: the sections are world, image, text, pairing, model, train, score, stop, warn, checkpoint, curves
+      = help: the sections are world, image, text, pairing, confounder, model, train, score, stop, warn, checkpoint, curves
     "#);
 }
 

@@ -69,8 +69,7 @@ const CHI_SQUARE_3_AT_1_PERCENT: f64 = 11.344_866_730_144_37;
 /// **Returns.** The statistic, with 3 degrees of freedom; `None` when a category is expected less than five times in
 /// a sample.
 ///
-/// **Source.** Pearson (1900); with 3 degrees of freedom the survival function is
-/// `erfc(sqrt(x / 2)) + sqrt(2 x / pi) exp(-x / 2)`.
+/// **Source.** Pearson (1900).
 pub(crate) fn chi_square(a: &[usize; 4], b: &[usize; 4]) -> Option<Comparison> {
     let total = |counts: &[usize; 4]| counts.iter().sum::<usize>() as f64;
     let (n, m) = (total(a), total(b));
@@ -86,8 +85,68 @@ pub(crate) fn chi_square(a: &[usize; 4], b: &[usize; 4]) -> Option<Comparison> {
             statistic += (observed as f64 - expected).powi(2) / expected;
         }
     }
-    let p_value = libm::erfc((statistic / 2.0).sqrt()) + (2.0 * statistic / PI).sqrt() * (-statistic / 2.0).exp();
+    let p_value = chi_square_survival(statistic, 3);
     Some(Comparison { statistic, critical_1_percent: CHI_SQUARE_3_AT_1_PERCENT, p_value })
+}
+
+/// A test that two labels of the same samples are independent.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Independence {
+    pub statistic: f64,
+    pub degrees_of_freedom: usize,
+    /// Probability of a statistic at least as large if the labels are independent, in 0 to 1.
+    pub p_value: f64,
+}
+
+/// Pearson's chi-square test of independence.
+///
+/// **Shapes.** `table` has one row per value of one label, all rows as long: counts per value of the other. Rows and
+/// columns without a sample do not count.
+///
+/// **Returns.** `None` when fewer than two rows or columns are left, or a place expects fewer than five samples.
+///
+/// **Source.** Pearson (1900), without a correction for continuity.
+pub(crate) fn independence(table: &[Vec<usize>]) -> Option<Independence> {
+    let of_row = |row: &[usize]| row.iter().sum::<usize>() as f64;
+    let rows: Vec<&Vec<usize>> = table.iter().filter(|row| of_row(row) > 0.0).collect();
+    let of_column = |j: usize| rows.iter().filter_map(|row| row.get(j)).sum::<usize>() as f64;
+    let columns: Vec<usize> = (0..rows.first()?.len()).filter(|&j| of_column(j) > 0.0).collect();
+    if rows.len() < 2 || columns.len() < 2 {
+        return None;
+    }
+    let total: f64 = rows.iter().map(|row| of_row(row)).sum();
+    let mut statistic = 0.0;
+    for row in &rows {
+        for &j in &columns {
+            let expected = of_row(row) * of_column(j) / total;
+            if expected < SMALLEST_EXPECTED_COUNT {
+                return None;
+            }
+            statistic += (row[j] as f64 - expected).powi(2) / expected;
+        }
+    }
+    let degrees_of_freedom = (rows.len() - 1) * (columns.len() - 1);
+    Some(Independence { statistic, degrees_of_freedom, p_value: chi_square_survival(statistic, degrees_of_freedom) })
+}
+
+/// `P(X > x)` of the chi-square distribution, with one degree of freedom at least.
+///
+/// **Numerics.** The finite sum of positive terms that the recursion `Q(a + 1, h) = Q(a, h) + h^a e^-h / Gamma(a + 1)`
+/// makes of the regularised incomplete gamma function, from `Q(1/2, h) = erfc(sqrt h)` or `Q(1, h) = e^-h`.
+fn chi_square_survival(x: f64, degrees_of_freedom: usize) -> f64 {
+    let half = x / 2.0;
+    let decay = (-half).exp();
+    let (mut survival, mut degrees, mut term) = if degrees_of_freedom.is_multiple_of(2) {
+        (decay, 2, half * decay)
+    } else {
+        (libm::erfc(half.sqrt()), 1, 2.0 * (half / PI).sqrt() * decay)
+    };
+    while degrees < degrees_of_freedom {
+        survival += term;
+        degrees += 2;
+        term *= half / (degrees as f64 / 2.0);
+    }
+    survival.min(1.0)
 }
 
 #[cfg(test)]
@@ -122,14 +181,32 @@ mod tests {
         assert!((test.statistic - 3.5555555555555554).abs() < 1e-12);
         assert!((test.p_value - 0.3136279108798508).abs() < 1e-12);
         // scipy 1.17.1: stats.chi2.sf(CHI_SQUARE_3_AT_1_PERCENT, 3) is 0.01.
-        let p = libm::erfc((CHI_SQUARE_3_AT_1_PERCENT / 2.0).sqrt())
-            + (2.0 * CHI_SQUARE_3_AT_1_PERCENT / PI).sqrt() * (-CHI_SQUARE_3_AT_1_PERCENT / 2.0).exp();
-        assert!((p - 0.01).abs() < 1e-12);
+        assert!((chi_square_survival(CHI_SQUARE_3_AT_1_PERCENT, 3) - 0.01).abs() < 1e-12);
+        // scipy 1.17.1: stats.chi2.sf(x, degrees).
+        for (x, degrees, p) in [
+            (0.0, 9, 1.0),
+            (0.5, 1, 0.47950012218695337),
+            (0.5, 2, 0.7788007830714049),
+            (3.2, 12, 0.9939597088884187),
+            (21.0, 21, 0.4589442088928217),
+            (60.0, 24, 6.387702539927327e-05),
+        ] {
+            assert!((chi_square_survival(x, degrees) / p - 1.0).abs() < 1e-12, "P(X > {x}), {degrees} degrees");
+        }
+        // scipy 1.17.1: stats.chi2_contingency(rows 0, 1 and 3, correction=False).
+        let table = [vec![12, 30, 0, 25], vec![18, 22, 0, 31], vec![0; 4], vec![9, 14, 0, 40]];
+        let test = independence(&table).expect("large enough counts");
+        assert_eq!(test.degrees_of_freedom, 4);
+        assert!((test.statistic - 12.411860146895359).abs() < 1e-12);
+        assert!((test.p_value - 0.014537470867372728).abs() < 1e-12);
     }
 
     #[test]
     fn too_few_counts_are_not_tested() {
         assert_eq!(chi_square(&[4, 20, 30, 40], &[4, 20, 30, 40]), None);
         assert_eq!(chi_square(&[0; 4], &[0; 4]), None);
+        for table in [vec![], vec![vec![]], vec![vec![9, 9]], vec![vec![9, 9], vec![9, 2]], vec![vec![9], vec![9]]] {
+            assert_eq!(independence(&table), None, "{table:?}");
+        }
     }
 }

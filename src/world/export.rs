@@ -2,14 +2,16 @@
 
 use crate::spec::config::Config;
 use crate::world::Modality;
+use crate::world::confounder::labels;
 use crate::world::factors::Shape;
 use crate::world::image::Renderer;
 use crate::world::pairing::partners;
-use crate::world::perturbation::observed;
 use crate::world::sample::{SplitName, World, WorldError};
 use crate::world::text;
+use crate::world::view::observed;
 
-/// Every sample of a world, in the order of the indices. All columns have the same number of rows.
+/// Every sample of a world, in the order of the indices. All columns have the same number of rows, but those of
+/// a confounder that is not there.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Export {
     /// Sample index.
@@ -28,6 +30,10 @@ pub struct Export {
     pub sentence: Vec<String>,
     /// Index of the sample whose text this sample's image is paired with.
     pub text_of: Vec<u32>,
+    /// Label that the sample's image carries of the confounder, `None` for none; empty without a confounder.
+    pub confounder_img: Vec<Option<u32>>,
+    /// The label that the sample's own text carries, likewise.
+    pub confounder_txt: Vec<Option<u32>>,
     /// Clean image, intensities in `[-1, 1]`: `S * S` values per row, row by row from the top left.
     pub image: Lists,
     /// Clean text features: token counts.
@@ -65,7 +71,7 @@ impl Export {
             let split = world.split(name);
             let pairing = partners(config.seed, name, &config.pairing, &split.factors);
             let x = Modality::ALL.map(|modality| observed(split, modality, config));
-            (split, pairing, x)
+            (split, pairing, x, labels(split, &config.confounder))
         });
         let mut rows: Vec<(u32, usize, usize)> = Vec::new();
         for (part, (split, ..)) in parts.iter().enumerate() {
@@ -77,7 +83,7 @@ impl Export {
         let (mut pixels, mut counts) = (vec![0.0; renderer.pixels()], vec![0.0; text::width(features)]);
         let mut out = Export::default();
         for (index, part, i) in rows {
-            let (split, pairing, [x_img, x_txt]) = &parts[part];
+            let (split, pairing, [x_img, x_txt], labels) = &parts[part];
             let factors = &split.factors[i];
             let sentence = text::Sentence::describing(factors);
             renderer.render(factors, &mut pixels);
@@ -91,6 +97,10 @@ impl Export {
             out.thickness.push(factors.thickness);
             out.sentence.push(sentence.to_string());
             out.text_of.push(split.index[pairing.partner[i] as usize]);
+            if let Some(labels) = labels {
+                out.confounder_img.push(labels.img[i].map(u32::from));
+                out.confounder_txt.push(labels.txt[i].map(u32::from));
+            }
             out.image.push(&pixels);
             out.text.push(&counts);
             out.x_img.push(&x_img[i * pixels.len()..][..pixels.len()]);
@@ -103,7 +113,7 @@ impl Export {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::config::{PairingKind, WorldConfig};
+    use crate::spec::config::{ConfounderKind, PairingKind, WorldConfig};
 
     #[test]
     fn rows_are_the_samples_in_order_with_their_pairing_inside_their_split() {
@@ -124,9 +134,21 @@ mod tests {
             assert_eq!(export.split[i], SplitName::Train);
             assert_eq!(export.split[export.text_of[i] as usize], SplitName::Train);
         }
+        assert!(export.confounder_img.is_empty() && export.confounder_txt.is_empty());
         // Clean text has five tokens; the encoder's view is normalised and has lost some.
         assert!(export.text.values.chunks(64).all(|row| row.iter().sum::<f32>() == 5.0));
         assert!(export.image.values.iter().all(|v| (-1.0..=1.0).contains(v)));
         assert!(export.sentence[0].starts_with(export.shape[0].name()));
+    }
+
+    #[test]
+    fn labels_are_exported_with_a_confounder() {
+        let world = WorldConfig { image_size: 8, n_train: 60, n_validation: 20, n_test: 20 };
+        let mut config = Config { world, ..Config::default() };
+        config.confounder.kind = ConfounderKind::Parity;
+        config.confounder.strength = 0.5;
+        let export = Export::new(&config).expect("a sound configuration");
+        let parity: Vec<Option<u32>> = export.index.iter().map(|index| Some(index % 2)).collect();
+        assert_eq!((&export.confounder_img, &export.confounder_txt), (&parity, &parity));
     }
 }

@@ -141,6 +141,13 @@ fn score(factor: Factor, predicted: MatRef<f64>, truth: MatRef<f64>) -> Result<f
         });
         return Ok(right.count() as f64 / n as f64);
     }
+    mean_r_squared(columns, predicted, truth)
+        .ok_or_else(|| format!("{} is constant over the evaluation samples", factor.name()))
+}
+
+/// R squared averaged over columns; `None` when one is constant.
+fn mean_r_squared(columns: std::ops::Range<usize>, predicted: MatRef<f64>, truth: MatRef<f64>) -> Option<f64> {
+    let n = truth.nrows();
     let mut sum = 0.0;
     for k in columns.clone() {
         let mean = (0..n).map(|i| truth[(i, k)]).sum::<f64>() / n as f64;
@@ -148,11 +155,35 @@ fn score(factor: Factor, predicted: MatRef<f64>, truth: MatRef<f64>) -> Result<f
         let residual: f64 = (0..n).map(|i| (truth[(i, k)] - predicted[(i, k)]).powi(2)).sum();
         // Constant up to the rounding of the mean: there is no variance to explain.
         if total <= n as f64 * (mean * 1e-12).powi(2) {
-            return Err(format!("{} is constant over the evaluation samples", factor.name()));
+            return None;
         }
         sum += 1.0 - residual / total;
     }
-    Ok(sum / columns.len() as f64)
+    Some(sum / columns.len() as f64)
+}
+
+/// How well a linear probe reads targets off features: fitted on the first [`TRAINING_SAMPLES`] of `train`.
+///
+/// **Shapes.** Features `[N, P]` and targets `[N, K]`, row by row; both of `train`, then of `eval`.
+///
+/// **Returns.** R squared, averaged over the targets: at most 1, and 0 for a probe that ignores the features.
+///
+/// **Errors** with the reason when there is nothing to fit or to score.
+pub(crate) fn linear_r_squared(
+    train: (&[f32], &[f64]),
+    eval: (&[f32], &[f64]),
+    targets_per_sample: usize,
+) -> Result<f64, String> {
+    let matrices = |(x, targets): (&[f32], &[f64]), most: usize| {
+        let all = targets.len() / targets_per_sample.max(1);
+        let (n, p) = (all.min(most), x.len() / all.max(1));
+        let targets = Mat::from_fn(n, targets_per_sample, |i, k| targets[i * targets_per_sample + k]);
+        (Mat::from_fn(n, p, |i, j| f64::from(x[i * p + j])), targets)
+    };
+    let ((x, targets), (x_eval, truth)) = (matrices(train, TRAINING_SAMPLES), matrices(eval, EVALUATION_SAMPLES));
+    let predicted = kernel_ridge(ProbeKind::Linear, x.as_ref(), targets.as_ref(), x_eval.as_ref())?;
+    mean_r_squared(0..targets_per_sample, predicted.as_ref(), truth.as_ref())
+        .ok_or_else(|| "a target is constant over the evaluation samples".into())
 }
 
 fn majority_accuracy(train: &[Factors], eval: &[Factors]) -> f64 {

@@ -1,9 +1,12 @@
 //! The samples of a world: drawn by index, divided into splits, observed and normalised.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use crate::numerics::stream::{Stream, Streams};
 use crate::spec::config::{TextFeatures, WorldConfig};
+use crate::world::Modality;
 use crate::world::factors::Factors;
 use crate::world::image::Renderer;
 use crate::world::text::{self, Sentence};
@@ -44,7 +47,8 @@ impl SplitName {
     }
 }
 
-/// Clean observations of one split in one modality, as an encoder takes them.
+/// Observations of one split in one modality, as an encoder takes them: clean in a [`Split`], or as the operators of a
+/// configuration leave them (see [`crate::world::view`]).
 ///
 /// A feature `v` is normalised to `(v - mean) / scale` with constants from the clean training split: the mean of each
 /// feature, and one scale for the modality, such that the mean variance (over N) of the training features is 1. The
@@ -62,6 +66,25 @@ pub struct Observations {
     pub background: Vec<f32>,
     /// Divisor of the normalisation, in units of the modality (intensity, tokens).
     pub scale: f64,
+    /// Means of the training features, in units of the modality; `[P]`.
+    pub mean: Vec<f64>,
+}
+
+impl Observations {
+    /// The normalised form of a value of feature `j`.
+    pub(crate) fn normalised(&self, value: f64, j: usize) -> f32 {
+        normalised(value, self.mean[j], self.scale)
+    }
+
+    /// The value of feature `j`, in units of the modality, whose normalised form is `x`.
+    pub(crate) fn value(&self, x: f32, j: usize) -> f64 {
+        f64::from(x) * self.scale + self.mean[j]
+    }
+}
+
+/// Adding 0 turns a negative zero into a positive one: a zero-strength noise added on the device then changes no bit.
+fn normalised(value: f64, mean: f64, scale: f64) -> f32 {
+    ((value - mean) / scale) as f32 + 0.0
 }
 
 /// One split: its samples in the order of their indices.
@@ -71,10 +94,10 @@ pub struct Split {
     /// Sample indices, unique over the splits of a world, ascending.
     pub index: Vec<u32>,
     pub factors: Vec<Factors>,
-    pub img: Observations,
-    pub txt: Observations,
+    pub img: Arc<Observations>,
+    pub txt: Arc<Observations>,
     pub text_features: TextFeatures,
-    seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// Every split of one seed's samples.
@@ -116,13 +139,18 @@ impl World {
             start = end;
             Split::observe(seed, name, index, &renderer, features)
         });
-        normalise(&mut splits, |split| &mut split.img, "image")?;
-        normalise(&mut splits, |split| &mut split.txt, "text")?;
+        normalise(&mut splits, |split| Arc::make_mut(&mut split.img), "image")?;
+        normalise(&mut splits, |split| Arc::make_mut(&mut split.txt), "text")?;
         Ok(World { seed, splits })
     }
 
     pub fn split(&self, name: SplitName) -> &Split {
         &self.splits[name as usize]
+    }
+
+    /// The three splits, in the order of [`SplitName::ALL`].
+    pub fn splits(&self) -> &[Split; 3] {
+        &self.splits
     }
 }
 
@@ -134,7 +162,8 @@ impl Split {
         let raw = |p: usize, fill: &(dyn Fn(&Factors, &mut [f32]) + Sync)| {
             let mut clean = vec![0.0; factors.len() * p];
             clean.par_chunks_mut(p).zip(&factors).for_each(|(row, factors)| fill(factors, row));
-            Observations { n: factors.len(), p, clean, background: vec![0.0; p], scale: 1.0 }
+            let (background, mean) = (vec![0.0; p], vec![0.0; p]);
+            Arc::new(Observations { n: factors.len(), p, clean, background, scale: 1.0, mean })
         };
         let img = raw(renderer.pixels(), &|factors, row| renderer.render(factors, row));
         let txt = raw(text::width(features), &|factors, row| Sentence::describing(factors).featurise(features, row));
@@ -146,10 +175,11 @@ impl Split {
     /// # Panics
     /// When a number is beyond the last sample.
     pub fn subset(&self, rows: &[usize]) -> Split {
-        let of = |observations: &Observations| {
-            let p = observations.p;
-            let clean = rows.iter().flat_map(|row| &observations.clean[row * p..][..p]).copied().collect();
-            Observations { n: rows.len(), clean, background: observations.background.clone(), ..*observations }
+        let of = |observations: &Arc<Observations>| {
+            let Observations { p, background, scale, mean, .. } = observations.as_ref();
+            let clean = rows.iter().flat_map(|row| &observations.clean[row * p..][..*p]).copied().collect();
+            let (background, mean) = (background.clone(), mean.clone());
+            Arc::new(Observations { n: rows.len(), p: *p, clean, background, scale: *scale, mean })
         };
         Split {
             name: self.name,
@@ -162,23 +192,25 @@ impl Split {
         }
     }
 
+    /// Clean observations in one modality.
+    pub fn observations(&self, modality: Modality) -> &Arc<Observations> {
+        match modality {
+            Modality::Image => &self.img,
+            Modality::Text => &self.txt,
+        }
+    }
+
     /// The sentence of the split's sample number `i`; `None` beyond the last.
     pub fn sentence(&self, i: usize) -> Option<Sentence> {
         self.factors.get(i).map(Sentence::describing)
     }
 
-    /// Draws for every feature, `[N, P]` row by row: `fill` gets a sample's own stream for `purpose`, its number in
-    /// the split and its row of zeros.
-    pub(crate) fn draws(
-        &self,
-        purpose: &str,
-        p: usize,
-        fill: impl Fn(&mut Stream, usize, &mut [f32]) + Sync,
-    ) -> Vec<f32> {
+    /// Draws for every feature, `[N, P]` row by row: `fill` gets a sample's own stream for `purpose` and its row.
+    pub(crate) fn draws(&self, purpose: &str, p: usize, fill: impl Fn(&mut Stream, &mut [f32]) + Sync) -> Vec<f32> {
         let streams = Streams::new(self.seed, purpose);
         let mut out = vec![0.0; self.index.len() * p];
-        out.par_chunks_mut(p).zip(&self.index).enumerate().for_each(|(i, (row, &index))| {
-            fill(&mut streams.item(u64::from(index)), i, row);
+        out.par_chunks_mut(p).zip(&self.index).for_each(|(row, &index)| {
+            fill(&mut streams.item(u64::from(index)), row);
         });
         out
     }
@@ -215,15 +247,14 @@ fn normalise(
         return Err(WorldError::NoVariance { modality, n_train: train.n });
     }
     let scale = variance.sqrt();
-    // Adding 0 turns a negative zero into a positive one: a zero-strength noise added on the device then changes no bit.
-    let normalised = |value: f64, mean: f64| ((value - mean) / scale) as f32 + 0.0;
     for split in splits {
         let observations = of(split);
         observations.scale = scale;
-        observations.background = mean.iter().map(|m| normalised(0.0, *m)).collect();
+        observations.background = mean.iter().map(|m| normalised(0.0, *m, scale)).collect();
         observations.clean.par_chunks_mut(mean.len()).for_each(|row| {
-            row.iter_mut().zip(&mean).for_each(|(v, m)| *v = normalised(f64::from(*v), *m));
+            row.iter_mut().zip(&mean).for_each(|(v, m)| *v = normalised(f64::from(*v), *m, scale));
         });
+        observations.mean.clone_from(&mean);
     }
     Ok(())
 }

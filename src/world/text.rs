@@ -82,25 +82,72 @@ impl Sentence {
         Self(Factor::ALL.iter().filter_map(|f| Token::of(*f, f.bin(factors))).collect())
     }
 
-    /// The features of the sentence: how many of its tokens each feature stands for.
+    /// Every token in its place.
+    pub fn slots(&self) -> Slots {
+        Slots(self.0.iter().copied().map(Some).collect())
+    }
+
+    /// The features of the sentence: those of [`Slots::featurise`].
+    pub fn featurise(&self, features: TextFeatures, out: &mut [f32]) {
+        count(self.0.iter().copied().map(Some), features, out);
+    }
+}
+
+/// Tokens in their places. A place whose token was lost stays, empty, so that the other tokens keep theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slots(pub Vec<Option<Token>>);
+
+impl Slots {
+    /// The features: how many tokens, or pairs of neighbours, each of them stands for.
     ///
     /// **Shapes.** `out` is `[P]` with `P = width(features)`; what it held is overwritten.
     ///
-    /// **Numerics.** Counts, exact in f32. Tokens beyond the last slot are not represented by token positions.
+    /// **Numerics.** Counts, exact in f32. Token positions do not represent tokens beyond the last of [`SLOTS`]; bags
+    /// of n-grams count no pair of neighbours but those of two factors that follow each other in a clean sentence. An
+    /// empty place has no neighbours.
     pub fn featurise(&self, features: TextFeatures, out: &mut [f32]) {
-        out.fill(0.0);
-        for (_, feature) in self.carried(features) {
-            out[feature] += 1.0;
-        }
+        count(self.0.iter().copied(), features, out);
     }
+}
 
-    /// For every token that `features` can represent: its position in the sentence and the feature it counts in.
-    pub fn carried(&self, features: TextFeatures) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.0.iter().enumerate().filter_map(move |(position, token)| match features {
-            TextFeatures::BagOfTokens => Some((position, token.id())),
-            TextFeatures::TokenPosition => (position < SLOTS).then_some((position, position * VOCABULARY + token.id())),
-        })
+fn count(places: impl Iterator<Item = Option<Token>>, features: TextFeatures, out: &mut [f32]) {
+    out.fill(0.0);
+    let mut before: Option<Token> = None;
+    for (place, token) in places.enumerate() {
+        let Some(here) = token else {
+            before = None;
+            continue;
+        };
+        match features {
+            TextFeatures::BagOfTokens => out[here.id()] += 1.0,
+            TextFeatures::TokenPosition if place < SLOTS => out[place * VOCABULARY + here.id()] += 1.0,
+            TextFeatures::TokenPosition => {}
+            TextFeatures::BagOfNgrams => {
+                out[here.id()] += 1.0;
+                if let Some(pair) = before.and_then(|before| pair_of(before, here)) {
+                    out[VOCABULARY + pair] += 1.0;
+                }
+            }
+        }
+        before = Some(here);
     }
+}
+
+/// Pairs of neighbours that a clean sentence can have: one bin each of two factors in a row, 4 x 16 + 16 x 8 + 8 x 16
+/// + 16 x 8 of them. Each has a feature of its own, so that nothing collides.
+pub const PAIRS: usize = 448;
+
+/// The number of a pair of neighbours, in `0..PAIRS`; `None` unless their factors follow each other.
+fn pair_of(first: Token, second: Token) -> Option<usize> {
+    let ((left, left_bin), (right, right_bin)) = (first.meaning()?, second.meaning()?);
+    let mut start = 0;
+    for neighbours in Factor::ALL.windows(2) {
+        if neighbours == [left, right] {
+            return Some(start + left_bin * right.bins() + right_bin);
+        }
+        start += neighbours[0].bins() * neighbours[1].bins();
+    }
+    None
 }
 
 impl fmt::Display for Sentence {
@@ -117,6 +164,7 @@ pub fn width(features: TextFeatures) -> usize {
     match features {
         TextFeatures::BagOfTokens => VOCABULARY,
         TextFeatures::TokenPosition => SLOTS * VOCABULARY,
+        TextFeatures::BagOfNgrams => VOCABULARY + PAIRS,
     }
 }
 
@@ -164,6 +212,29 @@ mod tests {
         };
         assert_eq!(ones(TextFeatures::BagOfTokens), [2, 6, 21, 28, 51]);
         assert_eq!(ones(TextFeatures::TokenPosition), [2, 64 + 6, 128 + 21, 192 + 28, 256 + 51]);
+        // Bins 2, 2, 1, 0 and 7: pairs 2 16 + 2, 64 + 2 8 + 1, 192 + 1 16 + 0 and 320 + 0 8 + 7, after the 64 tokens.
+        assert_eq!(ones(TextFeatures::BagOfNgrams), [2, 6, 21, 28, 51, 98, 145, 272, 391]);
+    }
+
+    #[test]
+    fn every_pair_that_a_clean_sentence_can_have_has_a_feature_of_its_own() {
+        let pairs: Vec<usize> = Token::all().flat_map(|a| Token::all().filter_map(move |b| pair_of(a, b))).collect();
+        assert_eq!(pairs.len(), PAIRS);
+        assert_eq!(pairs.into_iter().collect::<BTreeSet<_>>(), (0..PAIRS).collect());
+    }
+
+    #[test]
+    fn an_empty_place_keeps_the_others_where_they_are_and_parts_its_neighbours() {
+        let mut slots = Sentence::describing(&FACTORS).slots();
+        slots.0[1] = None;
+        let ones = |features| {
+            let mut out = vec![9.0; width(features)];
+            slots.featurise(features, &mut out);
+            (0..out.len()).filter(|&j| out[j] == 1.0).collect::<Vec<_>>()
+        };
+        assert_eq!(ones(TextFeatures::BagOfTokens), [2, 21, 28, 51]);
+        assert_eq!(ones(TextFeatures::TokenPosition), [2, 128 + 21, 192 + 28, 256 + 51]);
+        assert_eq!(ones(TextFeatures::BagOfNgrams), [2, 21, 28, 51, 272, 391]);
     }
 
     #[test]

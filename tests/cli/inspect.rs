@@ -64,6 +64,8 @@ fn show_prints_a_cells_audit_manifest() {
             "status",
             "reason",
             "steps",
+            "crossings",
+            "selection",
             "metrics",
             "missing_metrics",
             "spectra",

@@ -91,6 +91,34 @@ fn embed_writes_the_embeddings_that_the_metrics_were_computed_from() {
     assert_eq!(json["blake3"], blake3::hash(&bytes("e2.parquet")).to_hex().as_str());
 }
 
+/// What `embed` writes, `show` shows and the tables hold of a cell is of the checkpoint that was selected.
+#[test]
+fn embeddings_of_a_selected_checkpoint_are_written_shown_and_verified() {
+    let sandbox = Sandbox::new();
+    let settings = "--set checkpoint.select=best --set checkpoint.every=4 --set train.learning_rate=0.5 \
+                    --set train.weight_decay=0.2 --set train.momentum=0 --set warn.mean_cosine_above=-1";
+    sandbox.write("best.toml", "name = \"best\"\npreset = \"tiny\"\n[axes]\nseed = [0, 1]\n");
+    sandbox.ok(&format!("run best.toml -o run --backend native {settings}"));
+    let cells = read_table(&sandbox.path("run/cells.parquet")).expect("cells.parquet");
+    let selected = cells.column("selected_step").expect("the column").i64().expect("int64").clone();
+    for (row, id) in texts(&cells, "cell_id").iter().enumerate() {
+        let shown = sandbox.ok(&format!("show run {id}")).json();
+        let selection = &shown["selection"];
+        assert_eq!(selection["step"].as_i64(), selected.get(row));
+        assert!(selection["step"].as_u64() < shown["steps"].as_u64(), "not the end: {selection}");
+        assert_ne!(selection["parameters"], shown["checksums"]["final_parameters"]);
+        let best = selection["candidates"].as_array().expect("a list").iter().find(|c| c["step"] == selection["step"]);
+        assert_eq!(best.expect("a candidate")["score"], selection["score"]);
+        assert_eq!(shown["crossings"][0]["limit"], "warn.mean_cosine_above");
+        sandbox.ok(&format!("embed run {id} -o e.parquet"));
+        let table = read_table(&sandbox.path("e.parquet")).expect("e.parquet");
+        let recomputed = retrieval_at_1(&lists(&table, "z_img"), &lists(&table, "z_txt"));
+        let recorded = shown["metrics"]["retrieval_at_1_i2t"].as_f64().expect("a value");
+        assert!((recorded - recomputed).abs() < 1e-9, "recorded {recorded}, recomputed {recomputed}");
+    }
+    sandbox.ok("verify run --rerun 1");
+}
+
 #[test]
 fn embed_refuses_what_it_cannot_do_and_leaves_nothing() {
     let sandbox = finished();
@@ -117,6 +145,8 @@ fn world_check_says_what_can_be_recovered() {
     let sandbox = Sandbox::new();
     let ran = sandbox.ok("world check");
     contains_all(&ran.stdout, &["recoverability", "orientation", "nonlinear", "0 shared latents", "passed"]);
+    let ran = sandbox.ok("world check smoke --set confounder.strength=0.5 --set confounder.kind=watermark");
+    contains_all(&ran.stdout, &["carry the watermark", "labels and factors", "watermark from txt", "passed"]);
     // 256 training samples are too few to read two factors from.
     sandbox.ok("world check smoke");
     let tiny = sandbox.run("world check smoke --set world.n_train=256 --json");
@@ -127,6 +157,36 @@ fn world_check_says_what_can_be_recovered() {
     assert_eq!(in_words.code, Some(1));
     contains_all(&in_words.stdout, &["FAILED: ", "too few"]);
     assert!(sandbox.tree().is_empty());
+}
+
+#[test]
+fn labels_of_a_confounder_are_written_with_the_samples() {
+    let sandbox = Sandbox::new();
+    let set = "--set confounder.strength=0.5 --set confounder.kind=parity --set confounder.prevalence=0.5";
+    sandbox.ok(&format!("world export smoke {set} -o w.parquet"));
+    let world = read_table(&sandbox.path("w.parquet")).expect("w.parquet");
+    sandbox.ok(&format!("run smoke {set} --set train.steps=0 --axis seed=0 --axis train.temperature=0.1 -o run"));
+    let cells = read_table(&sandbox.path("run/cells.parquet")).expect("cells.parquet");
+    sandbox.ok(&format!("embed run {} -o e.parquet", texts(&cells, "cell_id")[0]));
+    let embedded = read_table(&sandbox.path("e.parquet")).expect("e.parquet");
+    let of = |table: &DataFrame, name: &str| -> BTreeMap<u32, Option<u32>> {
+        let column = |name: &str| table.column(name).expect("the column").u32().expect("uint32").clone();
+        column("index").iter().flatten().zip(column(name).iter()).collect()
+    };
+    for name in ["confounder_img", "confounder_txt"] {
+        let (in_world, in_test) = (of(&world, name), of(&embedded, name));
+        assert_eq!((in_world.len(), in_test.len()), (1280, 128));
+        assert!(in_world.iter().all(|(index, label)| label.is_none_or(|label| label == index % 2)));
+        assert!(in_test.iter().all(|(index, label)| in_world[index] == *label));
+        let carriers = in_world.values().flatten().count();
+        // Five standard deviations of a binomial count, sqrt(1280) / 2 each.
+        assert!(carriers.abs_diff(640) < 90, "{carriers}");
+        let shown = sandbox.ok(&format!("show run {}", texts(&cells, "cell_id")[0])).json();
+        let share = in_test.values().flatten().count() as f64 / 128.0;
+        for fact in ["confounder_share_test", "confounder_shared_test"] {
+            assert_eq!(shown["realised"][fact].as_f64(), Some(share), "{fact}: {shown}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Additive Gaussian noise on pixels.
 
-use super::Perturbation;
+use super::{Act, Perturbation};
 use crate::world::Modality;
 use crate::world::sample::Split;
 
@@ -9,15 +9,20 @@ pub const PERTURBATION: Perturbation = Perturbation {
     path: "image.noise",
     modality: Modality::Image,
     doc: "adds independent Gaussian noise to every pixel; the strength is its standard deviation, in intensity",
+    levels: &[0.1, 0.3, 1.0, 3.0],
+    cumulative: true,
     strength: |config| config.image.noise,
-    draws,
-    apply: |x, noise, _, strength| x + strength * noise,
+    act: Act::Feature {
+        draws,
+        on_features: |config| config.image.noise * config.image.gain,
+        apply: |x, noise, _, strength| x + strength * noise,
+    },
 };
 
 /// Standard normal draws in normalised units: divided by the scale, as the intensities were.
 fn draws(split: &Split) -> Vec<f32> {
     let scale = split.img.scale;
-    split.draws("image.noise", split.img.p, |stream, _, row| {
+    split.draws("image.noise", split.img.p, |stream, row| {
         row.iter_mut().for_each(|d| *d = (stream.normal() / scale) as f32);
     })
 }
@@ -26,7 +31,7 @@ fn draws(split: &Split) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::spec::config::{Config, TextFeatures, WorldConfig};
-    use crate::world::perturbation::observed;
+    use crate::world::view::observed;
     use crate::world::{SplitName, World};
 
     #[test]

@@ -1,6 +1,6 @@
 //! Pixels replaced by the background.
 
-use super::Perturbation;
+use super::{Act, Perturbation};
 use crate::world::Modality;
 use crate::world::sample::{Split, uniform_f32};
 
@@ -9,21 +9,26 @@ pub const PERTURBATION: Perturbation = Perturbation {
     path: "image.mask",
     modality: Modality::Image,
     doc: "replaces pixels by the background, independently; the strength is the probability of a pixel",
+    levels: &[0.1, 0.3, 0.6, 0.9],
+    cumulative: true,
     strength: |config| config.image.mask,
-    draws,
     // A pixel is kept from its own threshold on, so that a higher strength only masks more.
-    apply: |x, uniform, background, strength| if uniform >= strength { x } else { background },
+    act: Act::Feature {
+        draws,
+        on_features: |config| config.image.mask,
+        apply: |x, uniform, background, strength| if uniform >= strength { x } else { background },
+    },
 };
 
 fn draws(split: &Split) -> Vec<f32> {
-    split.draws("image.mask", split.img.p, |stream, _, row| row.iter_mut().for_each(|d| *d = uniform_f32(stream)))
+    split.draws("image.mask", split.img.p, |stream, row| row.iter_mut().for_each(|d| *d = uniform_f32(stream)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::spec::config::{Config, TextFeatures, WorldConfig};
-    use crate::world::perturbation::observed;
+    use crate::world::view::observed;
     use crate::world::{SplitName, World};
 
     #[test]
