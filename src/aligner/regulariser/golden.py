@@ -4,6 +4,7 @@ Values and gradients with respect to raw embeddings of every regulariser, in flo
 formulas of the papers' published code; and three updates under warm-up by torch's optimisers and scheduler.
 """
 
+import numpy as np
 import torch
 
 B, D, OFF_DIAGONAL = 6, 3, 0.05
@@ -66,6 +67,10 @@ def numbers(t):
     return ", ".join(f"{v:.9f}" for v in t.flatten().tolist())
 
 
+def singles(t):
+    return ", ".join(np.format_float_positional(np.float32(v)) for v in t.tolist())
+
+
 def main():
     print(f"//! Made by golden.py with torch {torch.__version__.split('+')[0]}, float64.")
     print("\nuse super::tests::Golden;\n")
@@ -83,9 +88,9 @@ def main():
     print("];\n")
     print("/// Three steps of a warm-up over four; the updates are those of the optimiser's tests.")
     sgd = warm(lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01))
-    print(f"pub const WARM_SGD: [f32; 3] = [{numbers(sgd)}];")
+    print(f"pub const WARM_SGD: [f32; 3] = [{singles(sgd)}];")
     adamw = warm(lambda p: torch.optim.AdamW(p, lr=0.1, betas=(0.8, 0.99), eps=1e-3, weight_decay=0.01))
-    print(f"pub const WARM_ADAMW: [f32; 3] = [{numbers(adamw)}];")
+    print(f"pub const WARM_ADAMW: [f32; 3] = [{singles(adamw)}];")
 
 
 main()

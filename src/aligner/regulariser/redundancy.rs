@@ -57,7 +57,7 @@ fn tensors(minibatch: &Minibatch<'_>, lanes: &Lanes) -> Term {
 }
 
 fn native(minibatch: &native::Minibatch, train: &TrainConfig, pull: &mut native::Pull) -> f32 {
-    let (width, share) = (minibatch.cross.columns(), minibatch.width() / minibatch.batch());
+    let share = minibatch.width() / minibatch.batch();
     let (weight, off_diagonal) = (train.redundancy_weight as f32, train.redundancy_off_diagonal as f32);
     let native::Pull { own: [own_img, own_txt], cross, inverse: [inverse_img, inverse_txt], .. } = pull;
     for (own, inverse) in minibatch.own.iter().zip([&mut *inverse_img, &mut *inverse_txt]) {
@@ -66,10 +66,10 @@ fn native(minibatch: &native::Minibatch, train: &TrainConfig, pull: &mut native:
         }
     }
     let mut value = 0.0;
-    for i in 0..width {
+    for (i, of_img) in inverse_img.iter().enumerate() {
         let (mut terms, mut held) = (0.0, 0.0);
-        for j in 0..width {
-            let scale = inverse_img[i] * inverse_txt[j] * share;
+        for (j, of_txt) in inverse_txt.iter().enumerate() {
+            let scale = of_img * of_txt * share;
             let correlation = minibatch.cross.row(i)[j] * scale;
             let (target, importance) = if i == j { (1.0, 1.0) } else { (0.0, off_diagonal) };
             let off = correlation - target;
@@ -77,9 +77,9 @@ fn native(minibatch: &native::Minibatch, train: &TrainConfig, pull: &mut native:
             let slope = off * importance * (weight * 2.0);
             cross.row_mut(i)[j] += slope * scale;
             held += slope * correlation;
-            own_txt.row_mut(j)[j] -= slope * correlation * inverse_txt[j] * inverse_txt[j] * share;
+            own_txt.row_mut(j)[j] -= slope * correlation * of_txt * of_txt * share;
         }
-        own_img.row_mut(i)[i] -= held * inverse_img[i] * inverse_img[i] * share;
+        own_img.row_mut(i)[i] -= held * of_img * of_img * share;
         value += terms;
     }
     value
