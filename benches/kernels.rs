@@ -4,7 +4,7 @@
 //! whole steps in cell-steps per second of one thread.
 
 use cliffline::aligner::native::arch;
-use cliffline::aligner::native::cell::{Model, Workspace};
+use cliffline::aligner::native::cell::{Model, Settings, Workspace};
 use cliffline::aligner::native::info_nce::{self, LossSettings};
 use cliffline::aligner::native::matrix::Matrix;
 use cliffline::aligner::native::product::{Left, Store, product};
@@ -91,13 +91,14 @@ fn held() -> (Model, Workspace, TrainConfig) {
 #[divan::bench]
 fn forward(bencher: Bencher) {
     let (model, mut workspace, _) = held();
-    bencher.bench_local(|| workspace.forward(&model.parameters, None));
+    bencher.bench_local(|| workspace.forward(&model.parameters, [1.0, 1.0], None));
 }
 
 #[divan::bench]
 fn gradients(bencher: Bencher) {
-    let (model, mut workspace, train) = held();
-    bencher.bench_local(|| workspace.loss_and_gradients(&model.parameters, LossSettings::of(&train), None));
+    let (mut model, mut workspace, train) = held();
+    let settings = Settings::new(&train, [1.0, 1.0]);
+    bencher.bench_local(|| workspace.loss_and_gradients(&mut model, settings, None));
 }
 
 #[divan::bench]
@@ -105,5 +106,5 @@ fn step(bencher: Bencher) {
     let (mut model, mut workspace, train) = held();
     bencher
         .counter(ItemsCount::new(1_usize))
-        .bench_local(|| workspace.step(&mut model, &train, LossSettings::of(&train), 1, false, None));
+        .bench_local(|| workspace.step(&mut model, Settings::new(&train, [1.0, 1.0]), 1, false, None));
 }

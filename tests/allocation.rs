@@ -3,8 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cliffline::aligner::native::cell::{Model, Workspace};
-use cliffline::aligner::native::info_nce::LossSettings;
+use cliffline::aligner::native::cell::{Model, Settings, Workspace};
 use cliffline::aligner::parameters::{MODALITIES, Widths, xavier};
 use cliffline::spec::config::{Optimiser, TrainConfig};
 
@@ -33,9 +32,21 @@ fn a_step_allocates_nothing_once_its_buffers_are_there() {
     let widths = [(40, 20), (19, 12)].map(|(inputs, hidden)| Widths { inputs, hidden, embedding: 7 });
     let host = [0, 1].map(|m| xavier(0, MODALITIES[m], widths[m]));
     let rules = [(Optimiser::Sgd, 0.0, 0.0), (Optimiser::Sgd, 0.9, 0.5), (Optimiser::Adamw, 0.0, 0.0)];
-    // Every way of shifting the exponentials, and every rule of updating.
-    for (temperature, (optimiser, momentum, clip_norm)) in [1.0, 0.01, 1e-3].into_iter().zip(rules) {
-        let train = TrainConfig { temperature, optimiser, momentum, clip_norm, ..TrainConfig::default() };
+    let every = TrainConfig {
+        warmup_steps: 5,
+        embedding_l2: 0.1,
+        variance_weight: 1.0,
+        covariance_weight: 0.1,
+        redundancy_weight: 0.1,
+        balance: 0.1,
+        ..TrainConfig::default()
+    };
+    // Every way of shifting the exponentials, and every rule of updating, without and with options.
+    let settings = [1.0, 0.01, 1e-3].into_iter().zip(rules);
+    for ((temperature, (optimiser, momentum, clip_norm)), options) in
+        settings.flat_map(|s| [(s, TrainConfig::default()), (s, every.clone())])
+    {
+        let train = TrainConfig { temperature, optimiser, momentum, clip_norm, ..options };
         let mut workspace = Workspace::new(24, widths);
         for (m, modality) in workspace.modalities.iter_mut().enumerate() {
             for row in 0..24 {
@@ -44,11 +55,11 @@ fn a_step_allocates_nothing_once_its_buffers_are_there() {
             }
         }
         let mut model = Model::new(host.each_ref(), widths, &train);
-        let settings = LossSettings::of(&train);
-        workspace.step(&mut model, &train, settings, 1, true, None);
+        let settings = Settings::new(&train, [2.0, 0.5]);
+        workspace.step(&mut model, settings, 1, true, None);
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         for step in 2..12 {
-            workspace.step(&mut model, &train, settings, step, step % 3 == 0, None);
+            workspace.step(&mut model, settings, step, step % 3 == 0, None);
         }
         assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "at temperature {temperature} with {optimiser:?}");
     }

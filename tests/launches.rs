@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use cliffline::aligner::backend::Choice;
-use cliffline::aligner::info_nce::LossSettings;
+use cliffline::aligner::objective::Objective;
 use cliffline::aligner::optimiser::{State, UpdateSettings, update};
 use cliffline::aligner::parameters::{Encoder, MODALITIES, Parameters, Widths, host, xavier};
 use cliffline::aligner::step::loss_and_gradients;
@@ -29,7 +29,7 @@ impl LaunchObserver for Launches {
 /// A pack on a device, with everything that a step needs.
 struct Pack {
     x: [Tensor<3>; 2],
-    loss: LossSettings,
+    objective: Objective,
     rule: UpdateSettings,
     model: Option<(Parameters, State)>,
     steps: u64,
@@ -52,14 +52,14 @@ impl Pack {
         let parameters = Parameters { img: encoder(0), txt: encoder(1) };
         let state = State::new(train.optimiser, &parameters);
         let settings = vec![train; cells];
-        let (loss, rule) = (LossSettings::new(&settings, device), UpdateSettings::new(&settings, device));
-        Self { x, loss, rule, model: Some((parameters, state)), steps: 0 }
+        let objective = Objective::new(&settings, &vec![[1.0, 1.0]; cells], device);
+        let rule = UpdateSettings::new(&settings, device);
+        Self { x, objective, rule, model: Some((parameters, state)), steps: 0 }
     }
 
     fn step(&mut self) -> Tensor<3> {
         let (parameters, state) = self.model.take().expect("only absent inside a step");
-        let [x_img, x_txt] = self.x.clone();
-        let result = loss_and_gradients(&parameters, x_img, x_txt, &self.loss, None);
+        let result = loss_and_gradients(&parameters, self.x.clone(), &self.objective, None, None);
         self.steps += 1;
         self.model = Some(update(parameters, result.gradients, state, &self.rule, self.steps));
         Tensor::cat(vec![result.loss.total, result.loss.i2t, result.loss.t2i], 2)

@@ -34,8 +34,12 @@ fn assert_invariant(backend: Backend, settings: &[&str], sizes: &[usize]) {
 }
 
 fn assert_axes_invariant(backend: Backend, settings: &[&str], axes: &[&str], sizes: &[usize]) {
+    assert_spec_invariant(SPEC, backend, settings, axes, sizes);
+}
+
+fn assert_spec_invariant(spec: &str, backend: Backend, settings: &[&str], axes: &[&str], sizes: &[usize]) {
     let [set, axis] = [settings, axes].map(|all| all.iter().map(|s| (*s).to_string()).collect());
-    let sweep = from_str(SPEC, "invariance.toml", &Overrides { set, axis }).expect("a valid spec");
+    let sweep = from_str(spec, "invariance.toml", &Overrides { set, axis }).expect("a valid spec");
     let trainer = BurnTrainer::new(backend);
     let cells: Vec<&Cell> = sweep.cells.iter().collect();
     let solo: Vec<Outcome> = cells.iter().flat_map(|cell| train(&trainer, &[cell])).collect();
@@ -48,6 +52,16 @@ fn assert_axes_invariant(backend: Backend, settings: &[&str], axes: &[&str], siz
         assert_eq!(packed, solo, "reversed packs of {size} on {} with {settings:?}", trainer.backend().name);
     }
 }
+
+/// As [`SPEC`], with options of training that differ from cell to cell of a pack.
+const OPTIONS_SPEC: &str = concat!(
+    include_str!("fixtures/mixed.toml"),
+    "seed = { seeds = 1 }\n",
+    "\"train.learning_rate\" = [0.05, 300.0]\n",
+    "\"train.variance_weight\" = [0.5, 0.7]\n",
+    "\"train.warmup_steps\" = [0, 9]\n",
+    "\"model.output_gain_img\" = [1.0, 3.0]\n",
+);
 
 /// Every limit in force somewhere, so that cells are stopped by several rules, and the best checkpoint measured.
 const WATCHED: &[&str] = &[
@@ -64,7 +78,23 @@ const WATCHED: &[&str] = &[
     "curves.structure_every=7",
 ];
 const PLAIN: &[&str] = &[];
+/// Every option that adds to the loss or changes how it is followed.
+const OPTIONS: &[&str] = &[
+    "train.embedding_l2=0.01",
+    "train.covariance_weight=0.1",
+    "train.redundancy_weight=0.1",
+    "train.balance=0.2",
+    "model.output_gain_txt=0.5",
+];
 const EVERYTHING: &[&str] = &[
+    "train.embedding_l2=0.01",
+    "train.variance_weight=0.5",
+    "train.covariance_weight=0.1",
+    "train.redundancy_weight=0.1",
+    "train.balance=0.2",
+    "train.warmup_steps=9",
+    "model.output_gain_img=3.0",
+    "model.output_gain_txt=0.5",
     "image.noise=0.4",
     "image.mask=0.2",
     "text.dropout=0.3",
@@ -100,6 +130,7 @@ fn flex_is_bit_identical_in_packs_of_any_size() {
     let flex = || Choice::Flex.open().expect("flex needs nothing");
     assert_invariant(flex(), PLAIN, &[2, 5, 16]);
     assert_invariant(flex(), EVERYTHING, &[3, 7]);
+    assert_spec_invariant(OPTIONS_SPEC, flex(), OPTIONS, &[], &[5, 16]);
     assert_invariant(flex(), WATCHED, &[5]);
     assert_invariant(flex(), &["text.features=token_position"], &[4]);
     assert_axes_invariant(flex(), &["text.features=bag_of_ngrams", "image.noise=0.2"], VIEWS, &[5]);
@@ -110,6 +141,7 @@ fn ndarray_is_bit_identical_in_packs_of_any_size() {
     let ndarray = || Choice::Ndarray.open().expect("ndarray needs nothing");
     assert_invariant(ndarray(), PLAIN, &[2, 5, 16]);
     assert_invariant(ndarray(), EVERYTHING, &[3, 7]);
+    assert_spec_invariant(OPTIONS_SPEC, ndarray(), OPTIONS, &[], &[5, 16]);
 }
 
 #[test]
@@ -117,6 +149,7 @@ fn native_is_bit_identical_in_packs_of_any_size() {
     let native = || Choice::Native.open().expect("native needs nothing");
     assert_invariant(native(), PLAIN, &[2, 5, 16]);
     assert_invariant(native(), EVERYTHING, &[3, 7]);
+    assert_spec_invariant(OPTIONS_SPEC, native(), OPTIONS, &[], &[5, 16]);
     assert_invariant(native(), WATCHED, &[5]);
     assert_invariant(native(), &["text.features=token_position"], &[4]);
     assert_axes_invariant(native(), &["text.features=bag_of_ngrams", "image.noise=0.2"], VIEWS, &[5, 16]);
@@ -130,6 +163,7 @@ fn wgpu_is_bit_identical_in_packs_of_any_size() {
         Ok(wgpu) => {
             assert_invariant(wgpu.clone(), PLAIN, &[2, 5, 16]);
             assert_invariant(wgpu.clone(), EVERYTHING, &[7]);
+            assert_spec_invariant(OPTIONS_SPEC, wgpu.clone(), OPTIONS, &[], &[16]);
             assert_invariant(wgpu, WATCHED, &[5]);
         }
         Err(error) if std::env::var_os("CLIFFLINE_REQUIRE_WGPU").is_some() => panic!("{error}"),

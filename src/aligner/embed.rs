@@ -9,6 +9,7 @@ use super::data::{Reading, SplitData};
 use super::encoder::embed as embed_tensors;
 use super::fault::Fault;
 use super::native;
+use super::optimiser::lane_tensor;
 use super::parameters::{Encoder, HostEncoder, TENSOR_NAMES, Widths, host};
 use super::program::Executor;
 use super::train::{EVALUATION_ROWS, RawEmbeddings};
@@ -37,28 +38,37 @@ pub fn embed(
     let one = |m: usize, hidden: u64, x: &[f32]| {
         let encoder: HostEncoder = std::array::from_fn(|t| parameters[m * TENSOR_NAMES.len() + t].clone());
         let (hidden, embedding) = (hidden as usize, model.embedding as usize);
+        let gain = model.output_gains()[m];
         let widths = Widths { inputs: encoder[0].len() / hidden, hidden, embedding };
         assert_eq!(encoder.each_ref().map(Vec::len), widths.lengths(), "parameters of {widths:?}");
         assert!(x.len().is_multiple_of(widths.inputs), "{} values are no rows of {}", x.len(), widths.inputs);
         match executor {
-            Executor::Tensors(device) => on_device(device, &encoder, widths, x, fault),
-            Executor::Native => on_cpu(&encoder, widths, x, fault),
+            Executor::Tensors(device) => on_device(device, &encoder, widths, gain, x, fault),
+            Executor::Native => on_cpu(&encoder, widths, gain, x, fault),
         }
     };
     RawEmbeddings { img: one(0, model.hidden_img, x_img), txt: one(1, model.hidden_txt, x_txt) }
 }
 
-fn on_device(device: &Device, encoder: &HostEncoder, widths: Widths, x: &[f32], fault: Option<Fault>) -> Vec<f32> {
+fn on_device(
+    device: &Device,
+    encoder: &HostEncoder,
+    widths: Widths,
+    gain: f64,
+    x: &[f32],
+    fault: Option<Fault>,
+) -> Vec<f32> {
+    let gain = lane_tensor(std::iter::once(gain), device);
     let encoder = Encoder::from_host(std::slice::from_ref(encoder), widths, device);
     let part = |x: &[f32]| {
         let shape = [1, x.len() / widths.inputs, widths.inputs];
         let x = Tensor::<3>::from_data(TensorData::new(x.to_vec(), shape), device);
-        host(embed_tensors(&encoder, x, fault).0)
+        host(embed_tensors(&encoder, x, Some(&gain), fault).0)
     };
     x.chunks(EVALUATION_ROWS * widths.inputs).flat_map(part).collect()
 }
 
-fn on_cpu(encoder: &HostEncoder, widths: Widths, x: &[f32], fault: Option<Fault>) -> Vec<f32> {
+fn on_cpu(encoder: &HostEncoder, widths: Widths, gain: f64, x: &[f32], fault: Option<Fault>) -> Vec<f32> {
     let encoder = native::encoder::Encoder::from_host(encoder, widths);
     let rows = (x.len() / widths.inputs).min(EVALUATION_ROWS);
     let (arch, mut workspace) = (native::arch(), native::encoder::Workspace::new(rows, widths));
@@ -68,7 +78,7 @@ fn on_cpu(encoder: &HostEncoder, widths: Widths, x: &[f32], fault: Option<Fault>
             workspace.x.row_mut(row)[..widths.inputs].copy_from_slice(x);
         }
         let rows = part.len() / widths.inputs;
-        workspace.embed(arch, &encoder, rows, fault);
+        workspace.embed(arch, &encoder, gain as f32, rows, fault);
         workspace.z.append_to(rows, &mut out);
     }
     out

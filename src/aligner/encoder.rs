@@ -20,13 +20,25 @@ pub struct Activations {
 
 /// Raw embeddings, before normalisation.
 ///
-/// **Shapes**: `x [C, N, P]`.
+/// **Shapes**: `x [C, N, P]`, `gain [C, 1, 1]`; none is a gain of 1, to the bit.
 ///
-/// **Returns** raw embeddings `[C, N, D]` and the hidden activations `[C, N, H]`, in -1 to 1.
-pub fn embed(encoder: &Encoder, x: Tensor<3>, fault: Option<Fault>) -> (Tensor<3>, Tensor<3>) {
+/// **Returns** raw embeddings `[C, N, D]`, the output times the gain, and the hidden activations `[C, N, H]`, in -1 to 1.
+pub fn embed(
+    encoder: &Encoder,
+    x: Tensor<3>,
+    gain: Option<&Tensor<3>>,
+    fault: Option<Fault>,
+) -> (Tensor<3>, Tensor<3>) {
     let hidden = hidden(encoder, x, fault);
-    let raw = hidden.clone().matmul(encoder.w2.clone()) + encoder.b2.clone();
-    (raw, hidden)
+    let output = hidden.clone().matmul(encoder.w2.clone()) + encoder.b2.clone();
+    (amplified(output, gain), hidden)
+}
+
+fn amplified(output: Tensor<3>, gain: Option<&Tensor<3>>) -> Tensor<3> {
+    match gain {
+        Some(gain) => output * gain.clone(),
+        None => output,
+    }
 }
 
 fn hidden(encoder: &Encoder, x: Tensor<3>, fault: Option<Fault>) -> Tensor<3> {
@@ -35,30 +47,61 @@ fn hidden(encoder: &Encoder, x: Tensor<3>, fault: Option<Fault>) -> Tensor<3> {
 
 /// Forward pass: `unit = raw / sqrt(|raw|^2 + NORM_GUARD)`.
 ///
-/// **Shapes**: `x [C, N, P]`.
+/// **Shapes**: `x [C, N, P]`, `gain [C, 1, 1]`.
 ///
 /// **Numerics**: a raw embedding longer than 1.8e19 overflows: its norm is infinite and its unit vector 0, which no
 /// loss notices. [`loss_and_gradients`](super::step::loss_and_gradients) therefore looks at the norms.
-pub fn forward(encoder: &Encoder, x: Tensor<3>, fault: Option<Fault>) -> Activations {
-    let hidden = hidden(encoder, x, fault);
-    let (norm, unit) = bias_normalise(hidden.clone().matmul(encoder.w2.clone()), encoder.b2.clone());
+pub fn forward(encoder: &Encoder, x: Tensor<3>, gain: Option<&Tensor<3>>, fault: Option<Fault>) -> Activations {
+    let (hidden, norm, unit) = match gain {
+        // The bias goes in with the normalisation.
+        None => {
+            let hidden = hidden(encoder, x, fault);
+            let (norm, unit) = bias_normalise(hidden.clone().matmul(encoder.w2.clone()), encoder.b2.clone());
+            (hidden, norm, unit)
+        }
+        Some(_) => {
+            let (raw, hidden) = embed(encoder, x, gain, fault);
+            let (norm, unit) = bias_normalise(raw, encoder.b2.zeros_like());
+            (hidden, norm, unit)
+        }
+    };
     Activations { hidden, norm, unit: Fault::Normalise.breaks(fault, unit) }
 }
 
-/// Gradients of a loss with respect to the parameters, given its gradient with respect to the normalised embeddings.
+/// A loss's gradient with respect to an encoder's embeddings.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// `[C, B, D]`, with respect to the normalised ones.
+    pub unit: Tensor<3>,
+    /// `[C, 1, 1]`: times the raw embeddings, what it is with respect to these beyond that.
+    pub raw: Option<Tensor<3>>,
+}
+
+/// Gradients of a loss with respect to the parameters, given its gradient with respect to the embeddings.
 ///
-/// **Shapes**: `x [C, B, P]`, `d_unit [C, B, D]`.
+/// **Shapes**: `x [C, B, P]`, `gain [C, 1, 1]`.
 ///
 /// **Returns** gradients of the shapes of `encoder`.
 pub fn backward(
     encoder: &Encoder,
     x: Tensor<3>,
     activations: Activations,
-    d_unit: Tensor<3>,
+    upstream: Upstream,
+    gain: Option<&Tensor<3>>,
     fault: Option<Fault>,
 ) -> Encoder {
     let Activations { hidden, norm, unit } = activations;
-    let (d_raw, b2) = normalise_backward(d_unit, unit, norm);
+    let along = upstream.raw.map(|pull| {
+        let along = unit.clone() * norm.clone() * pull;
+        Fault::EmbeddingL2.breaks(fault, along)
+    });
+    let (mut d_raw, mut b2) = normalise_backward(upstream.unit, unit, norm);
+    if let Some(along) = along {
+        (d_raw, b2) = (d_raw + along.clone(), b2 + along.sum_dim(1));
+    }
+    if gain.is_some() {
+        [d_raw, b2] = [d_raw, b2].map(|d| Fault::OutputGain.breaks(fault, amplified(d, gain)));
+    }
     let w2 = hidden.clone().transpose().matmul(d_raw.clone());
     let d_hidden = d_raw.matmul(encoder.w2.clone().transpose());
     let (d_preactivation, b1) = tanh_backward(d_hidden, hidden);

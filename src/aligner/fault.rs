@@ -9,6 +9,11 @@ pub enum Fault {
     Normalise,
     InfoNceGradient,
     HiddenGradient,
+    /// The gradients of what reads second moments.
+    Regulariser,
+    /// The gradient along raw embeddings.
+    EmbeddingL2,
+    OutputGain,
 }
 
 /// How wrong a broken kernel is: every other column by a hundredth. Not all columns, since the normalisation undoes a
@@ -17,12 +22,20 @@ const RELATIVE_ERROR: f32 = 0.01;
 
 impl Fault {
     /// Every fault with its name on the command line.
-    pub const ALL: [(&'static str, Fault); 4] = [
+    pub const ALL: [(&'static str, Fault); 7] = [
         ("tanh", Fault::Tanh),
         ("normalise", Fault::Normalise),
         ("info-nce-gradient", Fault::InfoNceGradient),
         ("hidden-gradient", Fault::HiddenGradient),
+        ("regulariser", Fault::Regulariser),
+        ("embedding-l2", Fault::EmbeddingL2),
+        ("output-gain", Fault::OutputGain),
     ];
+
+    /// Whether it breaks what runs only in cells with an option on.
+    pub fn optional(self) -> bool {
+        matches!(self, Self::Regulariser | Self::EmbeddingL2 | Self::OutputGain)
+    }
 
     /// `value [C, N, W]`, slightly wrong if `active` is this fault.
     pub fn breaks(self, active: Option<Fault>, value: Tensor<3>) -> Tensor<3> {

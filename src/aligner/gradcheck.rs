@@ -5,11 +5,12 @@ use rayon::prelude::*;
 
 use super::encoder::forward;
 use super::fault::Fault;
-use super::held::Problem;
+use super::held::{Losses, Problem};
 use super::info_nce::info_nce;
 use super::parameters::{HostEncoder, Parameters, Widths, host, xavier};
 use super::program::Executor;
 use super::reference::Reference;
+use super::regulariser::moments::Minibatch;
 use crate::numerics::stream::Streams;
 use crate::spec::config::TrainConfig;
 
@@ -31,6 +32,8 @@ pub struct Case {
     pub batch: usize,
     pub parameters: [HostEncoder; 2],
     pub train: TrainConfig,
+    /// Factors of the encoders' outputs.
+    pub gains: [f64; 2],
     /// Seed of the choice of coordinates.
     pub seed: u64,
     /// Coordinates of each tensor that central differences visit; autodiff checks all of them.
@@ -75,7 +78,7 @@ impl Case {
             }
             encoder
         });
-        Self { name, widths, x, batch, parameters, train, seed, coordinates: COORDINATES }
+        Self { name, widths, x, batch, parameters, train, gains: [1.0; 2], seed, coordinates: COORDINATES }
     }
 
     fn problem(&self) -> Problem<'_> {
@@ -85,15 +88,32 @@ impl Case {
             batch: self.batch,
             parameters: self.parameters.each_ref().map(|p| vec![p.clone()]),
             train: vec![&self.train],
+            gains: vec![self.gains],
         }
+    }
+
+    /// The case with directional weights fixed at those in use, where they follow gradients: they are constants to the
+    /// gradient.
+    fn at_weights_of(&self, losses: &Losses) -> Self {
+        let mut fixed = self.clone();
+        for (name, values) in &losses.further {
+            match *name {
+                "weight_i2t" => fixed.train.weight_i2t = f64::from(values[0]),
+                "weight_t2i" => fixed.train.weight_t2i = f64::from(values[0]),
+                _ => {}
+            }
+        }
+        fixed.train.balance = 0.0;
+        fixed
     }
 
     /// Checks the gradients that `executor` trains with, for every parameter tensor.
     pub fn check(&self, executor: &Executor, fault: Option<Fault>) -> Vec<TensorCheck> {
-        let (_, analytic) = self.problem().hold(executor, fault).gradients();
+        let (losses, analytic) = self.problem().hold(executor, fault).gradients();
+        let fixed = self.at_weights_of(&losses);
         let autodiff = match executor {
-            Executor::Tensors(device) => self.autodiff(device),
-            Executor::Native => self.autodiff(&Device::flex()),
+            Executor::Tensors(device) => fixed.autodiff(device),
+            Executor::Native => fixed.autodiff(&Device::flex()),
         };
         let tolerance = tolerance(self.train.temperature);
         let names = Parameters::names();
@@ -102,7 +122,7 @@ impl Case {
             .map(|t| {
                 let rms = root_mean_square(&autodiff[t]);
                 let worst_autodiff = worst(&analytic[t], &autodiff[t], rms);
-                let worst_difference = self.worst_difference(t, &analytic[t], rms);
+                let worst_difference = fixed.worst_difference(t, &analytic[t], rms);
                 // Not-a-number must fail, so the comparison is written to be true only for good numbers.
                 let passed = worst_autodiff <= tolerance && worst_difference <= tolerance;
                 let (case, tensor) = (self.name.clone(), names[t].clone());
@@ -113,11 +133,15 @@ impl Case {
 
     /// Burn's gradients of the same forward pass.
     fn autodiff(&self, device: &Device) -> Vec<Vec<f32>> {
-        let (parameters, [x_img, x_txt], settings) = self.problem().on(&device.clone().autodiff());
+        let (parameters, [x_img, x_txt], objective) = self.problem().on(&device.clone().autodiff());
         let parameters = parameters.map(Tensor::require_grad);
-        let z_img = forward(&parameters.img, x_img, None).unit;
-        let z_txt = forward(&parameters.txt, x_txt, None).unit;
-        let gradients = info_nce(&z_img, &z_txt, &settings).0.total.sum().backward();
+        let img = forward(&parameters.img, x_img, objective.gain(0), None);
+        let txt = forward(&parameters.txt, x_txt, objective.gain(1), None);
+        let contrast = info_nce(&img.unit, &txt.unit, &objective.loss).0.total;
+        let minibatch = Minibatch::new([&img.unit, &txt.unit], [&img.norm, &txt.norm]);
+        let terms = objective.terms(&minibatch).into_iter();
+        let total = terms.fold(contrast, |total, (term, weight)| total + term.value * weight.clone());
+        let gradients = total.sum().backward();
         let gradient = |t: &Tensor<3>| t.grad(&gradients).map(host).unwrap_or_default();
         parameters.tensors().into_iter().map(gradient).collect()
     }
@@ -125,13 +149,7 @@ impl Case {
     fn worst_difference(&self, tensor: usize, analytic: &[f32], rms: f64) -> f64 {
         let x: [Vec<f64>; 2] = [0, 1].map(|m| widen(&self.x[m]));
         let parameters: Vec<Vec<f64>> = self.parameters.iter().flatten().map(|t| widen(t)).collect();
-        let reference = Reference {
-            widths: self.widths,
-            x: [&x[0], &x[1]],
-            temperature: self.train.temperature,
-            weight_i2t: self.train.weight_i2t,
-            weight_t2i: self.train.weight_t2i,
-        };
+        let reference = Reference { widths: self.widths, x: [&x[0], &x[1]], gains: self.gains, train: &self.train };
         let mut order = Streams::new(self.seed, "gradcheck.coordinates").item(tensor as u64);
         let mut chosen = order.permutation(analytic.len());
         chosen.truncate(self.coordinates);
@@ -172,6 +190,7 @@ pub(super) fn worst(actual: &[f32], expected: &[f32], scale: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aligner::regulariser::{REGULARISERS, switch_all_on, weight_of_note};
 
     fn executors() -> [Executor; 2] {
         [Executor::Tensors(Device::flex()), Executor::Native]
@@ -183,6 +202,56 @@ mod tests {
         let x = [draw(12 * 10), draw(12 * 7)];
         let train = TrainConfig { temperature, weight_i2t: weights.0, weight_t2i: weights.1, ..TrainConfig::default() };
         Case::new(format!("t={temperature}"), x, 12, [9, 6], train, 5)
+    }
+
+    /// Every option that changes the loss.
+    fn with_options(temperature: f64) -> Case {
+        let mut case = case(temperature, (0.3, 0.6));
+        case.gains = [3.0, 0.25];
+        let weight = weight_of_note(&case.train);
+        switch_all_on(&mut case.train, weight);
+        case.train.redundancy_off_diagonal = 0.05;
+        case
+    }
+
+    #[test]
+    fn gradients_of_every_option_agree_from_temperature_1e_3_to_10() {
+        for temperature in [1e-3, 0.07, 10.0] {
+            let alone = REGULARISERS.iter().map(|r| {
+                let mut case = case(temperature, (0.5, 0.5));
+                let weight = weight_of_note(&case.train);
+                (r.set_weight)(&mut case.train, weight);
+                case
+            });
+            let mut balanced = with_options(temperature);
+            balanced.train.balance = 0.1;
+            for case in alone.chain([with_options(temperature), balanced]) {
+                for executor in executors() {
+                    for check in case.check(&executor, None) {
+                        assert!(check.passed, "{executor:?}, {:?}: {check:?}", case.train);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_gain_changes_no_gradient_but_through_the_length_of_embeddings() {
+        for executor in executors() {
+            let gradients = |gains: [f64; 2], embedding_l2: f64| {
+                let mut case = case(0.07, (0.5, 0.5));
+                (case.gains, case.train.embedding_l2) = (gains, embedding_l2);
+                case.problem().hold(&executor, None).gradients().1
+            };
+            let alike = |a: &[Vec<f32>], b: &[Vec<f32>]| {
+                let close = |(a, b): (&Vec<f32>, &Vec<f32>)| worst(a, b, root_mean_square(b)) < tolerance(0.07);
+                a.iter().zip(b).all(close)
+            };
+            let [plain, amplified] = [[1.0, 1.0], [4.0, 0.5]].map(|gains| gradients(gains, 0.0));
+            assert!(alike(&amplified, &plain), "{executor:?}");
+            let [plain, amplified] = [[1.0, 1.0], [4.0, 0.5]].map(|gains| gradients(gains, 1.0));
+            assert!(!alike(&amplified, &plain), "{executor:?}");
+        }
     }
 
     #[test]
@@ -200,22 +269,19 @@ mod tests {
 
     #[test]
     fn the_loss_agrees_with_the_f64_reference() {
-        for (temperature, weights) in [(1e-3, (0.5, 0.5)), (0.07, (0.3, 2.0)), (10.0, (1.0, 0.0))] {
-            let case = case(temperature, weights);
+        let plain = [(1e-3, (0.5, 0.5)), (0.07, (0.3, 2.0)), (10.0, (1.0, 0.0))].map(|(t, w)| case(t, w));
+        for case in plain.into_iter().chain([1e-3, 0.07, 10.0].map(with_options)) {
             let x: [Vec<f64>; 2] = [0, 1].map(|m| widen(&case.x[m]));
             let wide: Vec<Vec<f64>> = case.parameters.iter().flatten().map(|t| widen(t)).collect();
-            let reference = Reference {
-                widths: case.widths,
-                x: [&x[0], &x[1]],
-                temperature,
-                weight_i2t: weights.0,
-                weight_t2i: weights.1,
-            }
-            .loss(&wide);
+            let reference =
+                Reference { widths: case.widths, x: [&x[0], &x[1]], gains: case.gains, train: &case.train }.loss(&wide);
             for executor in executors() {
                 let (loss, _) = case.problem().hold(&executor, None).gradients();
+                let terms = loss.further.into_iter().map(|(_, values)| values).zip(reference.terms.iter().copied());
                 for (actual, expected) in
                     [(loss.total, reference.total), (loss.i2t, reference.i2t), (loss.t2i, reference.t2i)]
+                        .into_iter()
+                        .chain(terms)
                 {
                     let actual = f64::from(actual[0]);
                     assert!((actual - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{actual} is not {expected}");
@@ -228,7 +294,8 @@ mod tests {
     fn every_fault_is_caught() {
         for (name, fault) in Fault::ALL {
             for executor in executors() {
-                let checks = case(0.07, (0.5, 0.5)).check(&executor, Some(fault));
+                let case = if fault.optional() { with_options(0.07) } else { case(0.07, (0.5, 0.5)) };
+                let checks = case.check(&executor, Some(fault));
                 assert!(checks.iter().any(|c| !c.passed), "{name} went unnoticed on {executor:?}");
             }
         }

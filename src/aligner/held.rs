@@ -2,11 +2,11 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::balance::Averages;
 use super::encoder::forward;
 use super::fault::Fault;
-use super::info_nce::LossSettings;
-use super::native::cell::{Model, Workspace, tensors};
-use super::native::info_nce::LossSettings as NativeLossSettings;
+use super::native::cell::{Model, Settings, Workspace, tensors};
+use super::objective::{Objective, further_series};
 use super::optimiser::{State, UpdateSettings, update};
 use super::parameters::{Encoder, HostEncoder, Parameters, Widths, host};
 use super::program::Executor;
@@ -23,6 +23,8 @@ pub struct Problem<'a> {
     /// One per cell, image then text.
     pub parameters: [Vec<HostEncoder>; 2],
     pub train: Vec<&'a TrainConfig>,
+    /// Factors of the encoders' outputs, one pair per cell.
+    pub gains: Vec<[f64; 2]>,
 }
 
 /// Losses of every cell, `[C]` each.
@@ -31,6 +33,8 @@ pub struct Losses {
     pub total: Vec<f32>,
     pub i2t: Vec<f32>,
     pub t2i: Vec<f32>,
+    /// By the names of [`further_series`].
+    pub further: Vec<(&'static str, Vec<f32>)>,
 }
 
 /// A problem on an executor. Values of all cells lie one after the other.
@@ -57,14 +61,18 @@ impl Problem<'_> {
         }
     }
 
-    /// Parameters, observations and settings of the loss as tensors.
-    pub fn on(&self, device: &Device) -> (Parameters, [Tensor<3>; 2], LossSettings) {
+    fn settings(&self, cell: usize) -> Settings<'_> {
+        Settings::new(self.train[cell], self.gains[cell])
+    }
+
+    /// Parameters, observations and what is followed, as tensors.
+    pub fn on(&self, device: &Device) -> (Parameters, [Tensor<3>; 2], Objective) {
         let encoder = |m: usize| Encoder::from_host(&self.parameters[m], self.widths[m], device);
         let x = [0, 1].map(|m| {
             let shape = [self.train.len(), self.batch, self.widths[m].inputs];
             Tensor::<3>::from_data(TensorData::new(self.x[m].clone(), shape), device)
         });
-        (Parameters { img: encoder(0), txt: encoder(1) }, x, LossSettings::new(&self.train, device))
+        (Parameters { img: encoder(0), txt: encoder(1) }, x, Objective::new(&self.train, &self.gains, device))
     }
 }
 
@@ -73,32 +81,40 @@ struct HeldTensors {
     gradients: Parameters,
     state: Option<State>,
     x: [Tensor<3>; 2],
-    loss: LossSettings,
+    objective: Objective,
+    averages: Option<Averages>,
+    further: Vec<&'static str>,
     rule: UpdateSettings,
     fault: Option<Fault>,
 }
 
 impl HeldTensors {
     fn new(problem: &Problem<'_>, device: &Device, fault: Option<Fault>) -> Self {
-        let (parameters, x, loss) = problem.on(device);
+        let (parameters, x, objective) = problem.on(device);
         let state = Some(State::new(problem.train[0].optimiser, &parameters));
         let rule = UpdateSettings::new(&problem.train, device);
-        Self { gradients: parameters.zeros_like(), parameters, state, x, loss, rule, fault }
+        let further = further_series(problem.train[0]);
+        let gradients = parameters.zeros_like();
+        Self { gradients, parameters, state, x, objective, averages: None, further, rule, fault }
     }
 }
 
 impl Held for HeldTensors {
     fn embeddings(&mut self) -> [Vec<f32>; 2] {
-        let unit = |encoder: &Encoder, m: usize| host(forward(encoder, self.x[m].clone(), self.fault).unit);
+        let unit = |encoder: &Encoder, m: usize| {
+            host(forward(encoder, self.x[m].clone(), self.objective.gain(m), self.fault).unit)
+        };
         [unit(&self.parameters.img, 0), unit(&self.parameters.txt, 1)]
     }
 
     fn gradients(&mut self) -> (Losses, Vec<Vec<f32>>) {
-        let [x_img, x_txt] = self.x.clone();
-        let result = loss_and_gradients(&self.parameters, x_img, x_txt, &self.loss, self.fault);
-        self.gradients = result.gradients;
+        let averages = self.averages.as_ref();
+        let result = loss_and_gradients(&self.parameters, self.x.clone(), &self.objective, averages, self.fault);
+        (self.gradients, self.averages) = (result.gradients, result.averages);
         let loss = result.loss;
-        (Losses { total: host(loss.total), i2t: host(loss.i2t), t2i: host(loss.t2i) }, on_host(&self.gradients))
+        let further = self.further.iter().copied().zip(result.further.into_iter().map(host)).collect();
+        let losses = Losses { total: host(loss.total), i2t: host(loss.i2t), t2i: host(loss.t2i), further };
+        (losses, on_host(&self.gradients))
     }
 
     fn update(&mut self, step: u64) {
@@ -142,8 +158,8 @@ impl<'p> HeldNative<'p> {
 impl Held for HeldNative<'_> {
     fn embeddings(&mut self) -> [Vec<f32>; 2] {
         let mut all = [Vec::new(), Vec::new()];
-        for (model, workspace) in &mut self.cells {
-            workspace.forward(&model.parameters, self.fault);
+        for (c, (model, workspace)) in self.cells.iter_mut().enumerate() {
+            workspace.forward(&model.parameters, self.problem.settings(c).gains, self.fault);
             for (all, modality) in all.iter_mut().zip(&workspace.modalities) {
                 all.extend(modality.z.values());
             }
@@ -153,12 +169,14 @@ impl Held for HeldNative<'_> {
 
     fn gradients(&mut self) -> (Losses, Vec<Vec<f32>>) {
         let (mut losses, mut each) = (Losses::default(), Vec::new());
-        for ((model, workspace), train) in self.cells.iter_mut().zip(&self.problem.train) {
-            let settings = NativeLossSettings::of(train);
-            let [total, i2t, t2i] = workspace.loss_and_gradients(&model.parameters, settings, self.fault);
+        let names = further_series(self.problem.train[0]);
+        losses.further = names.into_iter().map(|name| (name, Vec::new())).collect();
+        for (c, (model, workspace)) in self.cells.iter_mut().enumerate() {
+            let [total, i2t, t2i] = workspace.loss_and_gradients(model, self.problem.settings(c), self.fault);
             losses.total.push(total);
             losses.i2t.push(i2t);
             losses.t2i.push(t2i);
+            losses.further.iter_mut().zip(workspace.further()).for_each(|((_, all), value)| all.push(*value));
             each.push(tensors(&workspace.gradients));
         }
         (losses, one_after_the_other(each))

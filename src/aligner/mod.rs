@@ -7,6 +7,7 @@
 
 pub mod agree;
 pub mod backend;
+pub mod balance;
 pub mod batches;
 pub mod data;
 pub mod embed;
@@ -17,10 +18,12 @@ pub mod held;
 pub mod info_nce;
 pub mod kernel;
 pub mod native;
+pub mod objective;
 pub mod optimiser;
 pub mod parameters;
 pub mod program;
 pub mod reference;
+pub mod regulariser;
 pub mod step;
 pub mod tensor_program;
 pub mod train;

@@ -1,5 +1,7 @@
 //! Update rules: SGD with momentum and AdamW, in PyTorch's conventions.
 
+use std::borrow::Cow;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::kernel::norms::squared_norm;
@@ -13,8 +15,11 @@ pub const CLIP_GUARD: f64 = 1e-6;
 /// Per-cell settings of the update.
 #[derive(Clone, Debug)]
 pub struct UpdateSettings {
-    sgd: Sgd,
-    adamw: Adamw,
+    /// The rules at full learning rate.
+    rules: Rules,
+    cells: Vec<TrainConfig>,
+    /// The step, counted from 1, from which on every cell has its full learning rate.
+    warm: u64,
     /// AdamW's decays, in f64, where `1 - beta^t` does not cancel.
     betas: [Vec<f64>; 2],
     /// Largest gradient norm per modality, `[C, 1, 1]`, when clipping is on.
@@ -22,33 +27,62 @@ pub struct UpdateSettings {
     device: Device,
 }
 
+/// The update rules at one step's learning rates.
+#[derive(Clone, Debug)]
+struct Rules {
+    sgd: Sgd,
+    adamw: Adamw,
+}
+
+impl Rules {
+    /// `step` counts from 1.
+    fn at(step: u64, cells: &[&TrainConfig], device: &Device) -> Self {
+        let values = |f: &dyn Fn(&TrainConfig) -> f64| cells.iter().map(|c| f(c)).collect::<Vec<f64>>();
+        let lanes = |f: &dyn Fn(&TrainConfig) -> f64| lane_tensor(values(f).into_iter(), device);
+        let rate = |c: &TrainConfig| c.learning_rate_at(step);
+        let adamw = [
+            values(&rate),
+            values(&|c| 1.0 - rate(c) * c.weight_decay),
+            // Not below what f32 holds: zero would divide zero by zero where there is no gradient.
+            values(&|c| c.epsilon.max(f64::from(f32::MIN_POSITIVE))),
+            values(&|c| c.beta1),
+            values(&|c| c.beta2),
+            values(&|c| 1.0 - c.beta1),
+            values(&|c| 1.0 - c.beta2),
+        ];
+        Self {
+            sgd: Sgd {
+                learning_rate: lanes(&rate),
+                momentum: lanes(&|c| c.momentum),
+                weight_decay: lanes(&|c| c.weight_decay),
+            },
+            adamw: Adamw::new(adamw.each_ref().map(Vec::as_slice), device),
+        }
+    }
+}
+
 impl UpdateSettings {
     /// The settings of the cells of a pack. Clipping is on when the first cell has it on: it is a switch, and packs do
     /// not mix switches.
     pub fn new(cells: &[&TrainConfig], device: &Device) -> Self {
         let values = |f: fn(&TrainConfig) -> f64| cells.iter().map(|c| f(c)).collect::<Vec<f64>>();
-        let lanes = |f: fn(&TrainConfig) -> f64| lane_tensor(values(f).into_iter(), device);
         let clips = cells.first().is_some_and(|c| c.clip_norm > 0.0);
-        let adamw = [
-            values(|c| c.learning_rate),
-            values(|c| 1.0 - c.learning_rate * c.weight_decay),
-            // Not below what f32 holds: zero would divide zero by zero where there is no gradient.
-            values(|c| c.epsilon.max(f64::from(f32::MIN_POSITIVE))),
-            values(|c| c.beta1),
-            values(|c| c.beta2),
-            values(|c| 1.0 - c.beta1),
-            values(|c| 1.0 - c.beta2),
-        ];
+        let warm = cells.iter().map(|c| c.warmup_steps).max().unwrap_or(0);
         Self {
-            sgd: Sgd {
-                learning_rate: lanes(|c| c.learning_rate),
-                momentum: lanes(|c| c.momentum),
-                weight_decay: lanes(|c| c.weight_decay),
-            },
-            adamw: Adamw::new(adamw.each_ref().map(Vec::as_slice), device),
+            rules: Rules::at(warm, cells, device),
+            cells: cells.iter().map(|c| (*c).clone()).collect(),
+            warm,
             betas: [values(|c| c.beta1), values(|c| c.beta2)],
-            clip_norm: clips.then(|| lanes(|c| c.clip_norm)),
+            clip_norm: clips.then(|| lane_tensor(values(|c| c.clip_norm).into_iter(), device)),
             device: device.clone(),
+        }
+    }
+
+    /// The rules of a step: those at hand, or while a cell warms up, its own.
+    fn rules_at(&self, step: u64) -> Cow<'_, Rules> {
+        match step < self.warm {
+            true => Cow::Owned(Rules::at(step, &self.cells.iter().collect::<Vec<_>>(), &self.device)),
+            false => Cow::Borrowed(&self.rules),
         }
     }
 
@@ -117,6 +151,9 @@ pub fn clip(gradient: Encoder, clip_norm: &Tensor<3>) -> Encoder {
 /// **Numerics**: AdamW's bias corrections are taken in f64 on the host, where `1 - beta^t` does not cancel. Weight decay
 /// acts on biases too, as it does there.
 ///
+/// Warm-up lowers the learning rate of the first steps, [`TrainConfig::learning_rate_at`], and with it AdamW's decay, as
+/// a PyTorch scheduler does.
+///
 /// **Source**: PyTorch `torch.optim.SGD` and `torch.optim.AdamW`; Loshchilov & Hutter 2019.
 pub fn update(
     parameters: Parameters,
@@ -131,10 +168,11 @@ pub fn update(
     };
     let gradients = Parameters { img: clipped(gradients.img), txt: clipped(gradients.txt) };
     let (p, g) = (tensors(parameters), tensors(gradients));
+    let rules = settings.rules_at(step);
     match state {
         State::Sgd { velocity } => {
             let each = p.into_iter().zip(tensors(velocity)).zip(g);
-            let (p, velocity) = each.map(|((p, v), g)| sgd(p, v, g, &settings.sgd)).unzip();
+            let (p, velocity) = each.map(|((p, v), g)| sgd(p, v, g, &rules.sgd)).unzip();
             (from_tensors(p), State::Sgd { velocity: from_tensors(velocity) })
         }
         State::Adamw { first, second } => {
@@ -142,7 +180,7 @@ pub fn update(
             let moments = tensors(first).into_iter().zip(tensors(second));
             let each = p.into_iter().zip(moments).zip(g);
             let (p, moments): (Vec<_>, Vec<_>) =
-                each.map(|((p, (m, v)), g)| adamw(p, [m, v], g, &settings.adamw, &corrections)).unzip();
+                each.map(|((p, (m, v)), g)| adamw(p, [m, v], g, &rules.adamw, &corrections)).unzip();
             let (first, second) = moments.into_iter().map(|[m, v]| (m, v)).unzip();
             (from_tensors(p), State::Adamw { first: from_tensors(first), second: from_tensors(second) })
         }
@@ -166,6 +204,7 @@ fn from_tensors(tensors: Vec<Tensor<3>>) -> Parameters {
 mod tests {
     use super::*;
     use crate::aligner::parameters::host;
+    use crate::aligner::regulariser::golden;
 
     /// Three updates of a three-vector, kept in an image encoder's `b2`; the rest is zero.
     fn run(rule: Optimiser, train: TrainConfig) -> Vec<f32> {
@@ -217,6 +256,21 @@ mod tests {
         // norm here moves the result by less than the tolerance.
         let train = TrainConfig { clip_norm: 0.3, ..settings() };
         assert_close(&run(Optimiser::Sgd, train), [0.475_763_2, -1.266_124_5, 1.949_202_3]);
+    }
+
+    #[test]
+    fn warm_up_raises_the_rate_linearly_to_all_of_it() {
+        let train = TrainConfig { warmup_steps: 4, ..settings() };
+        let rates = [1, 2, 3, 4, 5].map(|step| train.learning_rate_at(step));
+        assert_eq!(rates, [0.1 * 0.25, 0.1 * 0.5, 0.1 * 0.75, 0.1, 0.1]);
+        assert_eq!(settings().learning_rate_at(1), 0.1, "none");
+        // torch 2.15.0, float64: SGD and AdamW as above under LambdaLR(lambda t: min(1, (t + 1) / 4)); see golden.py
+        // beside the regularisers.
+        let sgd = TrainConfig { weight_decay: 0.01, warmup_steps: 4, ..settings() };
+        assert_close(&run(Optimiser::Sgd, sgd), golden::WARM_SGD);
+        let adamw =
+            TrainConfig { weight_decay: 0.01, beta1: 0.8, beta2: 0.99, epsilon: 1e-3, warmup_steps: 4, ..settings() };
+        assert_close(&run(Optimiser::Adamw, adamw), golden::WARM_ADAMW);
     }
 
     #[test]

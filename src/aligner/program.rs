@@ -48,6 +48,10 @@ pub struct Series {
     pub start: u64,
     /// Per lane, then per step: total, image-to-text and text-to-image loss.
     pub losses: Vec<Vec<[f32; 3]>>,
+    /// Names of what a step records beside the losses, the same in all lanes.
+    pub further_names: Vec<&'static str>,
+    /// Per lane, one value per name and step, step after step.
+    pub further: Vec<Vec<f32>>,
     /// Steps at which norms were recorded.
     pub norm_steps: Vec<u64>,
     /// Per lane, then per such step, in the order of `GRADIENT_NORM_NAMES`.

@@ -256,13 +256,15 @@ impl<'a, P: Program> Pack<'a, P> {
     /// Brings the series since the last time to the host. Returns, per active lane, the step of its first non-finite
     /// loss.
     fn collect(&mut self, curve_every: u64) -> Vec<Option<(u64, End)>> {
-        let Series { start, losses, norm_steps, norms } = self.program.series();
+        let Series { start, losses, further_names, further, norm_steps, norms } = self.program.series();
         let mut ends = Vec::with_capacity(self.active.len());
-        for ((cell, losses), norms) in self.active.iter().zip(losses).zip(norms) {
+        for (((cell, losses), norms), further) in self.active.iter().zip(losses).zip(norms).zip(further) {
             let first_bad = losses.iter().position(|row| !row.iter().all(|x| x.is_finite()));
             let usable = start + first_bad.unwrap_or(losses.len()) as u64;
             for (step, row) in (start..usable).zip(&losses).filter(|(s, _)| curve_every > 0 && s % curve_every == 0) {
                 record(&mut self.series[*cell], step, &LOSS_NAMES, row);
+                let beside = further.chunks_exact(further_names.len().max(1)).nth((step - start) as usize);
+                record(&mut self.series[*cell], step, &further_names, beside.unwrap_or_default());
             }
             let charted = |s: &u64| *s < usable && curve_every > 0 && s.is_multiple_of(curve_every);
             for (step, row) in norm_steps.iter().zip(&norms).filter(|(s, _)| charted(s)) {

@@ -1,5 +1,7 @@
 //! What the tables' columns are, from the registries.
 
+use crate::aligner::balance::WEIGHT_NAMES;
+use crate::aligner::regulariser::REGULARISERS;
 use crate::aligner::step::GRADIENT_NORM_NAMES;
 use crate::metric;
 use crate::spec::PARAMS;
@@ -37,11 +39,15 @@ pub fn series() -> Vec<MetricColumn> {
         plain(
             "loss",
             "nats",
-            "weighted symmetric InfoNCE of the minibatch, before the step's update; a loss of 0 can come out below it by rounding, up to about 1e-7 over the temperature",
+            "weighted symmetric InfoNCE of the minibatch and the terms added to it, before the step's update; a loss of 0 can come out below it by rounding, up to about 1e-7 over the temperature",
         ),
         plain("loss_i2t", "nats", "image-to-text InfoNCE of the minibatch"),
         plain("loss_t2i", "nats", "text-to-image InfoNCE of the minibatch"),
     ];
+    columns.extend(REGULARISERS.iter().map(|r| plain(r.series, "1", r.summary)));
+    columns.extend(
+        WEIGHT_NAMES.map(|name| plain(name, "1", "weight of the direction in use, where it follows gradients")),
+    );
     for name in GRADIENT_NORM_NAMES {
         columns.push(plain(name, "1", "Euclidean norm of the gradient before clipping, weights and biases together"));
     }

@@ -172,12 +172,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Checks the analytic gradients on the first missing cell and records the verdict: a run whose gradients are wrong
+    /// Checks the analytic gradients on the first missing cell of each set of options and records the verdict: a run whose gradients are wrong
     /// must not train. True when they are right.
     fn check_gradients(&mut self, missing: &[usize], trainer: &BurnTrainer) -> anyhow::Result<bool> {
-        let Some(first) = missing.first() else { return Ok(true) };
-        let cell = std::slice::from_ref(&self.sweep.cells[*first]);
-        let checks = engine::gradcheck(cell, trainer.backend(), engine::Settings::Own, trainer.fault)?;
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        let cells = missing.iter().map(|index| &self.sweep.cells[*index]);
+        let checks = engine::gradcheck(cells, trainer.backend(), engine::Settings::Own, trainer.fault)?;
         let wrong: Vec<_> = checks.iter().filter(|c| !c.passed).collect();
         let share = |c: &TensorCheck| c.worst_autodiff.max(c.worst_difference) / c.tolerance;
         let worst = checks.iter().map(share).fold(0.0, f64::max);

@@ -9,6 +9,8 @@ use super::pack::{Pack, view_key};
 use super::scheduler::{Control, TrainError, Trainer};
 use super::watch::{SPECTRAL_SERIES, STRUCTURE_SERIES, VALIDATION_SERIES};
 use crate::aligner::backend::Place;
+use crate::aligner::objective::further_series;
+use crate::aligner::regulariser::active;
 use crate::aligner::train::EVALUATION_ROWS;
 use crate::metric;
 use crate::spec::Cell;
@@ -61,14 +63,17 @@ fn parameters(config: &Config) -> u64 {
 
 /// Floating-point operations of training one cell, two per multiply-add: its matrix products alone. Per step both
 /// encoders go forward and backward (no gradient with respect to the inputs), and the similarities and both their
-/// gradients are one product each.
+/// gradients are one product each, twice where the directions are balanced. Regularisers that read second moments take
+/// three products for these and four for their gradients.
 pub fn training_flops(config: &Config) -> f64 {
     let (b, d) = (config.train.batch_size as f64, config.model.embedding as f64);
     let [img, txt] = features(config).map(|p| p as f64);
     let [hidden_img, hidden_txt] = [config.model.hidden_img as f64, config.model.hidden_txt as f64];
     let first_layers = 2.0 * (img * hidden_img + txt * hidden_txt);
     let second_layers = 3.0 * (hidden_img + hidden_txt) * d;
-    config.train.steps as f64 * 2.0 * b * (first_layers + second_layers + 3.0 * b * d)
+    let contrast = if config.train.balance > 0.0 { 6.0 } else { 3.0 } * b * d;
+    let moments = if active(&config.train).any(|r| r.moments) { 7.0 * d * d } else { 0.0 };
+    config.train.steps as f64 * 2.0 * b * (first_layers + second_layers + contrast + moments)
 }
 
 /// Values of the minibatch, activations and about four B x B matrices of one cell; or of its evaluation, where that is
@@ -186,7 +191,7 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, place: Place) ->
             0 => taken(config.curves.validate_every) * SPECTRAL_SERIES.len() as u64,
             every => taken(every) * (SPECTRAL_SERIES.len() + STRUCTURE_SERIES.len()) as u64,
         };
-        taken(config.curves.every) * TRAINING_SERIES
+        taken(config.curves.every) * (TRAINING_SERIES + further_series(&config.train).len() as u64)
             + taken(config.curves.validate_every) * VALIDATION_SERIES.len() as u64
             + structure
     };

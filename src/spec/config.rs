@@ -187,7 +187,13 @@ sections! {
         randomised: bool = false,
         modality: ConfounderModality = ConfounderModality::Both,
     }
-    ModelConfig { hidden_img: u64 = 64, hidden_txt: u64 = 64, embedding: u64 = 32 }
+    ModelConfig {
+        hidden_img: u64 = 64,
+        hidden_txt: u64 = 64,
+        embedding: u64 = 32,
+        output_gain_img: f64 = 1.0,
+        output_gain_txt: f64 = 1.0,
+    }
     TrainConfig {
         steps: u64 = 600,
         batch_size: u64 = 256,
@@ -202,6 +208,13 @@ sections! {
         epsilon: f64 = 1e-8,
         weight_decay: f64 = 0.0,
         clip_norm: f64 = 0.0,
+        warmup_steps: u64 = 0,
+        embedding_l2: f64 = 0.0,
+        variance_weight: f64 = 0.0,
+        covariance_weight: f64 = 0.0,
+        redundancy_weight: f64 = 0.0,
+        redundancy_off_diagonal: f64 = 0.005,
+        balance: f64 = 0.0,
     }
     ScoreConfig { temperature: f64 = 0.0 }
     StopConfig {
@@ -271,6 +284,9 @@ const fn later(path: &'static str, kind: Kind, role: Role, doc: &'static str) ->
 const fn recorded(path: &'static str, kind: Kind, role: Role, doc: &'static str) -> Param {
     Param { path, kind, role, doc, trains: false, late: true }
 }
+
+/// A gain of zero would leave nothing to normalise.
+const GAIN: Kind = positive(1e6);
 
 use Role::{Lane, Structure, Switch};
 
@@ -408,6 +424,8 @@ pub const PARAMS: &[Param] = &[
     param("model.hidden_img", int(1, 4096), Structure, "hidden units of the image encoder"),
     param("model.hidden_txt", int(1, 4096), Structure, "hidden units of the text encoder"),
     param("model.embedding", int(2, 1024), Structure, "dimension of the shared embedding"),
+    later("model.output_gain_img", GAIN, Lane, "factor of the image encoder's output, before normalisation"),
+    later("model.output_gain_txt", GAIN, Lane, "factor of the text encoder's output, before normalisation"),
     param("train.steps", int(0, 1 << 24), Structure, "optimiser steps"),
     param("train.batch_size", int(2, 1 << 16), Structure, "pairs per minibatch"),
     param("train.temperature", float(1e-3, 100.0), Lane, "temperature that divides the cosine similarities"),
@@ -431,6 +449,48 @@ pub const PARAMS: &[Param] = &[
         "weight decay: added to the gradient (SGD) or decoupled (AdamW)",
     ),
     param("train.clip_norm", float(0.0, 1e9), Switch, "largest gradient norm per modality; 0 switches clipping off"),
+    later(
+        "train.warmup_steps",
+        int(0, 1 << 24),
+        Lane,
+        "steps over which the learning rate rises linearly to its value; 0 switches warm-up off",
+    ),
+    later(
+        "train.embedding_l2",
+        float(0.0, 1e6),
+        Switch,
+        "coefficient of the mean squared length of raw embeddings in the loss",
+    ),
+    later(
+        "train.variance_weight",
+        float(0.0, 1e6),
+        Switch,
+        "weight of the variance term in the loss, as in VICReg, on normalised embeddings",
+    ),
+    later(
+        "train.covariance_weight",
+        float(0.0, 1e6),
+        Switch,
+        "weight of the covariance term in the loss, as in VICReg, on normalised embeddings",
+    ),
+    later(
+        "train.redundancy_weight",
+        float(0.0, 1e6),
+        Switch,
+        "weight of the redundancy-reduction term in the loss, as in Barlow Twins",
+    ),
+    later(
+        "train.redundancy_off_diagonal",
+        float(0.0, 1e6),
+        Lane,
+        "share of the off-diagonal cross-correlations in the redundancy-reduction term",
+    ),
+    later(
+        "train.balance",
+        float(0.0, 0.999_999),
+        Switch,
+        "rate at which the weights of the two directions follow their gradient norms; 0 keeps them fixed",
+    ),
     recorded(
         "score.temperature",
         float(0.0, 100.0),
@@ -581,6 +641,23 @@ pub const PARAMS: &[Param] = &[
          at every validation point, and no separabilities",
     ),
 ];
+
+impl ModelConfig {
+    /// Factors of the encoders' outputs: image, text.
+    pub fn output_gains(&self) -> [f64; 2] {
+        [self.output_gain_img, self.output_gain_txt]
+    }
+}
+
+impl TrainConfig {
+    /// The learning rate of a step, which counts from 1: from `1 / warmup_steps` of its value to all of it.
+    pub fn learning_rate_at(&self, step: u64) -> f64 {
+        match step < self.warmup_steps {
+            true => self.learning_rate * (step as f64 / self.warmup_steps as f64),
+            false => self.learning_rate,
+        }
+    }
+}
 
 /// The entry of [`PARAMS`] for `path`.
 pub fn param_at(path: &str) -> Option<&'static Param> {

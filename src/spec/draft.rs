@@ -241,8 +241,7 @@ impl Draft {
     }
 }
 
-const CONDITION_NAME: &str =
-    "a name is of lower-case letters, digits and hyphens, 64 at most, and of one condition only; `clean` is the \
+const CONDITION_NAME: &str = "a name is of lower-case letters, digits and hyphens, 64 at most, and of one condition only; `clean` is the \
      condition under which a cell was trained";
 
 fn wrong_condition_name(name: &str, others: &[At<Condition>]) -> Option<String> {

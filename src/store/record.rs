@@ -14,9 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use crate::engine::{
-    Candidate, Checksums, ConditionOutcome, Crossing, Curves, Measured, Outcome, Selection, Status,
-};
+use crate::engine::{Candidate, Checksums, ConditionOutcome, Crossing, Curves, Measured, Outcome, Selection, Status};
 use crate::spec::Condition;
 
 /// Version of [`CellRecord`]. Raise it when a reader of the previous version would misread a new record; a field that

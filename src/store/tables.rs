@@ -280,10 +280,7 @@ fn metric_columns(layout: &Layout, rows: &[&BTreeMap<String, RecordedMetric>]) -
     let mut columns: Described = layout.metrics.iter().map(column).collect();
     let missing: Vec<Option<String>> = rows.iter().map(|metrics| missing_metrics(metrics)).collect();
     let about = "JSON object from metric name to the reason why there is no value; null when none is missing";
-    columns.push((
-        text("missing_metrics", missing.iter().map(Option::as_deref)),
-        ColumnInfo::new("status", "", about),
-    ));
+    columns.push((text("missing_metrics", missing.iter().map(Option::as_deref)), ColumnInfo::new("status", "", about)));
     columns
 }
 

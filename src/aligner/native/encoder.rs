@@ -90,27 +90,42 @@ impl Workspace {
         self.inverse_norm.iter().all(|inverse| *inverse > 0.0)
     }
 
-    /// Raw embeddings of the first `rows` rows of `x`, into `z`.
-    pub fn embed(&mut self, arch: Arch, encoder: &Encoder, rows: usize, fault: Option<Fault>) {
+    /// Raw embeddings of the first `rows` rows of `x`, the output times `gain`, into `z`.
+    pub fn embed(&mut self, arch: Arch, encoder: &Encoder, gain: f32, rows: usize, fault: Option<Fault>) {
         let (inputs, hidden) = (encoder.w1.rows(), encoder.w2.rows());
         let mut finish = Tanh { bias: &encoder.b1, out: &mut self.hidden };
         product(arch, rows, inputs, Left::Plain(&self.x), &encoder.w1, &mut finish);
         break_columns(Fault::Tanh, fault, &mut self.hidden);
-        let mut finish = Bias { bias: &encoder.b2, out: &mut self.z };
+        let mut finish = Output { bias: &encoder.b2, gain, out: &mut self.z };
         product(arch, rows, hidden, Left::Plain(&self.hidden), &encoder.w2, &mut finish);
     }
 
     /// Normalised embeddings of `x`, into `z`: `raw / sqrt(|raw|^2 + NORM_GUARD)`.
-    pub fn forward(&mut self, arch: Arch, encoder: &Encoder, fault: Option<Fault>) {
-        self.embed(arch, encoder, self.x.rows(), fault);
+    pub fn forward(&mut self, arch: Arch, encoder: &Encoder, gain: f32, fault: Option<Fault>) {
+        self.embed(arch, encoder, gain, self.x.rows(), fault);
         arch.dispatch(Normalise { z: &mut self.z, inverse_norm: &mut self.inverse_norm });
         break_columns(Fault::Normalise, fault, &mut self.z);
     }
 
-    /// From `d_z` to the gradients with respect to the raw embeddings, in place, and to what goes into the tanh.
-    pub fn backward(&mut self, arch: Arch, encoder: &Encoder, fault: Option<Fault>) {
+    /// Sum of squared lengths of the raw embeddings that `z` holds normalised.
+    pub fn squared_lengths(&self, arch: Arch) -> f32 {
+        arch.dispatch(SquaredLengths { z: &self.z, inverse_norm: &self.inverse_norm })
+    }
+
+    /// Squared norm of the gradient with respect to the raw embeddings, given that with respect to the normalised ones.
+    pub fn squared_norm_before(&self, arch: Arch, d_z: &Matrix) -> f32 {
+        arch.dispatch(SquaredNormBefore { z: &self.z, inverse_norm: &self.inverse_norm, d: d_z })
+    }
+
+    /// From `d_z` to the gradients with respect to the output before its gain, in place, and to what goes into the tanh.
+    /// `along` times the raw embeddings is added to the gradient with respect to these.
+    pub fn backward(&mut self, arch: Arch, encoder: &Encoder, gain: f32, along: f32, fault: Option<Fault>) {
         let (z, inverse_norm) = (&self.z, &self.inverse_norm[..]);
         arch.dispatch(NormaliseGradient { z, inverse_norm, d: &mut self.d_z });
+        if along != 0.0 || gain != 1.0 {
+            arch.dispatch(OutputGradient { z, inverse_norm, along, gain, d: &mut self.d_z });
+            break_columns(Fault::OutputGain, fault, &mut self.d_z);
+        }
         encoder.w2.transpose_into(encoder.w2.rows(), 1.0, &mut self.w2_transposed);
         let mut finish = TanhGradient { hidden: &self.hidden, out: &mut self.d_hidden };
         let (batch, embedding) = (self.x.rows(), self.z.columns());
@@ -147,18 +162,20 @@ pub fn break_columns(kernel: Fault, active: Option<Fault>, matrix: &mut Matrix) 
     }
 }
 
-/// Adds a bias.
-struct Bias<'a> {
+/// Adds a bias and multiplies by the gain; by 1, no bit changes.
+struct Output<'a> {
     bias: &'a Matrix,
+    gain: f32,
     out: &'a mut Matrix,
 }
 
-impl Finish for Bias<'_> {
+impl Finish for Output<'_> {
     #[inline(always)]
     fn take<S: Simd, const V: usize>(&mut self, simd: S, row: usize, column: usize, entries: [S::f32s; V]) {
+        let gain = simd.splat_f32s(self.gain);
         let (out, bias) = (vectors_mut::<S, V>(self.out, row, column), vectors::<S, V>(self.bias, 0, column));
         for ((out, bias), entry) in out.iter_mut().zip(bias).zip(entries) {
-            *out = simd.add_f32s(entry, *bias);
+            *out = simd.mul_f32s(simd.add_f32s(entry, *bias), gain);
         }
     }
 }
@@ -242,10 +259,84 @@ impl WithSimd for NormaliseGradient<'_> {
     }
 }
 
+/// What a penalty on lengths and the gain do to a gradient with respect to raw embeddings, in place:
+/// `(d + along u) gain`, with the raw embedding `u = z norm`.
+struct OutputGradient<'a> {
+    z: &'a Matrix,
+    inverse_norm: &'a [f32],
+    along: f32,
+    gain: f32,
+    d: &'a mut Matrix,
+}
+
+impl WithSimd for OutputGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let gain = simd.splat_f32s(self.gain);
+        for (row, inverse_norm) in self.inverse_norm.iter().enumerate() {
+            let (z, d) = (S::as_simd_f32s(self.z.row(row)).0, S::as_mut_simd_f32s(self.d.row_mut(row)).0);
+            // Without a penalty nothing is added, whatever the norm.
+            let along = if self.along == 0.0 { 0.0 } else { self.along / inverse_norm };
+            let along = simd.splat_f32s(along);
+            for (z, d) in z.iter().zip(d) {
+                *d = simd.mul_f32s(simd.mul_add_e_f32s(*z, along, *d), gain);
+            }
+        }
+    }
+}
+
+struct SquaredLengths<'a> {
+    z: &'a Matrix,
+    inverse_norm: &'a [f32],
+}
+
+impl WithSimd for SquaredLengths<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let rows = self.inverse_norm.iter().enumerate();
+        rows.fold(0.0, |sum, (row, inverse)| sum + sum_of_squares(simd, self.z.row(row)) / (inverse * inverse))
+    }
+}
+
+/// As [`NormaliseGradient`], of which it takes the squared norm.
+struct SquaredNormBefore<'a> {
+    z: &'a Matrix,
+    inverse_norm: &'a [f32],
+    d: &'a Matrix,
+}
+
+impl WithSimd for SquaredNormBefore<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let mut sum = 0.0;
+        for (row, inverse_norm) in self.inverse_norm.iter().enumerate() {
+            let (z, d) = (S::as_simd_f32s(self.z.row(row)).0, S::as_simd_f32s(self.d.row(row)).0);
+            let mut along = simd.splat_f32s(0.0);
+            for (z, d) in z.iter().zip(d) {
+                along = simd.mul_add_e_f32s(*z, *d, along);
+            }
+            let along = simd.splat_f32s(simd.reduce_sum_f32s(along));
+            let mut squares = simd.splat_f32s(0.0);
+            for (z, d) in z.iter().zip(d) {
+                let across = simd.negate_mul_add_e_f32s(*z, along, *d);
+                squares = simd.mul_add_e_f32s(across, across, squares);
+            }
+            sum += simd.reduce_sum_f32s(squares) * (inverse_norm * inverse_norm);
+        }
+        sum
+    }
+}
+
 /// Sums over rows, in their order.
-struct ColumnSums<'a> {
-    values: &'a Matrix,
-    out: &'a mut Matrix,
+pub struct ColumnSums<'a> {
+    pub values: &'a Matrix,
+    pub out: &'a mut Matrix,
 }
 
 /// Sums that [`ColumnSums`] keeps in registers at once.

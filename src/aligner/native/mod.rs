@@ -3,12 +3,13 @@
 //!
 //! One room, no tensors: matrices padded to whole vectors ([`matrix`]), products that finish their entries while they
 //! are in registers ([`product`]), the exponential and the hyperbolic tangent ([`pointwise`]), and from these the
-//! encoders, the loss, the update rules and the program of a pack. Vectors are those of the widest instruction set that
+//! encoders, the loss and the terms added to it, the update rules and the program of a pack. Vectors are those of the widest instruction set that
 //! the processor has, chosen at run time.
 //!
 //! The tensor program stays the definition: `agree` compares the two stage by stage, `gradcheck` holds these gradients
 //! to autodiff and to f64 differences, and `--backend auto` takes this program only while a short comparison passes.
 
+mod balance;
 pub mod cell;
 pub mod encoder;
 pub mod info_nce;
@@ -18,6 +19,7 @@ pub mod optimiser;
 pub mod pointwise;
 pub mod product;
 mod program;
+pub mod regulariser;
 
 pub use program::NativeProgram;
 

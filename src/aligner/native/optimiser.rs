@@ -70,7 +70,7 @@ pub fn update(
         match state {
             State::Sgd { velocity } => {
                 let [rate, momentum, decay] =
-                    [train.learning_rate, train.momentum, train.weight_decay].map(|v| v as f32);
+                    [train.learning_rate_at(step), train.momentum, train.weight_decay].map(|v| v as f32);
                 match velocity {
                     Some(velocity) => {
                         for ((p, g), v) in tensors.zip(velocity[m].tensors_mut()) {
@@ -104,8 +104,9 @@ pub fn descend(
     scratch: &mut Encoder,
     parameters: &mut Encoder,
     train: &TrainConfig,
+    step: u64,
 ) {
-    let [rate, decay] = [train.learning_rate, train.weight_decay].map(|v| v as f32);
+    let [rate, decay] = [train.learning_rate_at(step), train.weight_decay].map(|v| v as f32);
     backward.bias_gradients(arch, scratch);
     let Encoder { w1, b1, w2, b2 } = parameters;
     backward.weight_gradients(arch, &mut Descend { p: w1, rate, decay }, &mut Descend { p: w2, rate, decay });
@@ -206,14 +207,15 @@ struct AdamwSettings {
 impl AdamwSettings {
     /// Bias corrections in f64, where `1 - beta^step` does not cancel.
     fn new(train: &TrainConfig, step: u64) -> Self {
+        let rate = train.learning_rate_at(step);
         let correction = |beta: f64| 1.0 - libm::pow(beta, step as f64);
         let betas = [train.beta1, train.beta2];
         Self {
             beta: betas.map(|b| b as f32),
             complement: betas.map(|b| (1.0 - b) as f32),
-            rate: train.learning_rate as f32 / correction(train.beta1) as f32,
+            rate: rate as f32 / correction(train.beta1) as f32,
             correction: correction(train.beta2).sqrt() as f32,
-            shrinkage: (1.0 - train.learning_rate * train.weight_decay) as f32,
+            shrinkage: (1.0 - rate * train.weight_decay) as f32,
             // Not below what f32 holds, as in the tensor program; padding has no gradient and must stay zero.
             epsilon: (train.epsilon as f32).max(f32::MIN_POSITIVE),
         }

@@ -1,9 +1,9 @@
 //! A pack at work on one CPU thread: its cells step in turn.
 
-use super::cell::{Model, Workspace};
-use super::info_nce::LossSettings;
+use super::cell::{Model, Settings, Workspace};
 use super::observe::Observe;
 use crate::aligner::data::{Reading, TEST, TRAIN, VALIDATION};
+use crate::aligner::objective::further_series;
 use crate::aligner::parameters::HostEncoder;
 use crate::aligner::program::{Program, Series};
 use crate::aligner::train::{Lane, RawEmbeddings, Run, initial_parameters, reading, widths};
@@ -20,7 +20,7 @@ struct NativeLane<'a> {
     lane: Lane<'a>,
     /// Train, validation, test.
     readings: [Reading<'a>; 3],
-    loss: LossSettings,
+    settings: Settings<'a>,
     model: Model,
     /// Whether the lane before it sees the same minibatches, as cells do that differ in temperature, say.
     sees_the_same: bool,
@@ -36,7 +36,7 @@ impl<'a> NativeProgram<'a> {
             NativeLane {
                 lane: *lane,
                 readings: [TRAIN, VALIDATION, TEST].map(|split| reading(lane, split)),
-                loss: LossSettings::of(train),
+                settings: Settings::new(train, lane.config.model.output_gains()),
                 model: Model::new(parameters.each_ref(), widths, train),
                 sees_the_same: false,
             }
@@ -82,7 +82,7 @@ impl Program for NativeProgram<'_> {
         let workspace = &mut self.workspace;
         let one = |lane: &NativeLane<'_>| {
             observe(self.run, &lane.readings[TRAIN], TRAIN, rows[lane.lane.seed], workspace);
-            workspace.forward(&lane.model.parameters, self.run.fault);
+            workspace.forward(&lane.model.parameters, lane.settings.gains, self.run.fault);
             let [img, txt] = workspace.modalities.each_ref().map(|m| m.z.values());
             RawEmbeddings { img, txt }
         };
@@ -97,16 +97,16 @@ impl Program for NativeProgram<'_> {
             self.series.norm_steps.push(step);
         }
         let workspace = &mut self.workspace;
-        let series = self.series.losses.iter_mut().zip(&mut self.series.norms);
-        for (lane, (losses, norms)) in self.lanes.iter_mut().zip(series) {
+        let series = self.series.losses.iter_mut().zip(&mut self.series.norms).zip(&mut self.series.further);
+        for (lane, ((losses, norms), further)) in self.lanes.iter_mut().zip(series) {
             if !lane.sees_the_same {
                 let reading = &lane.readings[TRAIN];
                 observe(self.run, reading, TRAIN, rows[reading.seed], workspace);
             }
-            let train = &lane.lane.config.train;
             let (loss, recorded) =
-                workspace.step(&mut lane.model, train, lane.loss, step + 1, record_norms, self.run.fault);
+                workspace.step(&mut lane.model, lane.settings, step + 1, record_norms, self.run.fault);
             losses.push(loss);
+            further.extend_from_slice(workspace.further());
             norms.extend(recorded);
         }
     }
@@ -117,7 +117,13 @@ impl Program for NativeProgram<'_> {
 
     fn series(&mut self) -> Series {
         let lanes = self.lanes.len();
-        let empty = Series { losses: vec![Vec::new(); lanes], norms: vec![Vec::new(); lanes], ..Series::default() };
+        let empty = Series {
+            losses: vec![Vec::new(); lanes],
+            further_names: self.lanes.first().map_or(Vec::new(), |lane| further_series(lane.settings.train)),
+            further: vec![Vec::new(); lanes],
+            norms: vec![Vec::new(); lanes],
+            ..Series::default()
+        };
         std::mem::replace(&mut self.series, empty)
     }
 
@@ -130,8 +136,8 @@ impl Program for NativeProgram<'_> {
                 observe(self.run, &lane.readings[split], split, part, workspace);
                 let arch = workspace.arch();
                 let modalities = workspace.modalities.iter_mut().zip(&lane.model.parameters);
-                for ((modality, encoder), raw) in modalities.zip(&mut raw) {
-                    modality.embed(arch, encoder, part.len(), self.run.fault);
+                for (((modality, encoder), gain), raw) in modalities.zip(lane.settings.gains).zip(&mut raw) {
+                    modality.embed(arch, encoder, gain, part.len(), self.run.fault);
                     modality.z.append_to(part.len(), raw);
                 }
             }
@@ -148,6 +154,7 @@ impl Program for NativeProgram<'_> {
     fn keep(&mut self, lanes: &[usize]) {
         retain_at(&mut self.lanes, lanes);
         retain_at(&mut self.series.losses, lanes);
+        retain_at(&mut self.series.further, lanes);
         retain_at(&mut self.series.norms, lanes);
         note_same(&mut self.lanes);
     }
