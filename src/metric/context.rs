@@ -9,6 +9,16 @@ use super::MetricError;
 pub(super) const CONFOUNDER: &str = "confounder";
 
 /// Known facts that probes compare embeddings with. Empty by default: probes that need one then give a reason.
+///
+/// ```
+/// use cliffline::metric::{Context, Evaluation, Scale, Variable, measure_named};
+/// let shape = Variable { name: "shape".into(), values: vec![0.0, 0.0, 1.0, 1.0], scale: Scale::Kinds };
+/// let context = Context { seed: 7, variables: vec![shape], ..Context::default() };
+/// let rows = [1.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0, -1.0];
+/// let evaluation = Evaluation::new(&rows, &rows, 2, 0.07)?.with_context(context)?;
+/// assert_eq!(measure_named(&evaluation, &["separability_shape_img"])[0].1, Ok(1.0));
+/// # Ok::<(), cliffline::metric::EvaluationError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Context {
     /// Seed of the permutations behind null distributions.

@@ -363,6 +363,7 @@ fn clamp_rounding(descending: &mut [f64]) -> Result<(), MetricError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::Scale;
 
     #[test]
     fn embeddings_are_unit_length_to_f32_rounding() {
@@ -406,6 +407,18 @@ mod tests {
             let bad = Evaluation::new(&[1.0; 4], &[1.0; 4], 2, temperature).unwrap_err();
             assert!(matches!(bad, EvaluationError::Temperature(_)), "{bad}");
         }
+    }
+
+    #[test]
+    fn labels_that_do_not_fit_say_why() {
+        let with = |values: Vec<f64>| {
+            let variables = vec![Variable { name: "phase".into(), values, scale: Scale::Kinds }];
+            let evaluation = Evaluation::new(&[1.0; 4], &[1.0; 4], 2, 1.0).unwrap();
+            evaluation.with_context(Context { variables, ..Context::default() })
+        };
+        insta::assert_snapshot!(with(vec![1.0; 3]).unwrap_err(), @"3 values of phase for 2 samples");
+        insta::assert_snapshot!(with(vec![1.0, f64::NAN]).unwrap_err(), @"sample 1 has NaN as its phase");
+        assert!(with(vec![1.0, 2.0]).is_ok());
     }
 
     #[test]

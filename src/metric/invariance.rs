@@ -82,6 +82,26 @@ fn rotate(rows: &[f32], d: usize, basis: &[Vec<f64>]) -> Vec<f32> {
     rows.chunks_exact(d).flat_map(row).collect()
 }
 
+/// Probes that need more samples than the laws below have time for.
+#[test]
+fn information_does_not_depend_on_the_coordinate_system() {
+    let (n, d) = (260, 5);
+    for seed in 0..5 {
+        // A spectrum with gaps: components of equal variance have no direction to compare.
+        let (mut img, mut txt) = raw_pairs(seed, n, d, 0.3);
+        for rows in [&mut img, &mut txt] {
+            rows.iter_mut().enumerate().for_each(|(at, x)| *x *= 1.0 + (at % d) as f32);
+        }
+        let basis = orthogonal(seed, d);
+        let (a, b) = (evaluation(&img, &txt, d), evaluation(&rotate(&img, d, &basis), &rotate(&txt, d, &basis), d));
+        let family = METRICS.iter().find(|family| family.name == "information").unwrap();
+        for ((name, a), (_, b)) in family.measure(&a).into_iter().zip(family.measure(&b)) {
+            let (a, b) = (a.unwrap(), b.unwrap());
+            assert!((a - b).abs() < REORDERED, "{name}, seed {seed}: {a} became {b}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
