@@ -200,7 +200,8 @@ mod tests {
         });
         let on_device = DeviceSplit::new(&data, &device);
         let partner: Vec<u32> = (0..12).rev().collect();
-        let lane = |i: usize| reading(&Lane { config: &configs[i], seed: i, partners: [&partner; 3], start: None }, TRAIN);
+        let lane =
+            |i: usize| reading(&Lane { config: &configs[i], seed: i, partners: [&partner; 3], start: None }, TRAIN);
         let view = PackView::new(&on_device, vec![lane(0), lane(1)], &device);
         let rows: Vec<usize> = vec![5, 0, 11];
         let (img, txt) = view.observe(rows.len(), |_| &rows);

@@ -14,7 +14,13 @@ pub fn params() -> Vec<ParamColumn> {
 
 /// Every metric, in registry order.
 pub fn metrics() -> Vec<MetricColumn> {
-    metric::descriptors().map(metric_column).collect()
+    let fast: Vec<&str> = metric::descriptors_of(metric::Panel::Fast).map(|d| d.name).collect();
+    let column = |d: &metric::Descriptor| {
+        let column = metric_column(d);
+        let of_full = if fast.contains(&d.name) { "" } else { "; measured where param_panel is full" };
+        MetricColumn { summary: format!("{}{of_full}", column.summary), ..column }
+    };
+    metric::descriptors().map(column).collect()
 }
 
 fn metric_column(d: &metric::Descriptor) -> MetricColumn {

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::{BackendArgs, SpecArgs, exit, output, require_memory};
 use crate::engine::{BurnTrainer, Calibration, Estimate, calibrate};
-use crate::spec::Sweep;
+use crate::spec::config::Panel;
+use crate::spec::{CLEAN, Sweep};
 use crate::store::RunReader;
 
 /// How long the calibration trains.
@@ -59,6 +60,7 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
             "version": 1, "sweep": sweep.name, "spec_hash": sweep.hash(), "dir": dir, "present": present,
             "class": class, "workers": workers, "estimate": estimate, "calibration": calibration,
             "seconds": time.map(|[low, middle, high]| json!({"low": low, "expected": middle, "high": high})),
+            "conditions": sweep.conditions.iter().map(|c| json!({"name": c.name, "changes": c.changes})).collect::<Vec<_>>(),
             "axes": sweep.axes.iter().map(|a| json!({"path": a.path, "levels": a.levels})).collect::<Vec<_>>(),
             "cells": if args.cells { json!(cells()) } else { json!(null) },
         }))?;
@@ -94,6 +96,10 @@ fn rows(
         vec!["memory".to_string(), output::bytes(estimate.memory_bytes)],
         vec!["disk".to_string(), output::bytes(estimate.disk_bytes)],
     ];
+    if !sweep.conditions.is_empty() {
+        let names: Vec<&str> = sweep.conditions.iter().map(|c| c.name.as_str()).collect();
+        rows.push(vec!["conditions".to_string(), format!("{}, {}", CLEAN, names.join(", "))]);
+    }
     for axis in &sweep.axes {
         let levels: Vec<String> = axis.levels.iter().map(output::scalar).collect();
         rows.push(vec![format!("axis {}", axis.path), levels.join(", ")]);
@@ -108,6 +114,16 @@ fn rows(
             );
             rows.push(vec!["speed".to_string(), speed]);
         }
+        let all = |each: f64| output::seconds(each * estimate.cells as f64 / workers as f64);
+        let panel = match sweep.base.panel {
+            Panel::Fast => {
+                format!("fast: {} of the time; full would take {}", all(c.panel_fast_s), all(c.panel_full_s))
+            }
+            Panel::Full => {
+                format!("full: {} of the time; fast would take {}", all(c.panel_full_s), all(c.panel_fast_s))
+            }
+        };
+        rows.push(vec!["panel".to_string(), panel]);
         rows.push(vec!["time".to_string(), format!("{middle} ({low} to {high})")]);
     }
     rows

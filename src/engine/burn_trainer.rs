@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::cache::Cache;
-use super::measure::{Measurement, Model};
+use super::measure::{Measurement, Model, context};
 use super::outcome::{Checksums, Curves, Outcome, Selection, Status, checksum};
 use super::plan::{features, samples};
 use super::scheduler::{Control, Measuring, TrainError, Trainer};
@@ -147,7 +147,11 @@ impl BurnTrainer {
             })
             .collect();
 
-        let mut watches: Vec<Watch> = cells.iter().map(|c| Watch::new(&c.config)).collect();
+        let watch = |(cell, seen): (&&Cell, &Seen)| {
+            let validation = observed[place(seen)].world.split(SplitName::Validation);
+            Watch::new(&cell.config, || context(validation, &cell.config, &cell.config))
+        };
+        let mut watches: Vec<Watch> = cells.iter().zip(&seen).map(watch).collect();
         let configs: Vec<&Config> = cells.iter().map(|c| &c.config).collect();
         let due = |cell: usize, step: u64| Watch::due(configs[cell], step);
         let run = Run {

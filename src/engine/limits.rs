@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
     use crate::metric;
-    use crate::spec::config::{Kind, PARAMS};
+    use crate::spec::{Kind, PARAMS};
 
     #[test]
     fn limits_are_parameters_of_their_own_off_by_default_and_look_at_what_there_is() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::outcome::{ConditionOutcome, Measured, Outcome, Status, all_missing, checksum};
+use super::outcome::{ConditionOutcome, Measured, Outcome, Status, all_missing, checksum, panel};
 use super::sensitivity::sensitivities;
 use crate::aligner::embed::embed;
 use crate::aligner::fault::Fault;
@@ -36,8 +36,8 @@ impl Measurement<'_> {
     pub fn take(&self, test: &RawEmbeddings, outcome: &mut Outcome) {
         let (config, conditions) = (&self.cell.config, &self.cell.conditions);
         if outcome.status == Status::Diverged {
-            outcome.metrics = all_missing(&outcome.reason);
-            let missing = |condition| ConditionOutcome::missing(condition, &outcome.reason);
+            outcome.metrics = all_missing(config, &outcome.reason);
+            let missing = |condition| ConditionOutcome::missing(condition, config, &outcome.reason);
             outcome.conditions = conditions.iter().map(missing).collect();
             return;
         }
@@ -48,7 +48,7 @@ impl Measurement<'_> {
                 }
                 (outcome.metrics, outcome.spectra) = measured(config, evaluation, context);
             }
-            Err(error) => outcome.metrics = all_missing(&error.to_string()),
+            Err(error) => outcome.metrics = all_missing(config, &error.to_string()),
         }
         outcome.conditions = conditions.iter().map(|condition| self.under(condition)).collect();
     }
@@ -56,13 +56,14 @@ impl Measurement<'_> {
     /// What the model measures under a condition: on other observations of the same test samples.
     fn under(&self, condition: &Condition) -> ConditionOutcome {
         let Some(config) = condition.applied(&self.cell.config) else {
-            return ConditionOutcome::missing(condition, "this version does not know what the condition changes");
+            let reason = "this version does not know what the condition changes";
+            return ConditionOutcome::missing(condition, &self.cell.config, reason);
         };
         let pairs = paired(&config, self.world.split(SplitName::Test));
         let embeddings = embed_pairs(&config, &pairs, &self.model);
         let metrics = match self.evaluation(&config, &embeddings) {
             Ok((evaluation, context)) => measured(&config, evaluation, context).0,
-            Err(error) => all_missing(&error.to_string()),
+            Err(error) => all_missing(&config, &error.to_string()),
         };
         let test_embeddings = checksum([&embeddings.img, &embeddings.txt]);
         ConditionOutcome { condition: condition.clone(), metrics, test_embeddings }
@@ -129,11 +130,11 @@ fn scale(factor: Factor) -> Scale {
 
 type Panel = (BTreeMap<String, Measured>, BTreeMap<String, Vec<f64>>);
 
-/// Every metric of the registry: its value, or why there is none; and the spectra that exist, by modality.
+/// Every metric of the panel: its value, or why there is none; and the spectra that exist, by modality.
 fn measured(config: &Config, evaluation: Evaluation, context: Context) -> Panel {
     let evaluation = match evaluation.with_context(context) {
         Ok(evaluation) => evaluation,
-        Err(error) => return (all_missing(&error.to_string()), BTreeMap::new()),
+        Err(error) => return (all_missing(config, &error.to_string()), BTreeMap::new()),
     };
     let metrics = metric::measure(&evaluation, panel(config)).into_iter().map(|(name, value)| {
         let measured = value.map_or_else(|reason| Measured::Missing(reason.to_string()), Measured::Value);
@@ -142,14 +143,6 @@ fn measured(config: &Config, evaluation: Evaluation, context: Context) -> Panel 
     let spectrum = |m: metric::Modality| Some((m.name().to_string(), evaluation.spectrum(m).ok()?.to_vec()));
     let spectra = [metric::Modality::Img, metric::Modality::Txt].into_iter().filter_map(spectrum).collect();
     (metrics.collect(), spectra)
-}
-
-/// How much of the panel a cell gets.
-pub(super) fn panel(config: &Config) -> metric::Panel {
-    match config.panel {
-        config::Panel::Fast => metric::Panel::Fast,
-        config::Panel::Full => metric::Panel::Full,
-    }
 }
 
 /// A split as observed and paired under a configuration: row `b` of images and texts is a pair.

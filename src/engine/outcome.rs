@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::metric;
 use crate::spec::Condition;
+use crate::spec::config::{self, Config};
 
 /// How a cell ended. A collapsed or diverged cell is a result, not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -51,7 +52,7 @@ pub struct Checksums {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConditionOutcome {
     pub condition: Condition,
-    /// Metric name to value, every name of the registry present.
+    /// Metric name to value, every name of its panel present.
     pub metrics: BTreeMap<String, Measured>,
     /// BLAKE3 over the raw test embeddings, as in [`Checksums`]; empty where there are none.
     pub test_embeddings: String,
@@ -59,14 +60,23 @@ pub struct ConditionOutcome {
 
 impl ConditionOutcome {
     /// Nothing could be measured under the condition.
-    pub fn missing(condition: &Condition, reason: &str) -> Self {
-        Self { condition: condition.clone(), metrics: all_missing(reason), test_embeddings: String::new() }
+    pub fn missing(condition: &Condition, config: &Config, reason: &str) -> Self {
+        Self { condition: condition.clone(), metrics: all_missing(config, reason), test_embeddings: String::new() }
     }
 }
 
-/// Every metric of the registry without a value.
-pub fn all_missing(reason: &str) -> BTreeMap<String, Measured> {
-    metric::descriptors().map(|d| (d.name.to_string(), Measured::Missing(reason.to_string()))).collect()
+/// How much of the panel a cell gets.
+pub fn panel(config: &Config) -> metric::Panel {
+    match config.panel {
+        config::Panel::Fast => metric::Panel::Fast,
+        config::Panel::Full => metric::Panel::Full,
+    }
+}
+
+/// Every metric of a cell's panel without a value.
+pub fn all_missing(config: &Config, reason: &str) -> BTreeMap<String, Measured> {
+    let missing = |d: &metric::Descriptor| (d.name.to_string(), Measured::Missing(reason.to_string()));
+    metric::descriptors_of(panel(config)).map(missing).collect()
 }
 
 /// The first time that a cell was outside a limit.
@@ -121,7 +131,7 @@ pub struct Outcome {
     pub reason: String,
     /// Optimiser steps taken.
     pub steps: u64,
-    /// Metric name to value, every name of the registry present.
+    /// Metric name to value, every name of its panel present.
     pub metrics: BTreeMap<String, Measured>,
     /// Modality (`img`, `txt`) to covariance eigenvalues of the test embeddings, descending. Empty when not finite.
     pub spectra: BTreeMap<String, Vec<f64>>,

@@ -12,9 +12,8 @@ use crate::aligner::backend::Place;
 use crate::aligner::objective::further_series;
 use crate::aligner::regulariser::active;
 use crate::aligner::train::EVALUATION_ROWS;
-use crate::metric;
 use crate::spec::Cell;
-use crate::spec::config::{Config, Select};
+use crate::spec::config::{Config, Panel, Select};
 use crate::world::Modality;
 use crate::world::perturbation::{Act, PERTURBATIONS};
 use crate::world::view::Setting;
@@ -211,8 +210,12 @@ pub struct Calibration {
     /// Cell-steps per second of all workers together: slowest block, mean and fastest block of what was measured. None
     /// when there were not two steps to measure between.
     pub cell_steps_per_s: Option<[f64; 3]>,
-    /// Seconds that a panel takes for one cell on one worker.
+    /// Seconds that measuring one trained cell takes on one worker, under all of its conditions.
     pub panel_s: f64,
+    /// The same, were the panel the fast one.
+    pub panel_fast_s: f64,
+    /// The same, were the panel the full one.
+    pub panel_full_s: f64,
     /// Seconds that the measurement took.
     pub took_s: f64,
 }
@@ -266,8 +269,12 @@ pub fn calibrate(
             Err(_) => Err(TrainError::Failed("the trainer panicked while calibrating".into())),
         })
     })?;
-    let panel_s = panel_seconds(&cells[pack.cells[0]].config);
-    Ok(Calibration { cell_steps_per_s: rates(&readings), panel_s, took_s: started.elapsed().as_secs_f64() })
+    let first = &cells[pack.cells[0]];
+    let [panel_fast_s, panel_full_s] = [Panel::Fast, Panel::Full].map(|p| measuring_seconds(first, p, trainer));
+    let (panel_fast_s, panel_full_s) = (panel_fast_s?, panel_full_s?);
+    let panel_s = if first.config.panel == Panel::Full { panel_full_s } else { panel_fast_s };
+    let took_s = started.elapsed().as_secs_f64();
+    Ok(Calibration { cell_steps_per_s: rates(&readings), panel_s, panel_fast_s, panel_full_s, took_s })
 }
 
 /// Slowest block, mean and fastest block of a step counter's readings; a single reading gives nothing.
@@ -286,19 +293,15 @@ fn rates(readings: &[(Instant, u64)]) -> Option<[f64; 3]> {
     Some([slowest, rate(first, last), fastest])
 }
 
-/// Times one panel on random embeddings of the cell's sizes.
-fn panel_seconds(config: &Config) -> f64 {
-    let (n, d) = (config.world.n_test as usize, config.model.embedding as usize);
-    let draw = |item: u64| {
-        let mut stream = crate::numerics::stream::Streams::new(0, "calibration").item(item);
-        (0..n * d).map(|_| stream.normal() as f32).collect::<Vec<f32>>()
-    };
-    let (img, txt) = (draw(0), draw(1));
+/// Times measuring a cell of this configuration, untrained, under all of its conditions, with another panel.
+fn measuring_seconds(cell: &Cell, panel: Panel, trainer: &dyn Trainer) -> Result<f64, TrainError> {
+    let mut config = cell.config.clone();
+    (config.train.steps, config.panel) = (0, panel);
+    let untrained = Cell::new(config, cell.conditions.clone());
+    let measure = trainer.train(&[&untrained], &Control::default())?;
     let started = Instant::now();
-    if let Ok(evaluation) = metric::Evaluation::new(&img, &txt, d, config.train.temperature) {
-        std::hint::black_box(metric::measure(&evaluation, super::measure::panel(config)));
-    }
-    started.elapsed().as_secs_f64()
+    std::hint::black_box(measure());
+    Ok(started.elapsed().as_secs_f64())
 }
 
 impl Calibration {

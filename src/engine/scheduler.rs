@@ -252,14 +252,14 @@ fn failure(cell: &Cell, reason: &str) -> Outcome {
         status: Status::Failed,
         reason: reason.to_string(),
         steps: 0,
-        metrics: all_missing(MISSING),
+        metrics: all_missing(&cell.config, MISSING),
         spectra: Default::default(),
         curves: Default::default(),
         checksums: Default::default(),
         crossings: Vec::new(),
         selection: None,
         realised: Default::default(),
-        conditions: cell.conditions.iter().map(|c| ConditionOutcome::missing(c, MISSING)).collect(),
+        conditions: cell.conditions.iter().map(|c| ConditionOutcome::missing(c, &cell.config, MISSING)).collect(),
         wall_s: 0.0,
     }
 }

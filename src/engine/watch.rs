@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::limits::{Act, Indicator, Limit, Values, in_force};
+use super::measure::evaluation;
 use super::outcome::{Crossing, Status};
 use super::selection::{SCORED_BY, Selector};
 use crate::aligner::step::GRADIENT_NORM_NAMES;
 use crate::aligner::train::{Due, End, ValidationPoint, Verdict};
-use crate::metric::{self, Evaluation};
+use crate::metric::{self, Context, Evaluation, EvaluationError};
 use crate::spec::config::{Config, Select};
 
 /// Metrics of the validation series.
@@ -33,7 +34,18 @@ pub const VALIDATION_SERIES: [&str; 14] = [
 pub const SPECTRAL_SERIES: [&str; 2] = ["effective_rank_img", "effective_rank_txt"];
 
 /// Further metrics of the validation series, recorded at `curves.structure_every` alone.
-pub const STRUCTURE_SERIES: [&str; 0] = [];
+pub const STRUCTURE_SERIES: [&str; 10] = [
+    "separability_shape_img",
+    "separability_orientation_img",
+    "separability_frequency_img",
+    "separability_phase_img",
+    "separability_thickness_img",
+    "separability_shape_txt",
+    "separability_orientation_txt",
+    "separability_frequency_txt",
+    "separability_phase_txt",
+    "separability_thickness_txt",
+];
 
 /// What is seen of one cell while it trains.
 pub struct Watch {
@@ -46,10 +58,13 @@ pub struct Watch {
     first_stop: Option<(u64, String)>,
     last_stop: Option<String>,
     pub selector: Option<Selector>,
+    /// What is known of the validation samples, where the curves ask for it.
+    context: Option<Context>,
 }
 
 impl Watch {
-    pub fn new(config: &Config) -> Self {
+    /// `known` tells what is known of the validation samples.
+    pub fn new(config: &Config, known: impl FnOnce() -> Context) -> Self {
         let limits = in_force(config);
         let selector = (config.checkpoint.select == Select::Best).then(Selector::default);
         Self {
@@ -60,6 +75,7 @@ impl Watch {
             first_stop: None,
             last_stop: None,
             selector,
+            context: (config.curves.structure_every > 0).then(known),
         }
     }
 
@@ -100,9 +116,8 @@ impl Watch {
 
     /// Looks at validation embeddings for all that is due.
     pub fn look(&mut self, point: ValidationPoint<'_>) -> Verdict {
-        let (d, temperature) = (self.config.model.embedding as usize, self.config.train.temperature);
         let is_candidate = Self::is_candidate(&self.config, point.step);
-        let Ok(evaluation) = Evaluation::new(&point.embeddings.img, &point.embeddings.txt, d, temperature) else {
+        let Ok(evaluation) = self.evaluation(&point) else {
             // Not finite, or too few samples: the lane's losses and its end say so, not a look in between.
             if let Some(selector) = self.selector.as_mut().filter(|_| is_candidate) {
                 selector.is_best(point.step, &self.limits, None);
@@ -123,6 +138,16 @@ impl Watch {
             verdict.stop = self.check(point.step, &values);
         }
         verdict
+    }
+
+    fn evaluation(&self, point: &ValidationPoint<'_>) -> Result<Evaluation, EvaluationError> {
+        let evaluation = evaluation(&self.config, point.embeddings)?;
+        match &self.context {
+            Some(context) if Self::charts_structure(&self.config, point.step) => {
+                evaluation.with_context(context.clone())
+            }
+            _ => Ok(evaluation),
+        }
     }
 
     /// Adds what the curves want at this step.
@@ -224,7 +249,7 @@ mod tests {
 
     /// Checks a cell at a sequence of effective ranks; the step at which it is stopped, and the watch.
     fn watch(config: &Config, ranks: &[f64]) -> (Option<u64>, Watch) {
-        let mut watch = Watch::new(config);
+        let mut watch = Watch::new(config, Context::default);
         for (i, rank) in ranks.iter().enumerate() {
             let step = 10 * (i as u64 + 1);
             let values = Values::from([("effective_rank_img", Ok(*rank)), ("effective_rank_txt", Ok(9.0))]);

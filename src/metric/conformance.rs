@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use super::fixture::{labelled, noisy_pairs, raw_pairs, value_of};
 use super::{
-    Evaluation, Healthy, METRICS, MetricError, Panel, RANGE_SLACK, descriptor, descriptors, measure, measure_named,
-    reference,
+    Evaluation, Healthy, METRICS, MetricError, Panel, RANGE_SLACK, descriptor, descriptors, descriptors_of, measure,
+    measure_named, reference,
 };
 
 /// Random embeddings of several shapes and qualities, and every kind of degenerate one, with and without labels.
@@ -162,14 +162,14 @@ fn a_healthy_embedding_has_every_metric() {
 }
 
 #[test]
-fn the_fast_panel_has_every_name_and_the_values_of_the_full_one() {
+fn the_fast_panel_is_a_part_of_the_full_one_with_the_same_values() {
     let evaluation = labelled(noisy_pairs(4, 256, 8, 0.2), 1);
     let (fast, full) = (measure(&evaluation, Panel::Fast), measure(&evaluation, Panel::Full));
-    for ((name, fast), (_, full)) in fast.into_iter().zip(full) {
-        let family = METRICS.iter().find(|family| family.descriptors.iter().any(|d| d.name == name)).unwrap();
-        assert_eq!(fast, if family.panel == Panel::Fast { full } else { Err(MetricError::NeedsFull) }, "{name}");
-    }
-    insta::assert_snapshot!(MetricError::NeedsFull, @r#"needs panel = "full""#);
+    let of_fast: Vec<&str> = descriptors_of(Panel::Fast).map(|d| d.name).collect();
+    assert_eq!(fast.iter().map(|(name, _)| *name).collect::<Vec<_>>(), of_fast);
+    assert!(of_fast.len() < full.len());
+    let shared: Vec<_> = full.into_iter().filter(|(name, _)| of_fast.contains(name)).collect();
+    assert_eq!(fast, shared);
 }
 
 #[test]

@@ -44,8 +44,8 @@ pub use evaluation::{
     Evaluation, EvaluationError, MAX_SAMPLES, Modality, NEGATIVE_EIGENVALUE_TOLERANCE, NO_DIRECTION_NORM,
 };
 pub use registry::{
-    Descriptor, Family, Healthy, MetricError, Panel, RANGE_SLACK, Values, descriptor, descriptors, measure,
-    measure_named, reference,
+    Descriptor, Family, Healthy, MetricError, Panel, RANGE_SLACK, Values, descriptor, descriptors, descriptors_of,
+    measure, measure_named, reference,
 };
 pub use spectrum::NO_VARIANCE;
 

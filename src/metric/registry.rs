@@ -98,8 +98,6 @@ pub enum MetricError {
     NoVariance { modality: Modality, total: f64 },
     #[error("a covariance eigenvalue is {eigenvalue:e} where the largest is {largest:e}")]
     NegativeEigenvalue { eigenvalue: f64, largest: f64 },
-    #[error("needs panel = \"full\"")]
-    NeedsFull,
     #[error("no labels of {variable} were given")]
     NoLabels { variable: String },
     #[error("{variable} is not known on a circle, so it has no circular differences")]
@@ -132,8 +130,7 @@ pub enum MetricError {
     Linalg(#[from] LinalgError),
 }
 
-/// Every metric of the registry: name and value, or name and the reason why there is none, in registry order. What the
-/// panel leaves out has [`MetricError::NeedsFull`] as its reason.
+/// Every metric of a panel: name and value, or name and the reason why there is none, in registry order.
 ///
 /// ```
 /// use cliffline::metric::{Evaluation, Panel, measure};
@@ -145,9 +142,7 @@ pub enum MetricError {
 pub fn measure(evaluation: &Evaluation, panel: Panel) -> Vec<(&'static str, Result<f64, MetricError>)> {
     // Several families take from it what the first one would compute for itself; reasons come with the families.
     let _ = evaluation.comparison();
-    let left_out = |family: &Family| family.descriptors.iter().map(|d| (d.name, Err(MetricError::NeedsFull))).collect();
-    let measure = |family: &Family| if family.panel <= panel { family.measure(evaluation) } else { left_out(family) };
-    METRICS.iter().flat_map(measure).collect()
+    families(panel).flat_map(|family| family.measure(evaluation)).collect()
 }
 
 /// The named metrics, in the order of `names`, whichever panel they are part of; only the families that hold one of
@@ -159,6 +154,16 @@ pub fn measure_named<'a>(evaluation: &Evaluation, names: &[&'a str]) -> Vec<(&'a
         METRICS.iter().filter(wanted).flat_map(|family| family.measure(evaluation)).collect();
     let value = |name: &str| measured.get(name).cloned().unwrap_or_else(|| Err(MetricError::Unknown(name.to_string())));
     names.iter().map(|&name| (name, value(name))).collect()
+}
+
+/// The families of a panel, in the order of the registry.
+fn families(panel: Panel) -> impl Iterator<Item = &'static Family> {
+    METRICS.iter().filter(move |family| family.panel <= panel)
+}
+
+/// The descriptors of a panel, in the order of the registry.
+pub fn descriptors_of(panel: Panel) -> impl Iterator<Item = &'static Descriptor> {
+    families(panel).flat_map(|family| family.descriptors)
 }
 
 /// Every descriptor of the registry, in its order.

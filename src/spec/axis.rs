@@ -12,8 +12,8 @@
 
 use serde_json::Value;
 
-use super::config::{Kind, Param};
 use super::diagnostic::{Diagnostic, Site};
+use super::params::{Kind, Param};
 use super::scalar::{accepts, check, nearest};
 use super::tree::{At, Node, Table};
 
@@ -234,7 +234,7 @@ fn rounded(value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::param_at;
+    use super::super::params::param_at;
     use super::super::tree::parse_value;
     use super::*;
 

@@ -71,7 +71,7 @@ fn band(config: &Config) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::param_at;
+    use super::super::params::param_at;
     use super::super::preset::PRESETS;
     use super::*;
 

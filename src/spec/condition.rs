@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::config::{Config, Param, param_at};
+use super::config::Config;
+use super::params::{Param, param_at};
 
 /// The condition under which a cell was trained; always there, never written in a spec.
 pub const CLEAN: &str = "clean";

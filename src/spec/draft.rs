@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::axis::{self, DraftAxis};
 use super::condition::{CLEAN, Condition, is_operator};
-use super::config::{Kind, PARAMS, Param, param_at};
 use super::diagnostic::{Diagnostic, Site};
+use super::params::{Kind, PARAMS, Param, param_at};
 use super::scalar::{accepts, check, nearest, sections};
 use super::tree::{At, Node, Table};
 

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::config::{
-    AppliesTo, ConfounderKind, ConfounderModality, Kind, Optimiser, PairingKind, Panel, Select, TextFeatures,
+    AppliesTo, ConfounderKind, ConfounderModality, Optimiser, PairingKind, Panel, Select, TextFeatures,
 };
+use super::params::Kind;
 
 /// One scalar of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq)]

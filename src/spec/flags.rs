@@ -1,9 +1,9 @@
 //! `--set path=value` and `--axis path=levels`, into the same draft as the file.
 
-use super::config::param_at;
 use super::diagnostic::{Diagnostic, Site, Source};
 use super::draft::{Draft, unknown};
 use super::load::Overrides;
+use super::params::param_at;
 use super::tree::{At, Node, parse_value};
 
 const SET_FORM: &str = "write --set path=value";

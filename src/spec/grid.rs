@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::config::Param;
 use super::diagnostic::{Diagnostic, Site};
 use super::draft::{Draft, Term, Want};
+use super::params::Param;
 use super::scalar::compare;
 use super::sweep::{Axis, Exclude, Zip};
 use super::tree::At;

@@ -28,6 +28,7 @@ mod fields;
 mod flags;
 mod grid;
 mod load;
+mod params;
 mod preset;
 mod reference;
 #[cfg(test)]
@@ -38,9 +39,10 @@ mod tree;
 
 pub use builtin::{BUILTINS, Builtin};
 pub use condition::{CLEAN, Condition};
-pub use config::{Config, PARAMS, Param, param_at};
+pub use config::Config;
 pub use diagnostic::{Diagnostic, Location, Report, Site, Source, SpecError};
 pub use load::{Overrides, from_str, load, memory_available};
+pub use params::{Kind, PARAMS, Param, Role, param_at};
 pub use preset::{PRESETS, Preset, preset_named};
 pub use reference::{reference, schema};
 pub use sweep::{Axis, Cell, Exclude, Sweep, Zip};

@@ -65,7 +65,7 @@ fn reference() -> Config {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::param_at;
+    use super::super::params::param_at;
     use super::super::scalar::check;
     use super::super::tree::{At, parse_value};
     use super::*;

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::condition::is_operator;
-use super::config::{Config, Kind, PARAMS, Param, Role};
+use super::config::Config;
 use super::draft::KEYS;
+use super::params::{Kind, PARAMS, Param, Role};
 use super::preset::PRESETS;
 use super::scalar::sections;
 

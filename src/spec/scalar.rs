@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::config::{Kind, PARAMS, Param};
 use super::diagnostic::Diagnostic;
+use super::params::{Kind, PARAMS, Param};
 use super::tree::{At, Node};
 
 impl Kind {
@@ -127,8 +127,8 @@ pub(super) fn quoted(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::param_at;
     use super::super::diagnostic::Site;
+    use super::super::params::param_at;
     use super::*;
 
     fn checked(path: &str, node: Node) -> Result<Value, String> {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::condition::{Condition, cell_id};
-use super::config::{Config, PARAMS};
+use super::config::Config;
+use super::params::PARAMS;
 
 /// Changing what the hash covers changes every result directory's name: bump it.
 const HASH_CONTEXT: &str = "cliffline 2026-11 sweep v1";

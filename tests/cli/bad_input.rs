@@ -47,7 +47,7 @@ fn an_unknown_spec() {
     let ran = refused(&Sandbox::new(), "run smok --backend flex", &[]);
     assert_snapshot!(ran.stderr, @r"
     error: no spec is called `smok`: the nearest is `smoke`
-      = help: give the path of a TOML file, or one of: collapse, corruption, noise, reference, smoke
+      = help: give the path of a TOML file, or one of: collapse, confounder, corruption, noise, reference, smoke
     ");
 }
 

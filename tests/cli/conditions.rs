@@ -12,7 +12,7 @@ use crate::{contains_all, texts};
 /// Four cells, trained clean and noisy, measured under noise, under wrong pairs and at another temperature.
 const SPEC: &str = "name = \"conditions\"
 preset = \"tiny\"
-train = { steps = 200, learning_rate = 0.5 }
+train = { steps = 600, learning_rate = 0.2 }
 [axes]
 seed = [1, 2]
 \"image.noise\" = [0.0, 0.5]

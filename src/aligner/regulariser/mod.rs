@@ -76,7 +76,7 @@ mod tests {
     use crate::aligner::kernel::normalise::{bias_normalise, normalise_backward};
     use crate::aligner::optimiser::lane_tensor;
     use crate::aligner::parameters::host;
-    use crate::spec::config::{Role, param_at};
+    use crate::spec::{Role, param_at};
 
     /// What golden.py found: values, and gradients with respect to raw embeddings, row-major.
     pub struct Golden {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::spec::config::{Config, Kind, WorldConfig, param_at};
+use crate::spec::config::{Config, WorldConfig};
+use crate::spec::{Kind, param_at};
 use crate::world::SplitName;
 use crate::world::perturbation::observed;
 use crate::world::probe::linear_r_squared;

@@ -27,7 +27,8 @@ mod token_substitution;
 mod token_swap;
 
 use crate::numerics::stream::Stream;
-use crate::spec::config::{Config, ImageConfig, param_at};
+use crate::spec::config::{Config, ImageConfig};
+use crate::spec::param_at;
 use crate::world::Modality;
 use crate::world::sample::Split;
 use crate::world::text::Slots;

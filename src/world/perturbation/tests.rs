@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::spec::config::{Kind, Role, TextFeatures, WorldConfig};
+use crate::spec::config::{TextFeatures, WorldConfig};
+use crate::spec::{Kind, Role};
 use crate::world::view::Setting;
 use crate::world::{SplitName, World};
 
