@@ -1,11 +1,11 @@
 //! The measurement panel on embeddings of the reference workload's sizes: `cargo bench --bench panel`.
 //!
-//! A panel normalises raw embeddings and measures every metric; the validation subset is what curves record. Times
-//! of one family are its share of a panel: what others have computed for all is there. Hubness bears the comparison of
-//! all with all.
+//! A panel normalises raw embeddings and measures every metric of the fast or of the full panel; the validation subset
+//! is what curves record. Times of one family are its share of a panel: what others have computed for all is there.
+//! Hubness bears the comparison of all with all, the null of separability the permutations.
 
 use cliffline::engine::{SPECTRAL_SERIES, VALIDATION_SERIES};
-use cliffline::metric::{Evaluation, METRICS, Modality, measure, measure_named};
+use cliffline::metric::{Context, Evaluation, METRICS, Modality, Panel, Scale, Variable, measure, measure_named};
 use cliffline::numerics::linalg::{covariance, symmetric_eigenvalues};
 use cliffline::numerics::stream::Streams;
 use divan::{Bencher, black_box};
@@ -33,21 +33,49 @@ impl Raw {
     }
 
     fn evaluation(&self) -> Evaluation {
-        Evaluation::new(&self.0[0], &self.0[1], DIMENSION, TEMPERATURE).expect("finite embeddings")
+        let evaluation = Evaluation::new(&self.0[0], &self.0[1], DIMENSION, TEMPERATURE).expect("finite embeddings");
+        evaluation.with_context(context(self.0[0].len() / DIMENSION)).expect("finite labels")
     }
 }
 
+/// Labels of every factor and of a confounder with eight groups, that tell nothing.
+fn context(n: usize) -> Context {
+    let circle = Scale::Circle { period: 1.0, bins: 16 };
+    let line = Scale::Line { low: 0.0, high: 1.0, bins: 8 };
+    let scales = [
+        ("shape", Scale::Kinds),
+        ("orientation", circle),
+        ("frequency", line),
+        ("phase", circle),
+        ("thickness", line),
+        ("confounder", Scale::Kinds),
+    ];
+    let variable = |(item, (name, scale)): (u64, (&str, Scale))| {
+        let mut stream = Streams::new(0, "bench.labels").item(item);
+        let kinds = if name == "shape" { 4 } else { 8 };
+        let draw = |_| if scale == Scale::Kinds { stream.below(kinds) as f64 } else { stream.uniform() };
+        Variable { name: name.to_string(), values: (0..n).map(draw).collect(), scale }
+    };
+    Context { variables: (0..).zip(scales).map(variable).collect(), ..Context::default() }
+}
+
 #[divan::bench(args = SAMPLES)]
-fn panel(bencher: Bencher, n: usize) {
+fn fast(bencher: Bencher, n: usize) {
     let raw = Raw::new(n);
-    bencher.bench_local(|| measure(&raw.evaluation()));
+    bencher.bench_local(|| measure(&raw.evaluation(), Panel::Fast));
+}
+
+#[divan::bench(args = SAMPLES)]
+fn full(bencher: Bencher, n: usize) {
+    let raw = Raw::new(n);
+    bencher.bench_local(|| measure(&raw.evaluation(), Panel::Full));
 }
 
 /// All embeddings the same: every similarity is among those that the quantiles have to hold.
 #[divan::bench(args = SAMPLES)]
 fn collapsed_panel(bencher: Bencher, n: usize) {
     let raw = Raw(Raw::new(n).0.map(|rows| rows[..DIMENSION].repeat(n)));
-    bencher.bench_local(|| measure(&raw.evaluation()));
+    bencher.bench_local(|| measure(&raw.evaluation(), Panel::Fast));
 }
 
 #[divan::bench(args = SAMPLES)]

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::cache::Cache;
-use super::measure::{Model, evaluation, panel, spectra, under};
-use super::outcome::{Checksums, Curves, Measured, Outcome, Selection, Status, all_missing, checksum};
+use super::measure::{Measurement, Model};
+use super::outcome::{Checksums, Curves, Outcome, Selection, Status, checksum};
 use super::plan::{features, samples};
 use super::scheduler::{Control, Measuring, TrainError, Trainer};
 use super::selection::Selector;
@@ -182,9 +182,8 @@ impl TrainedPack {
         let one = |((((cell, trained), watch), pairing), world): ((((&&Cell, Trained), Watch), _), Arc<World>)| {
             let mut outcome = outcome(cell, &trained, watch, &pairing);
             outcome.realised.extend(confounder::realised(&world, &cell.config.confounder));
-            let diverged = (outcome.status == Status::Diverged).then_some(outcome.reason.as_str());
-            let (model, split) = (trainer.model(&trained.parameters), world.split(SplitName::Test));
-            outcome.conditions = cell.conditions.iter().map(|c| under(c, cell, split, &model, diverged)).collect();
+            let measurement = Measurement { cell, world: &world, model: trainer.model(&trained.parameters) };
+            measurement.take(&trained.test, &mut outcome);
             (outcome, trained)
         };
         each.map(one).collect()
@@ -271,7 +270,6 @@ fn outcome(cell: &Cell, trained: &Trained, mut watch: Watch, pairings: &[Pairing
     if let (Status::Collapsed, Some(kept)) = (status, &trained.kept) {
         reason.push_str(&format!("; measured at its best checkpoint, step {}", kept.step));
     }
-    let (metrics, spectra) = measure(cell, trained, &reason);
     let realised = SplitName::ALL
         .iter()
         .zip(pairings)
@@ -282,8 +280,8 @@ fn outcome(cell: &Cell, trained: &Trained, mut watch: Watch, pairings: &[Pairing
         status,
         reason,
         steps: trained.steps,
-        metrics,
-        spectra,
+        metrics: BTreeMap::new(),
+        spectra: BTreeMap::new(),
         crossings: watch.crossings(),
         selection,
         curves: curves(trained, watch),
@@ -304,17 +302,6 @@ fn selection(trained: &Trained, selector: Option<Selector>) -> Option<Selection>
     Some(selector?.selection(trained.steps, kept, matches!(trained.end, End::Diverged(_))))
 }
 
-/// The panel on the test embeddings, and their spectra.
-fn measure(cell: &Cell, trained: &Trained, reason: &str) -> (BTreeMap<String, Measured>, BTreeMap<String, Vec<f64>>) {
-    if matches!(trained.end, End::Diverged(_)) {
-        return (all_missing(reason), BTreeMap::new());
-    }
-    match evaluation(&cell.config, &trained.test) {
-        Ok(evaluation) => (panel(&evaluation), spectra(&evaluation)),
-        Err(error) => (all_missing(&error.to_string()), BTreeMap::new()),
-    }
-}
-
 /// The training and validation series on one step axis.
 fn curves(trained: &Trained, watch: Watch) -> Curves {
     let mut rows: BTreeMap<u64, BTreeMap<String, f64>> = BTreeMap::new();
@@ -330,4 +317,32 @@ fn curves(trained: &Trained, watch: Watch) -> Curves {
     let column =
         |name: &String| rows.values().map(|row| row.get(name).copied().filter(|v| v.is_finite())).collect::<Vec<_>>();
     Curves { step: rows.keys().copied().collect(), series: names.into_iter().map(|n| (n.clone(), column(n))).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aligner::backend::Choice;
+    use crate::world::view::observed;
+
+    #[test]
+    fn what_cells_see_is_what_the_world_defines_and_plain_views_are_not_copied() {
+        let trainer = BurnTrainer::new(Choice::Native.open().expect("native needs nothing"));
+        let world = WorldConfig { image_size: 8, n_train: 40, n_validation: 8, n_test: 8 };
+        let mut config = Config { world, ..Config::default() };
+        let clean = trainer.observed(&config).expect("a sound configuration");
+        assert!(Arc::ptr_eq(&clean.views[0][2], &clean.world.split(SplitName::Test).img));
+        (config.image.blur, config.image.noise, config.image.mask) = (0.7, 0.2, 0.1);
+        let seen = trainer.observed(&config).expect("a sound configuration");
+        assert!(Arc::ptr_eq(&seen.world, &clean.world) && Arc::ptr_eq(&seen.views[1][0], &clean.views[1][0]));
+        for (name, modality) in SplitName::ALL.into_iter().flat_map(|n| Modality::ALL.map(|m| (n, m))) {
+            let expected = observed(clean.world.split(name), modality, &config);
+            assert_eq!(seen.features(name, modality, &config), expected);
+            // Without the draws at hand they are made.
+            let mut blurred = config.clone();
+            (blurred.image.noise, blurred.image.mask) = (0.0, 0.0);
+            let undrawn = trainer.observed(&blurred).expect("a sound configuration");
+            assert_eq!(undrawn.features(name, modality, &config), expected);
+        }
+    }
 }

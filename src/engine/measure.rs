@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::outcome::{ConditionOutcome, Measured, all_missing, checksum};
+use super::outcome::{ConditionOutcome, Measured, Outcome, Status, all_missing, checksum};
+use super::sensitivity::sensitivities;
 use crate::aligner::embed::embed;
 use crate::aligner::fault::Fault;
 use crate::aligner::program::Executor;
 use crate::aligner::train::RawEmbeddings;
-use crate::metric::{self, Evaluation, EvaluationError};
-use crate::spec::config::Config;
+use crate::metric::{self, Context, Evaluation, EvaluationError, Scale, Variable};
+use crate::spec::config::{self, Config};
 use crate::spec::{Cell, Condition};
 use crate::world::perturbation::observed;
-use crate::world::{Modality, Split, partners};
+use crate::world::{Factor, Modality, Split, SplitName, World, confounder, partners};
 
 /// A trained model and what computes with it.
 #[derive(Clone, Copy)]
@@ -22,6 +23,65 @@ pub(super) struct Model<'a> {
     pub fault: Option<Fault>,
 }
 
+/// A trained cell, about to be measured.
+pub(super) struct Measurement<'a> {
+    pub cell: &'a Cell,
+    pub world: &'a World,
+    pub model: Model<'a>,
+}
+
+impl Measurement<'_> {
+    /// Fills in the metrics and spectra of an outcome whose status is known, and its conditions. `test` are the raw test
+    /// embeddings.
+    pub fn take(&self, test: &RawEmbeddings, outcome: &mut Outcome) {
+        let (config, conditions) = (&self.cell.config, &self.cell.conditions);
+        if outcome.status == Status::Diverged {
+            outcome.metrics = all_missing(&outcome.reason);
+            let missing = |condition| ConditionOutcome::missing(condition, &outcome.reason);
+            outcome.conditions = conditions.iter().map(missing).collect();
+            return;
+        }
+        match self.evaluation(config, test) {
+            Ok((evaluation, mut context)) => {
+                if config.panel == config::Panel::Full {
+                    context.sensitivity = self.sensitivity();
+                }
+                (outcome.metrics, outcome.spectra) = measured(config, evaluation, context);
+            }
+            Err(error) => outcome.metrics = all_missing(&error.to_string()),
+        }
+        outcome.conditions = conditions.iter().map(|condition| self.under(condition)).collect();
+    }
+
+    /// What the model measures under a condition: on other observations of the same test samples.
+    fn under(&self, condition: &Condition) -> ConditionOutcome {
+        let Some(config) = condition.applied(&self.cell.config) else {
+            return ConditionOutcome::missing(condition, "this version does not know what the condition changes");
+        };
+        let pairs = paired(&config, self.world.split(SplitName::Test));
+        let embeddings = embed_pairs(&config, &pairs, &self.model);
+        let metrics = match self.evaluation(&config, &embeddings) {
+            Ok((evaluation, context)) => measured(&config, evaluation, context).0,
+            Err(error) => all_missing(&error.to_string()),
+        };
+        let test_embeddings = checksum([&embeddings.img, &embeddings.txt]);
+        ConditionOutcome { condition: condition.clone(), metrics, test_embeddings }
+    }
+
+    /// Test embeddings as a configuration scores them, and what is known of their samples.
+    fn evaluation(&self, config: &Config, test: &RawEmbeddings) -> Result<(Evaluation, Context), EvaluationError> {
+        let split = self.world.split(SplitName::Test);
+        Ok((evaluation(config, test)?, context(split, config, &self.cell.config)))
+    }
+
+    fn sensitivity(&self) -> BTreeMap<String, Result<[f64; 2], String>> {
+        match sensitivities(&self.cell.config, self.world, &self.model) {
+            Ok(all) => all.into_iter().map(|s| (s.kind.to_string(), Ok([s.mean, s.sd]))).collect(),
+            Err(reason) => super::sensitivity::kinds().map(|kind| (kind.to_string(), Err(reason.clone()))).collect(),
+        }
+    }
+}
+
 /// The evaluation of raw embeddings as a cell of this configuration is scored.
 pub(super) fn evaluation(config: &Config, embeddings: &RawEmbeddings) -> Result<Evaluation, EvaluationError> {
     let (train, score) = (config.train.temperature, config.score.temperature);
@@ -29,45 +89,67 @@ pub(super) fn evaluation(config: &Config, embeddings: &RawEmbeddings) -> Result<
     Evaluation::new(&embeddings.img, &embeddings.txt, config.model.embedding as usize, temperature)
 }
 
-/// Every metric of the registry: its value, or why there is none.
-pub(super) fn panel(evaluation: &Evaluation) -> BTreeMap<String, Measured> {
-    let measured = metric::measure(evaluation).into_iter().map(|(name, value)| {
+/// What is known of the pairs of a split as observed under `config`: what each image shows, and each text.
+///
+/// Confounder labels are those of the cell's own confounder: a condition that takes the confounder away leaves open
+/// what the embeddings say of it.
+pub(super) fn context(split: &Split, config: &Config, trained: &Config) -> Context {
+    let partner = partners(config.seed, split.name, &config.pairing, &split.factors).partner;
+    let labels = confounder::labels(split, &trained.confounder);
+    let of = |modality: Modality| {
+        let row = |i: usize| match modality {
+            Modality::Image => i,
+            Modality::Text => partner[i] as usize,
+        };
+        let rows = || (0..partner.len()).map(row);
+        let factor = |factor: Factor| {
+            let values = rows().map(|row| factor.value(&split.factors[row])).collect();
+            Variable { name: factor.name().to_string(), values, scale: scale(factor) }
+        };
+        let confounder = labels.as_ref().map(|labels| {
+            let numbers = labels.numbered(modality);
+            let values = rows().map(|row| numbers[row] as f64).collect();
+            Variable { name: "confounder".to_string(), values, scale: Scale::Kinds }
+        });
+        Factor::ALL.into_iter().map(factor).chain(confounder).collect::<Vec<_>>()
+    };
+    let [variables, texts] = Modality::ALL.map(of);
+    Context { seed: config.seed, variables, texts: Some(texts), ..Context::default() }
+}
+
+/// Bins are those of the grammar.
+fn scale(factor: Factor) -> Scale {
+    let (low, high) = factor.range();
+    match factor {
+        Factor::Shape => Scale::Kinds,
+        circular if circular.is_circular() => Scale::Circle { period: high - low, bins: factor.bins() },
+        _ => Scale::Line { low, high, bins: factor.bins() },
+    }
+}
+
+type Panel = (BTreeMap<String, Measured>, BTreeMap<String, Vec<f64>>);
+
+/// Every metric of the registry: its value, or why there is none; and the spectra that exist, by modality.
+fn measured(config: &Config, evaluation: Evaluation, context: Context) -> Panel {
+    let evaluation = match evaluation.with_context(context) {
+        Ok(evaluation) => evaluation,
+        Err(error) => return (all_missing(&error.to_string()), BTreeMap::new()),
+    };
+    let metrics = metric::measure(&evaluation, panel(config)).into_iter().map(|(name, value)| {
         let measured = value.map_or_else(|reason| Measured::Missing(reason.to_string()), Measured::Value);
         (name.to_string(), measured)
     });
-    measured.collect()
-}
-
-/// Modality to covariance eigenvalues, where they exist.
-pub(super) fn spectra(evaluation: &Evaluation) -> BTreeMap<String, Vec<f64>> {
     let spectrum = |m: metric::Modality| Some((m.name().to_string(), evaluation.spectrum(m).ok()?.to_vec()));
-    [metric::Modality::Img, metric::Modality::Txt].into_iter().filter_map(spectrum).collect()
+    let spectra = [metric::Modality::Img, metric::Modality::Txt].into_iter().filter_map(spectrum).collect();
+    (metrics.collect(), spectra)
 }
 
-/// What a trained cell measures under a condition: its model on other observations of the same test samples.
-///
-/// `diverged` is why there is no model to speak of, if there is none.
-pub(super) fn under(
-    condition: &Condition,
-    cell: &Cell,
-    split: &Split,
-    model: &Model<'_>,
-    diverged: Option<&str>,
-) -> ConditionOutcome {
-    let missing = |reason: &str| ConditionOutcome::missing(condition, reason);
-    if let Some(reason) = diverged {
-        return missing(reason);
+/// How much of the panel a cell gets.
+pub(super) fn panel(config: &Config) -> metric::Panel {
+    match config.panel {
+        config::Panel::Fast => metric::Panel::Fast,
+        config::Panel::Full => metric::Panel::Full,
     }
-    let Some(config) = condition.applied(&cell.config) else {
-        return missing("this version does not know what the condition changes");
-    };
-    let embeddings = embed_split(&config, &paired(&config, split), model);
-    let metrics = match evaluation(&config, &embeddings) {
-        Ok(evaluation) => panel(&evaluation),
-        Err(error) => all_missing(&error.to_string()),
-    };
-    let test_embeddings = checksum([&embeddings.img, &embeddings.txt]);
-    ConditionOutcome { condition: condition.clone(), metrics, test_embeddings }
 }
 
 /// A split as observed and paired under a configuration: row `b` of images and texts is a pair.
@@ -80,6 +162,6 @@ pub(super) fn paired(config: &Config, split: &Split) -> [Vec<f32>; 2] {
 }
 
 /// Raw embeddings of pairs.
-pub(super) fn embed_split(config: &Config, [img, txt]: &[Vec<f32>; 2], model: &Model<'_>) -> RawEmbeddings {
+pub(super) fn embed_pairs(config: &Config, [img, txt]: &[Vec<f32>; 2], model: &Model<'_>) -> RawEmbeddings {
     embed(model.executor, &config.model, model.parameters, [img, txt], model.fault)
 }

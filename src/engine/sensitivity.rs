@@ -5,13 +5,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use super::measure::{Model, embed_split, evaluation};
+use super::measure::{Model, embed_pairs, evaluation, paired};
 use crate::aligner::data::{ModalityData, SplitData};
 use crate::aligner::parameters::{HostEncoder, TENSOR_NAMES};
 use crate::aligner::train::{Due, Lane, Run, SeedData, Verdict, train};
 use crate::metric;
 use crate::numerics::stream::Streams;
-use crate::spec::config::{AppliesTo, Config, PairingConfig, PairingKind};
+use crate::spec::config::{AppliesTo, Config, ConfounderModality, PairingConfig, PairingKind};
 use crate::world::perturbation::observed;
 use crate::world::{Modality, Split, SplitName, World, partners};
 
@@ -25,17 +25,34 @@ const AMOUNT: f64 = 0.25;
 #[derive(Debug)]
 struct Kind {
     name: &'static str,
-    /// What it adds to the operators under which the cell was trained.
-    operators: fn(&mut Config),
+    /// The modality whose operators it changes, and how, from those under which the cell was trained.
+    operators: Option<(Modality, fn(&mut Config))>,
     /// Share of the minibatch's pairs that it swaps.
     swapped: f64,
 }
 
-const KINDS: [Kind; 3] = [
-    Kind { name: "pairing", operators: |_| {}, swapped: AMOUNT },
-    Kind { name: "noise_img", operators: |config| config.image.noise += AMOUNT, swapped: 0.0 },
-    Kind { name: "dropout_txt", operators: |c| c.text.dropout = (c.text.dropout + AMOUNT).min(1.0), swapped: 0.0 },
+const KINDS: [Kind; 5] = [
+    Kind { name: "pairing", operators: None, swapped: AMOUNT },
+    Kind { name: "noise_img", operators: Some((Modality::Image, |c| c.image.noise += AMOUNT)), swapped: 0.0 },
+    Kind { name: "dropout_txt", operators: Some((Modality::Text, drop_tokens)), swapped: 0.0 },
+    Kind { name: "confounder_img", operators: Some((Modality::Image, confound)), swapped: 0.0 },
+    Kind { name: "confounder_txt", operators: Some((Modality::Text, confound)), swapped: 0.0 },
 ];
+
+fn drop_tokens(config: &mut Config) {
+    config.text.dropout = (config.text.dropout + AMOUNT).min(1.0);
+}
+
+/// More of the cell's confounder; of an ID codebook where there was none.
+fn confound(config: &mut Config) {
+    config.confounder.strength += AMOUNT;
+    config.confounder.modality = ConfounderModality::Both;
+}
+
+/// Names of the kinds, as the metrics call them.
+pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|kind| kind.name)
+}
 
 /// The sensitivity to one kind of disturbance.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,15 +100,19 @@ fn minibatches(config: &Config, world: &World, number: usize) -> Vec<Minibatch> 
     let partner = partners(config.seed, SplitName::Train, &config.pairing, &split.factors).partner;
     let texts: Vec<usize> = drawn.iter().map(|row| partner[*row] as usize).collect();
     let (img, txt) = (split.subset(&drawn), split.subset(&texts));
-    let undisturbed = Kind { name: "none", operators: |_| {}, swapped: 0.0 };
+    let undisturbed = Kind { name: "none", operators: None, swapped: 0.0 };
     std::iter::once(&undisturbed).chain(&KINDS).map(|kind| disturbed(config, [&img, &txt], kind)).collect()
 }
 
 fn disturbed(config: &Config, [img, txt]: [&Split; 2], kind: &Kind) -> Minibatch {
-    let mut operators = config.clone();
-    (kind.operators)(&mut operators);
-    let x_img = observed(img, Modality::Image, &operators);
-    let x_txt = observed(txt, Modality::Text, &operators);
+    let of = |modality: Modality, split: &Split| {
+        let mut operators = config.clone();
+        if let Some((_, change)) = kind.operators.filter(|(changed, _)| *changed == modality) {
+            change(&mut operators);
+        }
+        observed(split, modality, &operators)
+    };
+    let (x_img, x_txt) = (of(Modality::Image, img), of(Modality::Text, txt));
     let swaps = PairingConfig {
         rate: kind.swapped,
         kind: PairingKind::Swap,
@@ -116,7 +137,7 @@ fn retrieval_after_a_step(
     // What disturbs the observations is in them already.
     let mut step = config.clone();
     (step.train.steps, step.curves.every, step.curves.validate_every) = (1, 0, 0);
-    (step.image, step.text) = Default::default();
+    (step.image, step.text, step.confounder) = Default::default();
     let seeds: Vec<SeedData<'_>> = batches.iter().map(|b| seed_data(config.seed, b)).collect();
     let start = encoders(model.parameters).ok_or("the parameters are not those of two encoders")?;
     let identity: Vec<u32> = (0..config.train.batch_size as u32).collect();
@@ -133,9 +154,9 @@ fn retrieval_after_a_step(
     };
     let trained = train(&run, &lanes, |_| Verdict::default()).map_err(|e| e.to_string())?;
     let split = world.split(SplitName::Validation);
-    let observations = super::measure::paired(config, split);
+    let observations = paired(config, split);
     let retrieval = |parameters: &[Vec<f32>]| {
-        let embeddings = embed_split(config, &observations, &Model { parameters, ..*model });
+        let embeddings = embed_pairs(config, &observations, &Model { parameters, ..*model });
         let evaluation = evaluation(config, &embeddings).map_err(|e| e.to_string())?;
         let both = metric::measure_named(&evaluation, &["retrieval_at_1_i2t", "retrieval_at_1_t2i"]);
         both.into_iter().try_fold(0.0, |sum, (_, value)| Ok(sum + value.map_err(|e| e.to_string())? / 2.0))

@@ -1,6 +1,6 @@
 //! Mean off-diagonal cosines (M2): how far embeddings crowd into one direction.
 
-use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Modality, Values};
+use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Modality, Panel, Values};
 use crate::numerics::linalg::dot;
 
 /// Mean cosine between different samples, within each modality and across.
@@ -9,6 +9,7 @@ use crate::numerics::linalg::dot;
 /// modality. An embedding without direction is an error.
 pub(super) const FAMILY: Family = Family {
     name: "cosine",
+    panel: Panel::Fast,
     descriptors: &[
         cosine("mean_cosine_img", "mean cosine between image embeddings over ordered pairs i != j"),
         cosine("mean_cosine_txt", "mean cosine between text embeddings over ordered pairs i != j"),

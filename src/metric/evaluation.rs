@@ -5,8 +5,9 @@ use std::sync::OnceLock;
 
 use pulp::Arch;
 
-use super::MetricError;
 use super::comparison::{self, Comparison};
+use super::context::{Context, Groups, Variable};
+use super::{MetricError, NO_VARIANCE, null};
 use crate::numerics::linalg::{self, NORM_GUARD};
 
 /// Raw embeddings shorter than this have no direction: the guard makes up more than half of their squared norm, so
@@ -57,6 +58,10 @@ pub enum EvaluationError {
     NotFinite { modality: Modality, sample: usize, coordinate: usize, value: f32 },
     #[error("the temperature must be positive and finite, got {0}")]
     Temperature(f64),
+    #[error("{len} values of {variable} for {samples} samples")]
+    Labels { variable: String, len: usize, samples: usize },
+    #[error("sample {sample} has {value} as its {variable}")]
+    LabelNotFinite { variable: String, sample: usize, value: f64 },
 }
 
 /// Paired embeddings of N samples in D dimensions; row i of both modalities is one pair.
@@ -73,8 +78,12 @@ pub struct Evaluation {
     samples: usize,
     dimension: usize,
     temperature: f64,
+    context: Context,
+    /// Of each variable.
+    groups: OnceLock<[Vec<Result<Groups, MetricError>>; 2]>,
     img: Embeddings,
     txt: Embeddings,
+    permutations: OnceLock<Vec<u32>>,
     ranks: OnceLock<Result<[Vec<f64>; 2], MetricError>>,
     comparison: OnceLock<Result<Comparison, MetricError>>,
 }
@@ -84,6 +93,7 @@ pub struct Evaluation {
 struct Embeddings {
     z: Vec<f64>,
     raw_norms: Vec<f64>,
+    centred: OnceLock<Result<Vec<f64>, MetricError>>,
     covariance: OnceLock<Result<Vec<f64>, MetricError>>,
     spectrum: OnceLock<Result<Vec<f64>, MetricError>>,
 }
@@ -115,7 +125,37 @@ impl Evaluation {
         }
         let img = Embeddings::normalise(Modality::Img, raw_img, dimension)?;
         let txt = Embeddings::normalise(Modality::Txt, raw_txt, dimension)?;
-        Ok(Self { samples, dimension, temperature, img, txt, ranks: OnceLock::new(), comparison: OnceLock::new() })
+        Ok(Self {
+            samples,
+            dimension,
+            temperature,
+            context: Context::default(),
+            groups: OnceLock::new(),
+            img,
+            txt,
+            permutations: OnceLock::new(),
+            ranks: OnceLock::new(),
+            comparison: OnceLock::new(),
+        })
+    }
+
+    /// The same embeddings, with what else is known about their samples.
+    ///
+    /// **Errors** a variable whose values do not fit the samples or are not finite.
+    pub fn with_context(mut self, context: Context) -> Result<Self, EvaluationError> {
+        for Variable { name, values, .. } in context.variables.iter().chain(context.texts.iter().flatten()) {
+            let (variable, len, samples) = (name.clone(), values.len(), self.samples);
+            if len != samples {
+                return Err(EvaluationError::Labels { variable, len, samples });
+            }
+            if let Some((sample, &value)) = values.iter().enumerate().find(|(_, x)| !x.is_finite()) {
+                return Err(EvaluationError::LabelNotFinite { variable, sample, value });
+            }
+        }
+        self.context = context;
+        self.groups = OnceLock::new();
+        self.permutations = OnceLock::new();
+        Ok(self)
     }
 
     /// N, the number of pairs.
@@ -131,6 +171,47 @@ impl Evaluation {
     /// What divides a cosine to give a logit.
     pub fn temperature(&self) -> f64 {
         self.temperature
+    }
+
+    /// What else is known about the samples.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// A known label of each sample.
+    ///
+    /// **Errors** no variable of that name.
+    pub(super) fn variable(&self, modality: Modality, name: &str) -> Result<&Variable, MetricError> {
+        Ok(&self.variables(modality)[self.place(modality, name)?])
+    }
+
+    /// What is known of each image, or of the text that it is paired with.
+    fn variables(&self, modality: Modality) -> &[Variable] {
+        match (modality, &self.context.texts) {
+            (Modality::Txt, Some(texts)) => texts,
+            _ => &self.context.variables,
+        }
+    }
+
+    /// The samples of a modality by a variable, quantities in all of its bins.
+    ///
+    /// **Errors** no variable of that name; see [`Variable::groups`].
+    pub(super) fn groups(&self, modality: Modality, name: &str) -> Result<&Groups, MetricError> {
+        let at = self.place(modality, name)?;
+        let of = |modality| self.variables(modality).iter().map(|variable| variable.groups(usize::MAX)).collect();
+        let all = self.groups.get_or_init(|| [Modality::Img, Modality::Txt].map(of));
+        all[modality as usize][at].as_ref().map_err(Clone::clone)
+    }
+
+    fn place(&self, modality: Modality, name: &str) -> Result<usize, MetricError> {
+        let found = self.variables(modality).iter().position(|variable| variable.name == name);
+        found.ok_or_else(|| MetricError::NoLabels { variable: name.to_string() })
+    }
+
+    /// Orders of the samples for null distributions, see [`null::permutations`].
+    pub(super) fn permutations(&self) -> std::slice::ChunksExact<'_, u32> {
+        let all = self.permutations.get_or_init(|| null::permutations(self.context.seed, self.samples));
+        all.chunks_exact(self.samples)
     }
 
     /// Normalised embeddings, `[N, D]` row-major: `f32` values held as `f64`.
@@ -183,6 +264,33 @@ impl Evaluation {
         computed.as_ref().map(|ranks| ranks.each_ref().map(Vec::as_slice)).map_err(Clone::clone)
     }
 
+    /// z less its mean, `[N, D]`.
+    ///
+    /// **Errors** embeddings that are constant to `f32` rounding, see [`NO_VARIANCE`].
+    pub(super) fn centred(&self, modality: Modality) -> Result<&[f64], MetricError> {
+        let side = self.embeddings(modality);
+        let computed = side.centred.get_or_init(|| {
+            let mut centred = side.z.clone();
+            let mean = self.mean(modality);
+            for row in centred.chunks_exact_mut(self.dimension) {
+                row.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean);
+            }
+            let total = centred.iter().map(|x| x * x).sum::<f64>() / (self.samples - 1) as f64;
+            if total <= NO_VARIANCE { Err(MetricError::NoVariance { modality, total }) } else { Ok(centred) }
+        });
+        computed.as_deref().map_err(Clone::clone)
+    }
+
+    /// The mean of z, `[D]`.
+    pub(super) fn mean(&self, modality: Modality) -> Vec<f64> {
+        let mut mean = vec![0.0; self.dimension];
+        for row in self.z(modality).chunks_exact(self.dimension) {
+            mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+        }
+        mean.iter_mut().for_each(|sum| *sum /= self.samples as f64);
+        mean
+    }
+
     /// Sample covariance of z, `[D, D]`, centred, divisor N - 1.
     pub fn covariance(&self, modality: Modality) -> Result<&[f64], MetricError> {
         let side = self.embeddings(modality);
@@ -225,7 +333,8 @@ impl Embeddings {
             z.extend(row.iter().map(|&u| f64::from((f64::from(u) / guarded) as f32)));
             raw_norms.push(squared.sqrt());
         }
-        Ok(Self { z, raw_norms, covariance: OnceLock::new(), spectrum: OnceLock::new() })
+        let (centred, covariance, spectrum) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Ok(Self { z, raw_norms, centred, covariance, spectrum })
     }
 }
 
@@ -254,6 +363,7 @@ fn clamp_rounding(descending: &mut [f64]) -> Result<(), MetricError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::Scale;
 
     #[test]
     fn embeddings_are_unit_length_to_f32_rounding() {
@@ -297,6 +407,18 @@ mod tests {
             let bad = Evaluation::new(&[1.0; 4], &[1.0; 4], 2, temperature).unwrap_err();
             assert!(matches!(bad, EvaluationError::Temperature(_)), "{bad}");
         }
+    }
+
+    #[test]
+    fn labels_that_do_not_fit_say_why() {
+        let with = |values: Vec<f64>| {
+            let variables = vec![Variable { name: "phase".into(), values, scale: Scale::Kinds }];
+            let evaluation = Evaluation::new(&[1.0; 4], &[1.0; 4], 2, 1.0).unwrap();
+            evaluation.with_context(Context { variables, ..Context::default() })
+        };
+        insta::assert_snapshot!(with(vec![1.0; 3]).unwrap_err(), @"3 values of phase for 2 samples");
+        insta::assert_snapshot!(with(vec![1.0, f64::NAN]).unwrap_err(), @"sample 1 has NaN as its phase");
+        assert!(with(vec![1.0, 2.0]).is_ok());
     }
 
     #[test]

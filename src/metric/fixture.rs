@@ -1,6 +1,8 @@
 //! Embeddings that the tests of this room share.
 
-use super::{Evaluation, MetricError, Modality, measure_named};
+use std::f64::consts::TAU;
+
+use super::{Context, Evaluation, MetricError, Modality, Scale, Variable, measure_named};
 use crate::numerics::linalg::dot;
 use crate::numerics::stream::Streams;
 
@@ -34,4 +36,38 @@ pub(super) fn similarities(evaluation: &Evaluation) -> [Vec<Vec<f64>>; 2] {
     let rows = |modality| evaluation.z(modality).chunks_exact(evaluation.dimension());
     [[Modality::Img, Modality::Txt], [Modality::Txt, Modality::Img]]
         .map(|[query, candidate]| rows(query).map(|x| rows(candidate).map(|y| dot(x, y)).collect()).collect())
+}
+
+/// Random labels of every factor, and three confounder groups, `[n]` each.
+pub(super) fn variables(seed: u64, n: usize) -> Vec<Variable> {
+    let circle = |bins| Scale::Circle { period: TAU, bins };
+    let line = |bins| Scale::Line { low: 0.0, high: 1.0, bins };
+    let scales = [
+        ("shape", Scale::Kinds),
+        ("orientation", circle(16)),
+        ("frequency", line(8)),
+        ("phase", circle(16)),
+        ("thickness", line(8)),
+        ("confounder", Scale::Kinds),
+    ];
+    let streams = Streams::new(seed, "metric.tests.labels");
+    let variable = |(at, (name, scale)): (u64, (&str, Scale))| {
+        let mut stream = streams.item(at);
+        let draw = |_| match (name, scale) {
+            ("confounder", _) => stream.below(3) as f64,
+            (_, Scale::Kinds) => stream.below(4) as f64,
+            (_, Scale::Line { .. }) => stream.uniform(),
+            (_, Scale::Circle { period, .. }) => period * stream.uniform(),
+        };
+        Variable { name: name.to_string(), values: (0..n).map(draw).collect(), scale }
+    };
+    (0..).zip(scales).map(variable).collect()
+}
+
+/// The same embeddings, with labels that have nothing to do with them and with sensitivities.
+pub(super) fn labelled(evaluation: Evaluation, seed: u64) -> Evaluation {
+    let variables = variables(seed, evaluation.samples());
+    let kinds = ["pairing", "noise_img", "dropout_txt", "confounder_img", "confounder_txt"];
+    let sensitivity = kinds.map(|kind| (kind.to_string(), Ok([0.1, 0.05]))).into();
+    evaluation.with_context(Context { seed, variables, sensitivity, ..Context::default() }).unwrap()
 }

@@ -1,6 +1,6 @@
 """Prints the golden values of golden.rs: `python3 src/metric/golden.py`.
 
-Computes every metric of the registry from its definition with numpy and scipy, by other routes than the Rust code
+Computes every metric of embeddings alone from its definition with numpy and scipy, by other routes than the Rust code
 where there are any: full sorts, all pairs, numpy.cov and the SVD.
 """
 

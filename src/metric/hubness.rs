@@ -1,6 +1,6 @@
 //! Hubness (M4): do a few candidates answer most queries?
 
-use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Values};
+use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Panel, Values};
 use crate::numerics::stats::{self, StatsError};
 
 /// Length of the neighbour lists that k-occurrence counts.
@@ -21,6 +21,7 @@ const TOP_HITS: usize = 5;
 /// top-5 share up to N = 5, the skewness up to N = 20) it is an error.
 pub(super) const FAMILY: Family = Family {
     name: "hubness",
+    panel: Panel::Fast,
     descriptors: &[
         share("hub_gini_i2t", "Gini coefficient of how often each text is an image's top match", GINI),
         share("hub_top1_share_i2t", "share of images whose top match is the most-hit text", SHARE),

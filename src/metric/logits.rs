@@ -1,7 +1,7 @@
 //! Logits (M11): cosines over the temperature, the scale on which the loss and any calibrated score see them.
 
 use super::comparison::{Comparison, Way};
-use super::{Descriptor, Evaluation, Family, Healthy, Values};
+use super::{Descriptor, Evaluation, Family, Healthy, Panel, Values};
 use crate::numerics::stats;
 
 /// Quantiles of logits.
@@ -13,6 +13,7 @@ pub(super) const PROBABILITIES: [f64; 3] = [0.05, 0.5, 0.95];
 /// All scale with 1 / temperature, which retrieval does not see: they show a change of scoring scale.
 pub(super) const FAMILY: Family = Family {
     name: "logits",
+    panel: Panel::Fast,
     descriptors: &[
         logit("logit_diagonal_mean", "mean logit of pairs"),
         logit("logit_diagonal_p05", "5th percentile of the logits of pairs"),

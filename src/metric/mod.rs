@@ -3,15 +3,27 @@
 //! To add a metric: a file with a [`Family`], its `mod` line, and its line in [`METRICS`]. Columns, documentation,
 //! reports and gates follow from the registry.
 
+mod alignment;
 mod comparison;
+mod context;
+mod correlation;
 mod cosine;
+mod cross_group;
 mod evaluation;
 mod hubness;
+mod information;
 mod logits;
+mod neighbours;
 mod norm;
+mod null;
 mod registry;
 mod retrieval;
+mod sensitivity;
+mod separability;
+mod separability_null;
 mod spectrum;
+mod symmetry;
+mod uniformity;
 mod variance;
 
 #[cfg(test)]
@@ -21,14 +33,19 @@ mod fixture;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod golden_probes;
+#[cfg(test)]
 mod invariance;
+#[cfg(test)]
+mod null_behaviour;
 
+pub use context::{Context, Scale, Variable};
 pub use evaluation::{
     Evaluation, EvaluationError, MAX_SAMPLES, Modality, NEGATIVE_EIGENVALUE_TOLERANCE, NO_DIRECTION_NORM,
 };
 pub use registry::{
-    Descriptor, Family, Healthy, MetricError, RANGE_SLACK, Values, descriptor, descriptors, measure, measure_named,
-    reference,
+    Descriptor, Family, Healthy, MetricError, Panel, RANGE_SLACK, Values, descriptor, descriptors, measure,
+    measure_named, reference,
 };
 pub use spectrum::NO_VARIANCE;
 
@@ -41,4 +58,14 @@ pub const METRICS: &[Family] = &[
     hubness::FAMILY,
     norm::FAMILY,
     logits::FAMILY,
+    alignment::FAMILY,
+    uniformity::FAMILY,
+    symmetry::FAMILY,
+    neighbours::FAMILY,
+    separability::FAMILY,
+    separability_null::FAMILY,
+    information::FAMILY,
+    correlation::FAMILY,
+    cross_group::FAMILY,
+    sensitivity::FAMILY,
 ];

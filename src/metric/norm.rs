@@ -1,11 +1,12 @@
 //! Norms before normalisation: a scale that the loss cannot see, but that sets the size of gradients.
 
-use super::{Descriptor, Evaluation, Family, Healthy, Modality, Values};
+use super::{Descriptor, Evaluation, Family, Healthy, Modality, Panel, Values};
 use crate::numerics::stats;
 
 /// Mean and standard deviation of the raw embedding norms of each modality.
 pub(super) const FAMILY: Family = Family {
     name: "norm",
+    panel: Panel::Fast,
     descriptors: &[
         norm("norm_mean_img", "mean Euclidean norm of the image embeddings before normalisation"),
         norm("norm_sd_img", "standard deviation (N - 1) of the norms of the image embeddings before normalisation"),

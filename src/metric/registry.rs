@@ -47,6 +47,15 @@ pub struct Descriptor {
 /// itself, so the squared norm of a unit vector, and any cosine, by at most 2^-23; twice that.
 pub const RANGE_SLACK: f64 = 2.4e-7;
 
+/// How much of the registry is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Panel {
+    /// What every cell can afford.
+    Fast,
+    /// All of it: what permutes, fits or takes steps as well.
+    Full,
+}
+
 /// One value or reason per descriptor of a family; the outer error is a reason that holds for the whole family.
 pub type Values = Result<Vec<Result<f64, MetricError>>, MetricError>;
 
@@ -55,6 +64,8 @@ pub type Values = Result<Vec<Result<f64, MetricError>>, MetricError>;
 pub struct Family {
     /// Module name; the heading in tables.
     pub name: &'static str,
+    /// The smallest panel that it is part of.
+    pub panel: Panel,
     pub descriptors: &'static [Descriptor],
     /// Values in the order of `descriptors`.
     pub compute: fn(&Evaluation) -> Values,
@@ -87,6 +98,26 @@ pub enum MetricError {
     NoVariance { modality: Modality, total: f64 },
     #[error("a covariance eigenvalue is {eigenvalue:e} where the largest is {largest:e}")]
     NegativeEigenvalue { eigenvalue: f64, largest: f64 },
+    #[error("needs panel = \"full\"")]
+    NeedsFull,
+    #[error("no labels of {variable} were given")]
+    NoLabels { variable: String },
+    #[error("{variable} is not known on a circle, so it has no circular differences")]
+    NotCircular { variable: String },
+    #[error("all samples have the same {variable}")]
+    OneGroup { variable: String },
+    #[error("{groups} groups of {variable} are too many for {samples} samples")]
+    TooManyGroups { variable: String, groups: usize, samples: usize },
+    #[error("a group of {variable} has {samples} samples, needs at least {needed}")]
+    SmallGroup { variable: String, samples: usize, needed: usize },
+    #[error("embeddings within each group of {variable} are constant to f32 rounding")]
+    NoSpreadWithin { variable: String },
+    #[error("the binned projections of the {} embeddings are all the same", modality.name())]
+    OneCell { modality: Modality },
+    #[error("the value is the same under every permutation, so its excess means nothing")]
+    NoNullSpread,
+    #[error("the sensitivity was not measured: {0}")]
+    NotMeasured(String),
     #[error("every candidate is among the nearest equally often")]
     NoHubSpread,
     #[error("the value is {0}")]
@@ -101,22 +132,26 @@ pub enum MetricError {
     Linalg(#[from] LinalgError),
 }
 
-/// Every metric of the registry: name and value, or name and the reason why there is none, in registry order.
+/// Every metric of the registry: name and value, or name and the reason why there is none, in registry order. What the
+/// panel leaves out has [`MetricError::NeedsFull`] as its reason.
 ///
 /// ```
-/// use cliffline::metric::{Evaluation, measure};
+/// use cliffline::metric::{Evaluation, Panel, measure};
 /// let evaluation = Evaluation::new(&[1.0, 0.0, 0.0, 1.0], &[2.0, 0.0, 0.0, 3.0], 2, 0.07)?;
-/// let (name, value) = &measure(&evaluation)[0];
+/// let (name, value) = &measure(&evaluation, Panel::Fast)[0];
 /// assert_eq!((*name, value), ("retrieval_at_1_i2t", &Ok(1.0)));
 /// # Ok::<(), cliffline::metric::EvaluationError>(())
 /// ```
-pub fn measure(evaluation: &Evaluation) -> Vec<(&'static str, Result<f64, MetricError>)> {
+pub fn measure(evaluation: &Evaluation, panel: Panel) -> Vec<(&'static str, Result<f64, MetricError>)> {
     // Several families take from it what the first one would compute for itself; reasons come with the families.
     let _ = evaluation.comparison();
-    METRICS.iter().flat_map(|family| family.measure(evaluation)).collect()
+    let left_out = |family: &Family| family.descriptors.iter().map(|d| (d.name, Err(MetricError::NeedsFull))).collect();
+    let measure = |family: &Family| if family.panel <= panel { family.measure(evaluation) } else { left_out(family) };
+    METRICS.iter().flat_map(measure).collect()
 }
 
-/// The named metrics, in the order of `names`; only the families that hold one of them are computed. A name that the
+/// The named metrics, in the order of `names`, whichever panel they are part of; only the families that hold one of
+/// them are computed. A name that the
 /// registry lacks comes back as [`MetricError::Unknown`].
 pub fn measure_named<'a>(evaluation: &Evaluation, names: &[&'a str]) -> Vec<(&'a str, Result<f64, MetricError>)> {
     let wanted = |family: &&Family| family.descriptors.iter().any(|descriptor| names.contains(&descriptor.name));

@@ -1,6 +1,6 @@
 //! Retrieval (M1): does each query find its own partner, and does it do so equally well both ways?
 
-use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Values};
+use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Panel, Values};
 use crate::numerics::stats;
 
 const SOURCE: &str = "Multimodality Under Governance, 3.5.1";
@@ -13,6 +13,7 @@ const RANKS: &str = "the rank whose cut-off shares are retrieval@k (3.5.1)";
 /// retrieval of 0: a true score, not an error. Retrieval@k needs N > k, below which it is 1 whatever the model does.
 pub(super) const FAMILY: Family = Family {
     name: "retrieval",
+    panel: Panel::Fast,
     descriptors: &[
         share("retrieval_at_1_i2t", "share of images whose own text is the most similar; ties count against"),
         share("retrieval_at_1_t2i", "share of texts whose own image is the most similar; ties count against"),

@@ -1,6 +1,6 @@
 //! Covariance spectra (M3): how many directions the embedding really uses.
 
-use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Modality, Values};
+use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Modality, Panel, Values};
 
 /// Total variance at or below which an embedding counts as constant: a root-mean-square distance of 1e-6 from the mean,
 /// in units of the sphere's radius. Raw embeddings come from `f32` arithmetic, some ten roundings of 6e-8 deep, so a
@@ -17,6 +17,7 @@ pub const NO_VARIANCE: f64 = 1e-12;
 /// With N <= D at most N - 1 eigenvalues are positive, which bounds both ranks.
 pub(super) const FAMILY: Family = Family {
     name: "spectrum",
+    panel: Panel::Fast,
     descriptors: &[
         rank("effective_rank_img", "exp of the entropy of the normalised covariance eigenvalues, images", ROY),
         top_share("top_eigen_share_img", "largest covariance eigenvalue over their sum, images"),

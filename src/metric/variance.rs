@@ -1,6 +1,6 @@
 //! Coordinate variances (M2): floors under the spread of the embedding, coordinate by coordinate.
 
-use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Modality, Values};
+use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Modality, Panel, Values};
 use crate::numerics::stats;
 
 /// Minimum, 5th percentile and median of the D coordinate variances of each modality.
@@ -11,6 +11,7 @@ use crate::numerics::stats;
 /// vectors they are.
 pub(super) const FAMILY: Family = Family {
     name: "variance",
+    panel: Panel::Fast,
     descriptors: &[
         variance("variance_min_img", "smallest variance of a coordinate of the image embeddings"),
         variance("variance_p05_img", "5th percentile of the coordinate variances of the image embeddings"),

@@ -182,21 +182,21 @@ pub fn symmetric_eigenvalues(matrix: &[f64], size: usize) -> Result<Vec<f64>, Li
 }
 
 /// Rows of a row-major matrix with `columns` columns.
-fn rows(values: &[f64], columns: usize) -> Result<usize, LinalgError> {
+pub(super) fn rows(values: &[f64], columns: usize) -> Result<usize, LinalgError> {
     if columns == 0 || !values.len().is_multiple_of(columns) {
         return Err(LinalgError::Shape { len: values.len(), columns });
     }
     Ok(values.len() / columns)
 }
 
-fn require_finite(values: &[f64], columns: usize) -> Result<(), LinalgError> {
+pub(super) fn require_finite(values: &[f64], columns: usize) -> Result<(), LinalgError> {
     match values.iter().enumerate().find(|(_, x)| !x.is_finite()) {
         Some((at, &value)) => Err(LinalgError::NotFinite { row: at / columns, column: at % columns, value }),
         None => Ok(()),
     }
 }
 
-fn require_symmetric(matrix: &[f64], size: usize) -> Result<(), LinalgError> {
+pub(super) fn require_symmetric(matrix: &[f64], size: usize) -> Result<(), LinalgError> {
     let allowed = SYMMETRY_TOLERANCE * matrix.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
     for row in 0..size {
         for column in 0..row {

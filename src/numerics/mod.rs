@@ -1,8 +1,10 @@
 //! Seeded streams, linear algebra and statistics: everything numerical that is not a model. Imports no other room.
 
+pub mod information;
 pub mod instructions;
 pub mod linalg;
 pub mod selection;
 pub mod similarity;
+pub mod spectral;
 pub mod stats;
 pub mod stream;

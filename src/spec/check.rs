@@ -102,6 +102,17 @@ mod tests {
     }
 
     #[test]
+    fn a_band_of_noise_must_be_one_that_the_image_can_show() {
+        let mut config = Config::default();
+        config.image.band_frequency = 9.0;
+        assert_eq!(band(&config), None, "without noise its band does not matter");
+        config.image.band = 0.1;
+        assert!(band(&config).is_some(), "16 pixels show up to 8 cycles");
+        config.world.image_size = 18;
+        assert_eq!(band(&config), None);
+    }
+
+    #[test]
     fn one_positive_weight_is_enough() {
         let mut config = Config::default();
         config.train.weight_i2t = 0.0;

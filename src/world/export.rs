@@ -36,7 +36,7 @@ pub struct Export {
     pub confounder_txt: Vec<Option<u32>>,
     /// Clean image, intensities in `[-1, 1]`: `S * S` values per row, row by row from the top left.
     pub image: Lists,
-    /// Clean text features: token counts.
+    /// Clean text features: counts of tokens, or of pairs of neighbours.
     pub text: Lists,
     /// The sample's image as the encoder sees it: perturbed and normalised.
     pub x_img: Lists,

@@ -136,12 +136,18 @@ mod tests {
     fn rises_are_counted_from_the_least_before_and_nothing_is_worse_than_chance() {
         let values = [Some(0.9), Some(0.5), Some(0.6), Some(-0.4), None, Some(0.1)];
         let levels: Vec<_> = values.into_iter().enumerate().map(|(i, v)| level(i as f64, v)).collect();
-        let faded = fade(&PERTURBATIONS[0], Factor::Phase, &levels);
+        let named = |path: &str| PERTURBATIONS.iter().find(|p| p.path == path).expect("registered");
+        let faded = fade(named("image.blur"), Factor::Phase, &levels);
         assert_eq!(faded.points.iter().map(|p| p.readable).collect::<Vec<_>>(), [0.9, 0.5, 0.6, 0.0, 0.0, 0.1]);
         assert!((faded.largest_rise - 0.1).abs() < 1e-15);
         // Three errors of at most 0.5 / sqrt 100.
         assert!((faded.tolerated_rise - 0.15).abs() < 1e-15 && faded.is_sound());
-        assert!(!fade(&PERTURBATIONS[0], Factor::Phase, &[level(0.0, Some(0.2)), level(1.0, Some(0.4))]).is_sound());
+        let risen = [level(0.0, Some(0.2)), level(1.0, Some(0.4))];
+        assert!(!fade(named("image.blur"), Factor::Phase, &risen).is_sound());
+        assert!(
+            fade(named("image.quantisation"), Factor::Phase, &risen).is_sound(),
+            "its levels do not build on one another"
+        );
     }
 
     #[test]

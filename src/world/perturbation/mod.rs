@@ -47,8 +47,9 @@ pub struct Perturbation {
     pub doc: &'static str,
     /// Strengths from mild to severe, ascending, at which `world check --strengths` looks.
     pub levels: &'static [f64],
-    /// Whether disturbing further what a lower strength leaves gives what a higher one does: then no factor becomes
-    /// more readable. Where it does not, one may; rounding to coarser levels, say, can move one to a better place.
+    /// Whether disturbing further what a lower strength leaves gives what a higher one does, and in the same way for all
+    /// samples: then no factor becomes more readable to a probe. Where not, one may: rounding to coarser levels, say,
+    /// can move one of them to a better place.
     pub cumulative: bool,
     /// Its strength in a configuration.
     pub strength: fn(&Config) -> f64,
