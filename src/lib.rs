@@ -25,7 +25,8 @@
 //!
 //! To add a metric: a file in `metric` and a line in [`metric::METRICS`]. A perturbation: a file in
 //! `world/perturbation` and a line in [`world::perturbation::PERTURBATIONS`]. A confounder: a file in
-//! `world/confounder` and a line in [`world::confounder::CONFOUNDERS`], and its name among those of `confounder.kind`. A parameter: a field and a line of
+//! `world/confounder` and a line in [`world::confounder::CONFOUNDERS`], and its name among those of `confounder.kind`. A term of the loss: a file in
+//! `aligner/regulariser` and a line in [`aligner::regulariser::REGULARISERS`]. A parameter: a field and a line of
 //! [`spec::PARAMS`]. Columns, checks, help and ids follow.
 
 pub mod aligner;

@@ -137,6 +137,8 @@ fn retrieval_after_a_step(
     // What disturbs the observations is in them already.
     let mut step = config.clone();
     (step.train.steps, step.curves.every, step.curves.validate_every) = (1, 0, 0);
+    // The step is taken from where warm-up has ended.
+    step.train.warmup_steps = 0;
     (step.image, step.text, step.confounder) = Default::default();
     let seeds: Vec<SeedData<'_>> = batches.iter().map(|b| seed_data(config.seed, b)).collect();
     let start = encoders(model.parameters).ok_or("the parameters are not those of two encoders")?;
