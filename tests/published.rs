@@ -9,7 +9,7 @@ use cliffline::cli::render_summary;
 use cliffline::engine::{BurnTrainer, Control, Measured};
 use cliffline::metric;
 use cliffline::spec::{Cell, Config, Overrides, PARAMS, load};
-use cliffline::store::{CELLS_TABLE, CellRecord, RunReader, read_columns, read_table};
+use cliffline::store::{CELLS_TABLE, CellRecord, RUN_TABLES, RunReader, read_columns, read_table};
 
 const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/published/collapse");
 
@@ -26,7 +26,7 @@ fn its_tables_are_the_ones_its_manifest_names() {
     let (reader, records) = records();
     let manifest = reader.manifest().expect("readable").expect("there");
     assert_eq!(manifest.cells.planned as usize, records.len());
-    assert_eq!(manifest.tables.len(), 3);
+    assert_eq!(manifest.tables.len(), RUN_TABLES.len());
     for (file, table) in &manifest.tables {
         let bytes = std::fs::read(Path::new(RUN).join(file)).expect("the table is there");
         assert_eq!(blake3::hash(&bytes).to_hex().as_str(), table.blake3, "{file}");

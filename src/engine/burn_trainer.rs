@@ -182,15 +182,16 @@ struct TrainedPack {
 impl TrainedPack {
     /// Outcomes of the cells that it was made of, and what they leave out.
     fn measure(self, trainer: &BurnTrainer, cells: &[&Cell]) -> Vec<(Outcome, Trained)> {
-        let each = cells.iter().zip(self.trained).zip(self.watches).zip(self.pairings).zip(self.worlds);
-        let one = |((((cell, trained), watch), pairing), world): ((((&&Cell, Trained), Watch), _), Arc<World>)| {
+        let mut measured = Vec::with_capacity(cells.len());
+        let parts = self.watches.into_iter().zip(self.pairings).zip(self.worlds);
+        for ((cell, trained), ((watch, pairing), world)) in cells.iter().zip(self.trained).zip(parts) {
             let mut outcome = outcome(cell, &trained, watch, &pairing);
             outcome.realised.extend(confounder::realised(&world, &cell.config.confounder));
             let measurement = Measurement { cell, world: &world, model: trainer.model(&trained.parameters) };
             measurement.take(&trained.test, &mut outcome);
-            (outcome, trained)
-        };
-        each.map(one).collect()
+            measured.push((outcome, trained));
+        }
+        measured
     }
 }
 

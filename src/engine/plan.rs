@@ -226,10 +226,7 @@ const SAMPLE: Duration = Duration::from_millis(20);
 /// Blocks of the measurement whose rates give the range.
 const BLOCKS: usize = 5;
 
-/// Trains a pack on each of `workers` workers, over and over, for about `budget` after the first step, and abandons it.
-///
-/// Preparation before the first step does not count: it is shared by all packs of a seed. Everything after does,
-/// validation and panels included.
+/// Measures how fast a pack trains on `workers` workers, for about `budget`, and what measuring its first cell takes.
 pub fn calibrate(
     cells: &[Cell],
     pack: &Pack,
@@ -237,9 +234,31 @@ pub fn calibrate(
     workers: usize,
     budget: Duration,
 ) -> Result<Calibration, TrainError> {
+    let started = Instant::now();
+    let cell_steps_per_s = training_rates(cells, pack, trainer, workers, budget)?;
+    let first = &cells[pack.cells[0]];
+    let panel_fast_s = measuring_seconds(first, Panel::Fast, trainer)?;
+    let panel_full_s = measuring_seconds(first, Panel::Full, trainer)?;
+    let panel_s = if first.config.panel == Panel::Full { panel_full_s } else { panel_fast_s };
+    Ok(Calibration { cell_steps_per_s, panel_s, panel_fast_s, panel_full_s, took_s: started.elapsed().as_secs_f64() })
+}
+
+/// Trains a pack on each of `workers` workers, over and over, for about `budget` after the first step, and abandons it.
+///
+/// Preparation before the first step does not count: it is shared by all packs of a seed. Everything after does,
+/// validation and panels included.
+///
+/// **Returns** cell-steps per second of all workers together: slowest block, mean and fastest block of what was measured.
+/// None when there were not two steps to measure between.
+pub fn training_rates(
+    cells: &[Cell],
+    pack: &Pack,
+    trainer: &dyn Trainer,
+    workers: usize,
+    budget: Duration,
+) -> Result<Option<[f64; 3]>, TrainError> {
     let lanes: Vec<&Cell> = pack.cells.iter().map(|c| &cells[*c]).collect();
     let control = Control::default();
-    let started = Instant::now();
     let again = || {
         loop {
             trainer.train(&lanes, &control)?();
@@ -269,12 +288,7 @@ pub fn calibrate(
             Err(_) => Err(TrainError::Failed("the trainer panicked while calibrating".into())),
         })
     })?;
-    let first = &cells[pack.cells[0]];
-    let [panel_fast_s, panel_full_s] = [Panel::Fast, Panel::Full].map(|p| measuring_seconds(first, p, trainer));
-    let (panel_fast_s, panel_full_s) = (panel_fast_s?, panel_full_s?);
-    let panel_s = if first.config.panel == Panel::Full { panel_full_s } else { panel_fast_s };
-    let took_s = started.elapsed().as_secs_f64();
-    Ok(Calibration { cell_steps_per_s: rates(&readings), panel_s, panel_fast_s, panel_full_s, took_s })
+    Ok(rates(&readings))
 }
 
 /// Slowest block, mean and fastest block of a step counter's readings; a single reading gives nothing.

@@ -21,12 +21,15 @@ pub const BATCHES: usize = 4;
 /// How far each disturbance goes: a quarter of the pairs, of the intensity's range per side, of the tokens.
 const AMOUNT: f64 = 0.25;
 
+/// What a disturbance does to the operators under which a cell was trained.
+type Change = fn(&mut Config);
+
 /// A way to disturb a minibatch.
 #[derive(Debug)]
 struct Kind {
     name: &'static str,
     /// The modality whose operators it changes, and how, from those under which the cell was trained.
-    operators: Option<(Modality, fn(&mut Config))>,
+    operators: Option<(Modality, Change)>,
     /// Share of the minibatch's pairs that it swaps.
     swapped: f64,
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::pack::Pack;
-use super::plan::{calibrate, training_flops};
+use super::plan::{training_flops, training_rates};
 use super::scheduler::Trainer;
 use crate::spec::Cell;
 
@@ -83,7 +83,7 @@ pub fn tune(
             continue;
         }
         let pack = Pack { cells: alike[..size].to_vec() };
-        let speed = calibrate(cells, &pack, trainer, workers, TRIAL).ok().and_then(|c| c.cell_steps_per_s);
+        let speed = training_rates(cells, &pack, trainer, workers, TRIAL).ok().flatten();
         match speed {
             Some([_, mean, _]) => tuning.trials.push(Trial { factor, cells: size, cell_steps_per_s: mean }),
             // Nothing to compare with.
