@@ -62,15 +62,20 @@ pub fn trainer_for(class: &str) -> anyhow::Result<BurnTrainer> {
     Ok(BurnTrainer::new(backend))
 }
 
-/// Trains a recorded cell again.
-pub fn retrain(trainer: &BurnTrainer, record: &CellRecord) -> anyhow::Result<Retrained> {
+/// A recorded cell.
+pub fn cell(record: &CellRecord) -> anyhow::Result<Cell> {
     let config: Config = serde_json::from_value(record.config.clone())
         .with_context(|| format!("cell {} has a configuration that this version does not know", record.cell_id))?;
     let cell = Cell::new(config, record.conditions());
     if cell.id != record.cell_id {
         bail!("cell {} is recorded with a configuration whose id is {}", record.cell_id, cell.id);
     }
-    Ok(trainer.retrain(&cell, &Control::default())?)
+    Ok(cell)
+}
+
+/// Trains a recorded cell again.
+pub fn retrain(trainer: &BurnTrainer, record: &CellRecord) -> anyhow::Result<Retrained> {
+    Ok(trainer.retrain(&cell(record)?, &Control::default())?)
 }
 
 /// What differs between a record and the same cell trained again; empty when nothing does.

@@ -9,8 +9,10 @@ use serde_json::json;
 
 use super::{DirArgs, exit, output};
 use crate::aligner::train::RawEmbeddings;
+use crate::engine::carried;
 use crate::metric::{Evaluation, Modality};
-use crate::spec::config::Config;
+use crate::spec::config::{Config, ConfounderConfig};
+use crate::spec::{CLEAN, Cell, Condition};
 use crate::store::{ColumnInfo, RunReader, TableInfo, write_table};
 use crate::world::confounder::labels;
 use crate::world::{SplitName, World, partners};
@@ -24,6 +26,9 @@ pub struct EmbedArgs {
     /// Parquet file to write, one row per test sample
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// One of the run's conditions, instead of the one under which the cell was trained
+    #[arg(long, value_name = "NAME")]
+    condition: Option<String>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -32,7 +37,8 @@ pub struct EmbedArgs {
 pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
     super::checked::require_writable(&args.output)?;
     let record = RunReader::open(&args.dir.dir)?.record(&args.cell)?;
-    let config: Config = serde_json::from_value(record.config.clone()).context("reading the cell's configuration")?;
+    let cell = super::checked::cell(&record)?;
+    let condition = condition(&cell, args.condition.as_deref())?;
     let trainer = super::checked::trainer_for(&record.class)?;
     let again = super::checked::retrain(&trainer, &record)?;
     let differing = super::checked::differences(&record, &again.outcome);
@@ -44,10 +50,18 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
         ));
         return Ok(exit::NO);
     }
+    let (config, test) = match condition {
+        // The comparison above had it applied.
+        Some(condition) => (
+            condition.applied(&cell.config).context("the condition is of another version")?,
+            trainer.embed_under(&cell, &again, condition)?,
+        ),
+        None => (cell.config.clone(), again.test),
+    };
     let d = config.model.embedding as usize;
-    let evaluation = Evaluation::new(&again.test.img, &again.test.txt, d, config.train.temperature)
+    let evaluation = Evaluation::new(&test.img, &test.txt, d, config.train.temperature)
         .with_context(|| format!("cell {} has no embeddings to write ({})", record.cell_id, record.reason))?;
-    let (frame, info) = table(&config, &again.test, &evaluation)?;
+    let (frame, info) = table(&config, carried(&config, &cell.config), &test, &evaluation)?;
     let written = write_table(&args.output, &frame, &info)?;
     if args.json {
         output::json(
@@ -64,11 +78,25 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
     Ok(exit::OK)
 }
 
+/// The condition of a cell by its name; none for the one under which it was trained.
+fn condition<'a>(cell: &'a Cell, name: Option<&str>) -> anyhow::Result<Option<&'a Condition>> {
+    let Some(name) = name.filter(|name| *name != CLEAN) else { return Ok(None) };
+    let found = cell.conditions.iter().find(|condition| condition.name == name);
+    let known = || [CLEAN].into_iter().chain(cell.conditions.iter().map(|c| c.name.as_str()));
+    let missing = || format!("the cell has no condition `{name}`; it has {}", known().collect::<Vec<_>>().join(", "));
+    found.map(Some).with_context(missing)
+}
+
 /// Labels of the confounder, where there is one: what the image carries, and what the text.
 pub(super) const CONFOUNDER_COLUMNS: [&str; 2] = ["confounder_img", "confounder_txt"];
 
 /// One row per test sample: index, factors, labels of a confounder, raw and normalised embeddings.
-fn table(config: &Config, test: &RawEmbeddings, evaluation: &Evaluation) -> anyhow::Result<(DataFrame, TableInfo)> {
+fn table(
+    config: &Config,
+    confounder: &ConfounderConfig,
+    test: &RawEmbeddings,
+    evaluation: &Evaluation,
+) -> anyhow::Result<(DataFrame, TableInfo)> {
     let d = config.model.embedding as usize;
     let world = World::generate(config.seed, &config.world, config.text.features)?;
     let split = world.split(SplitName::Test);
@@ -95,7 +123,7 @@ fn table(config: &Config, test: &RawEmbeddings, evaluation: &Evaluation) -> anyh
         factor("phase", "rad", f.iter().map(|x| x.phase).collect()),
         factor("thickness", "image sides", f.iter().map(|x| x.thickness).collect()),
     ];
-    if let Some(labels) = labels(split, &config.confounder) {
+    if let Some(labels) = labels(split, confounder) {
         let pairing = partners(config.seed, split.name, &config.pairing, f);
         let img: Vec<Option<u32>> = labels.img.iter().map(|label| label.map(u32::from)).collect();
         let txt: Vec<Option<u32>> = pairing.partner.iter().map(|&i| labels.txt[i as usize].map(u32::from)).collect();

@@ -15,8 +15,8 @@ use crate::aligner::backend::Backend;
 use crate::aligner::data::{ModalityData, SplitData};
 use crate::aligner::fault::Fault;
 use crate::aligner::train::{End, Lane, RawEmbeddings, Run, SeedData, Trained, train};
-use crate::spec::Cell;
 use crate::spec::config::{Config, TextFeatures, WorldConfig};
+use crate::spec::{Cell, Condition};
 use crate::world::perturbation::{Act, GAUSSIAN_NOISE, MASK, PERTURBATIONS};
 use crate::world::view::{Setting, View, on_features};
 use crate::world::{Modality, Pairing, SplitName, World, confounder, partners};
@@ -86,6 +86,21 @@ impl BurnTrainer {
         let mut all = self.train_pack(&[cell], control)?.measure(self, &[cell]);
         let (outcome, trained) = all.pop().ok_or_else(|| TrainError::Failed("the pack came back empty".into()))?;
         Ok(Retrained { outcome, parameters: trained.parameters, test: trained.test })
+    }
+
+    /// Raw test embeddings of a cell that was trained again, under one of its conditions.
+    ///
+    /// **Errors** a condition that this version does not know; a world that cannot be made.
+    pub fn embed_under(
+        &self,
+        cell: &Cell,
+        again: &Retrained,
+        condition: &Condition,
+    ) -> Result<RawEmbeddings, TrainError> {
+        let unknown = || TrainError::Failed("this version does not know what the condition changes".into());
+        let config = condition.applied(&cell.config).ok_or_else(unknown)?;
+        let world = self.observed(&cell.config)?.world;
+        Ok(Measurement { cell, world: &world, model: self.model(&again.parameters) }.embed(&config))
     }
 
     /// What cells of this configuration see, on every split; made or still at hand.

@@ -9,7 +9,7 @@ use crate::aligner::fault::Fault;
 use crate::aligner::program::Executor;
 use crate::aligner::train::RawEmbeddings;
 use crate::metric::{self, Context, Evaluation, EvaluationError, Scale, Variable};
-use crate::spec::config::{self, Config};
+use crate::spec::config::{self, Config, ConfounderConfig};
 use crate::spec::{Cell, Condition};
 use crate::world::perturbation::observed;
 use crate::world::{Factor, Modality, Split, SplitName, World, confounder, partners};
@@ -59,14 +59,18 @@ impl Measurement<'_> {
             let reason = "this version does not know what the condition changes";
             return ConditionOutcome::missing(condition, &self.cell.config, reason);
         };
-        let pairs = paired(&config, self.world.split(SplitName::Test));
-        let embeddings = embed_pairs(&config, &pairs, &self.model);
+        let embeddings = self.embed(&config);
         let metrics = match self.evaluation(&config, &embeddings) {
             Ok((evaluation, context)) => measured(&config, evaluation, context).0,
             Err(error) => all_missing(&config, &error.to_string()),
         };
         let test_embeddings = checksum([&embeddings.img, &embeddings.txt]);
         ConditionOutcome { condition: condition.clone(), metrics, test_embeddings }
+    }
+
+    /// Raw embeddings of the test split as observed and paired under a configuration.
+    pub fn embed(&self, config: &Config) -> RawEmbeddings {
+        embed_pairs(config, &paired(config, self.world.split(SplitName::Test)), &self.model)
     }
 
     /// Test embeddings as a configuration scores them, and what is known of their samples.
@@ -92,11 +96,11 @@ pub(super) fn evaluation(config: &Config, embeddings: &RawEmbeddings) -> Result<
 
 /// What is known of the pairs of a split as observed under `config`: what each image shows, and each text.
 ///
-/// Confounder labels are those of the cell's own confounder: a condition that takes the confounder away leaves open
-/// what the embeddings say of it.
+/// Confounder labels are of what the samples carry, or, where a condition takes the confounder away, of what they
+/// carried in training.
 pub(super) fn context(split: &Split, config: &Config, trained: &Config) -> Context {
     let partner = partners(config.seed, split.name, &config.pairing, &split.factors).partner;
-    let labels = confounder::labels(split, &trained.confounder);
+    let labels = confounder::labels(split, carried(config, trained));
     let of = |modality: Modality| {
         let row = |i: usize| match modality {
             Modality::Image => i,
@@ -116,6 +120,11 @@ pub(super) fn context(split: &Split, config: &Config, trained: &Config) -> Conte
     };
     let [variables, texts] = Modality::ALL.map(of);
     Context { seed: config.seed, variables, texts: Some(texts), ..Context::default() }
+}
+
+/// The confounder by which samples are labelled under `config`.
+pub fn carried<'a>(config: &'a Config, trained: &'a Config) -> &'a ConfounderConfig {
+    if config.confounder.strength > 0.0 { &config.confounder } else { &trained.confounder }
 }
 
 /// Bins are those of the grammar.

@@ -20,6 +20,7 @@ mod watch;
 pub use burn_trainer::{BurnTrainer, Observed, Retrained};
 pub use checks::{CheckError, Settings, agree, gradcheck};
 pub use limits::{Act, LIMITS, Limit};
+pub use measure::carried;
 pub use outcome::{Candidate, Checksums, ConditionOutcome, Crossing, Curves, Measured, Outcome, Selection, Status};
 pub use pack::{Pack, make_packs};
 pub use plan::{Calibration, Estimate, calibrate, estimate, pack_size};

@@ -7,7 +7,7 @@ use cliffline::store::read_table;
 use polars_core::prelude::DataFrame;
 
 use crate::common::Sandbox;
-use crate::{contains_all, texts};
+use crate::{contains_all, lists, texts};
 
 /// Four cells, trained clean and noisy, measured under noise, under wrong pairs and at another temperature.
 const SPEC: &str = "name = \"conditions\"
@@ -89,6 +89,30 @@ fn every_cell_is_measured_under_every_condition() {
     let shown = sandbox.ok(&format!("show run {id}")).json();
     assert_eq!(shown["conditions"]["noisy"]["changes"], serde_json::json!({ "image.noise": 0.5 }));
     assert_eq!(shown["conditions"]["noisy"]["metrics"]["retrieval_at_1_i2t"], at(&retrieval, 0, "noisy"));
+}
+
+#[test]
+fn embeddings_of_a_condition_are_those_that_were_measured() {
+    let (sandbox, table) = trained(SPEC, "--backend native");
+    let cell = &texts(&table, "cell_id")[0];
+    let embedded = |flags: &str| {
+        sandbox.ok(&format!("embed run {cell} -o e.parquet {flags}"));
+        let table = read_table(&sandbox.path("e.parquet")).expect("a table");
+        ["raw_img", "raw_txt"].map(|name| lists(&table, name))
+    };
+    let (clean, noisy) = (embedded(""), embedded("--condition noisy"));
+    assert_eq!(clean, embedded("--condition clean"));
+    assert!(clean[0] != noisy[0] && clean[1] == noisy[1], "noise is on images alone");
+    let shown = sandbox.ok(&format!("show run {cell}")).json();
+    let mut hasher = blake3::Hasher::new();
+    for value in noisy.iter().flatten().flatten() {
+        hasher.update(&(*value as f32).to_le_bytes());
+    }
+    let recorded = &shown["conditions"]["noisy"]["checksums"]["test_embeddings"];
+    assert_eq!(recorded, hasher.finalize().to_hex().as_str());
+    let unknown = sandbox.run(&format!("embed run {cell} -o e.parquet --condition foggy"));
+    assert_eq!(unknown.code, Some(2));
+    contains_all(&unknown.stderr, &["no condition `foggy`; it has clean, cold, noisy, wrong-pairs"]);
 }
 
 #[test]
