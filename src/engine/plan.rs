@@ -38,9 +38,20 @@ const GPU_MEMORY: u64 = 2 << 30;
 /// Packs per worker that a sweep is cut into at least, so that none is idle for long while the last ones train.
 const PACKS_PER_WORKER: usize = 4;
 
-/// Bytes on disk of a finished cell beside its curves: its record, its table rows and spectra. The reference workload
-/// takes 3,720.
-const BYTES_PER_CELL: u64 = 3_700;
+/// Bytes on disk of a run without cells: what the tables say of their columns.
+const BYTES_PER_RUN: u64 = 370_000;
+
+/// Bytes on disk of a finished cell beside its curves, with the fast panel: its record, its table rows and spectra. 270
+/// more cells of the smoke sweep take 2,280 each, and 32 dimensions 500 more.
+const BYTES_PER_CELL: u64 = 2_800;
+
+/// What the full panel adds to a cell: 1,220 there.
+const BYTES_OF_FULL_PANEL: u64 = 1_200;
+
+/// Bytes on disk of a cell's measurement under a further condition: record and table row.
+fn condition_bytes(config: &Config) -> u64 {
+    if config.panel == Panel::Full { 1_800 } else { 900 }
+}
 
 /// Bytes on disk of one point of one series, compressed, in a part and in the table. The collapse sweep takes 8.4.
 const BYTES_PER_POINT: u64 = 9;
@@ -194,13 +205,19 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, place: Place) ->
             + taken(config.curves.validate_every) * VALIDATION_SERIES.len() as u64
             + structure
     };
+    let bytes_of = |cell: &Cell| {
+        let config = &cell.config;
+        let full = if config.panel == Panel::Full { BYTES_OF_FULL_PANEL } else { 0 };
+        let conditions = cell.conditions.len() as u64 * condition_bytes(config);
+        BYTES_PER_CELL + full + conditions + points(config) * BYTES_PER_POINT
+    };
     Estimate {
         cells: each().count(),
         packs: packs.len(),
         largest_pack: packs.iter().map(|p| p.cells.len()).max().unwrap_or(0),
         cell_steps: each().map(|c| c.train.steps).sum(),
         memory_bytes: kept + packs.iter().map(of_pack).max().unwrap_or(0) * workers.min(packs.len()) as u64,
-        disk_bytes: each().map(|c| BYTES_PER_CELL + points(c) * BYTES_PER_POINT).sum(),
+        disk_bytes: BYTES_PER_RUN + packs.iter().flat_map(|p| &p.cells).map(|c| bytes_of(&cells[*c])).sum::<u64>(),
     }
 }
 
