@@ -69,10 +69,11 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
         )?;
     } else {
         output::line(&format!(
-            "{}: {} rows, cell {} as recorded",
+            "{}: {} rows, cell {} as recorded, condition {}",
             args.output.display(),
             written.rows,
-            record.cell_id
+            record.cell_id,
+            args.condition.as_deref().unwrap_or(CLEAN)
         ))?;
     }
     Ok(exit::OK)
@@ -123,8 +124,11 @@ fn table(
         factor("phase", "rad", f.iter().map(|x| x.phase).collect()),
         factor("thickness", "image sides", f.iter().map(|x| x.thickness).collect()),
     ];
+    let pairing = partners(config.seed, split.name, &config.pairing, f);
+    let texts: Vec<u32> = pairing.partner.iter().map(|&i| split.index[i as usize]).collect();
+    let text_index = Series::new("index_txt".into(), texts).into();
+    columns.push(described(text_index, "id", "", "index of the sample that the paired text describes"));
     if let Some(labels) = labels(split, confounder) {
-        let pairing = partners(config.seed, split.name, &config.pairing, f);
         let img: Vec<Option<u32>> = labels.img.iter().map(|label| label.map(u32::from)).collect();
         let txt: Vec<Option<u32>> = pairing.partner.iter().map(|&i| labels.txt[i as usize].map(u32::from)).collect();
         let whats = ["label the image carries; null for none", "label the paired text carries; null for none"];

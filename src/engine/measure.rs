@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::outcome::{ConditionOutcome, Measured, Outcome, Status, all_missing, checksum, panel};
-use super::sensitivity::sensitivities;
+use super::sensitivity::{kinds, sensitivities};
 use crate::aligner::embed::embed;
 use crate::aligner::fault::Fault;
 use crate::aligner::program::Executor;
@@ -61,7 +61,10 @@ impl Measurement<'_> {
         };
         let embeddings = self.embed(&config);
         let metrics = match self.evaluation(&config, &embeddings) {
-            Ok((evaluation, context)) => measured(&config, evaluation, context).0,
+            Ok((evaluation, mut context)) => {
+                context.sensitivity = not_measured("it is measured for the clean condition");
+                measured(&config, evaluation, context).0
+            }
             Err(error) => all_missing(&config, &error.to_string()),
         };
         let test_embeddings = checksum([&embeddings.img, &embeddings.txt]);
@@ -82,9 +85,14 @@ impl Measurement<'_> {
     fn sensitivity(&self) -> BTreeMap<String, Result<[f64; 2], String>> {
         match sensitivities(&self.cell.config, self.world, &self.model) {
             Ok(all) => all.into_iter().map(|s| (s.kind.to_string(), Ok([s.mean, s.sd]))).collect(),
-            Err(reason) => super::sensitivity::kinds().map(|kind| (kind.to_string(), Err(reason.clone()))).collect(),
+            Err(reason) => not_measured(&reason),
         }
     }
+}
+
+/// Why there are no sensitivities.
+fn not_measured(reason: &str) -> BTreeMap<String, Result<[f64; 2], String>> {
+    kinds().map(|kind| (kind.to_string(), Err(reason.to_string()))).collect()
 }
 
 /// The evaluation of raw embeddings as a cell of this configuration is scored.

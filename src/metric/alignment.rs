@@ -9,6 +9,7 @@ use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Modality, Pane
 pub(super) const FAMILY: Family = Family {
     name: "alignment",
     panel: Panel::Fast,
+    about: "Of unit embeddings z. Errors where either modality is constant: both would be at their best there.",
     descriptors: &[
         Descriptor {
             name: "alignment",

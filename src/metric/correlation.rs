@@ -23,6 +23,7 @@ const TOP: usize = 5;
 pub(super) const FAMILY: Family = Family {
     name: "correlation",
     panel: Panel::Full,
+    about: "Canonical correlations of centred z, whitened by (C + r v I)^(-1/2), where C is the covariance, v the mean coordinate variance and r the ridge: 0.001, and for the span 0.0001, 0.001, 0.01 and 0.1. The null permutes partners 200 times; excess is the value less the null's mean. Needs at least 2 D + 2 samples.",
     descriptors: &[
         correlation("cca_1", "largest canonical correlation between image and text embeddings, ridge 0.001"),
         excess("cca_1_excess", "cca_1 less its mean with partners permuted"),

@@ -20,6 +20,7 @@ const OTHERS: usize = 7;
 pub(super) const FAMILY: Family = Family {
     name: "cross_group",
     panel: Panel::Full,
+    about: "Expected retrieval at 1 among the own partner and 7 others drawn at random without replacement, from the query's own confounder group or from all others, in closed form; ties count against, so that equal embeddings score 0 and not 1 / 8. Groups are those of what the images carry.",
     descriptors: &[
         share("retrieval_within_group_i2t", "own text first among 7 others of the confounder group; 1 / 8 by chance"),
         share(

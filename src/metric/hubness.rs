@@ -22,6 +22,7 @@ const TOP_HITS: usize = 5;
 pub(super) const FAMILY: Family = Family {
     name: "hubness",
     panel: Panel::Fast,
+    about: "How often each candidate is the nearest of a query, or, for the skewness, among its 10 nearest.",
     descriptors: &[
         share("hub_gini_i2t", "Gini coefficient of how often each text is an image's top match", GINI),
         share("hub_top1_share_i2t", "share of images whose top match is the most-hit text", SHARE),

@@ -14,6 +14,7 @@ pub(super) const PROBABILITIES: [f64; 3] = [0.05, 0.5, 0.95];
 pub(super) const FAMILY: Family = Family {
     name: "logits",
     panel: Panel::Fast,
+    about: "Cosines over the scoring temperature; the diagonal holds the pairs.",
     descriptors: &[
         logit("logit_diagonal_mean", "mean logit of pairs"),
         logit("logit_diagonal_p05", "5th percentile of the logits of pairs"),

@@ -66,6 +66,8 @@ pub struct Family {
     pub name: &'static str,
     /// The smallest panel that it is part of.
     pub panel: Panel,
+    /// How its values are computed, as far as recomputing them takes it.
+    pub about: &'static str,
     pub descriptors: &'static [Descriptor],
     /// Values in the order of `descriptors`.
     pub compute: fn(&Evaluation) -> Values,
@@ -176,7 +178,7 @@ pub fn descriptor(name: &str) -> Option<&'static Descriptor> {
     descriptors().find(|descriptor| descriptor.name == name)
 }
 
-/// The registry as a Markdown table, one row per metric.
+/// The registry as Markdown: a table with one row per metric, and how each family is computed.
 pub fn reference() -> String {
     let mut table = String::from("| metric | family | unit | range | healthy | what it is | source |\n");
     table.push_str("|---|---|---|---|---|---|---|\n");
@@ -189,6 +191,11 @@ pub fn reference() -> String {
                 family.name, d.summary, d.source
             ));
         }
+    }
+    table.push_str("\n| family | panel | how it is computed |\n|---|---|---|\n");
+    for family in METRICS {
+        let panel = if family.panel == Panel::Fast { "fast" } else { "full" };
+        table.push_str(&format!("| {} | {panel} | {} |\n", family.name, family.about));
     }
     table
 }

@@ -14,6 +14,7 @@ const RANKS: &str = "the rank whose cut-off shares are retrieval@k (3.5.1)";
 pub(super) const FAMILY: Family = Family {
     name: "retrieval",
     panel: Panel::Fast,
+    about: "Cosine similarity; a candidate as similar as the own partner counts as ranked before it.",
     descriptors: &[
         share("retrieval_at_1_i2t", "share of images whose own text is the most similar; ties count against"),
         share("retrieval_at_1_t2i", "share of texts whose own image is the most similar; ties count against"),

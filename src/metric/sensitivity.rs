@@ -12,6 +12,7 @@ const KINDS: [&str; 5] = ["pairing", "noise_img", "dropout_txt", "confounder_img
 pub(super) const FAMILY: Family = Family {
     name: "sensitivity",
     panel: Panel::Full,
+    about: "From the measured parameters, one step of the cell's own update rule with fresh optimiser state, on a minibatch of training pairs and on the same one disturbed: a quarter of the pairs swapped; image noise 0.25 stronger; token dropout 0.25 likelier; the confounder (an ID codebook, where the cell has none) 0.25 stronger in one modality. The absolute difference of validation retrieval@1, mean of both directions, is averaged over 4 minibatches. Measured for the clean condition alone.",
     descriptors: &[
         sensitivity("sensitivity_pairing", "change in retrieval@1 by one step on a batch with some partners swapped"),
         spread("sensitivity_pairing_sd", "standard deviation over batches of sensitivity_pairing"),

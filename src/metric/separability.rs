@@ -14,6 +14,7 @@ pub(super) const FACTORS: [&str; 5] = ["shape", "orientation", "frequency", "pha
 pub(super) const FAMILY: Family = Family {
     name: "separability",
     panel: Panel::Fast,
+    about: "Sum over coordinates of z of the squares between group means and the grand mean, weighted by group size, over the squares within groups. Groups: the 4 shapes; 16 equal-width bins of orientation and phase, 8 of frequency and thickness. A text's labels are those of the sample that it describes, also where pairs are wrong.",
     descriptors: &[
         ratio("separability_shape_img", "scatter of image embeddings between groups of shape, over that within"),
         ratio(

@@ -18,6 +18,7 @@ pub const NO_VARIANCE: f64 = 1e-12;
 pub(super) const FAMILY: Family = Family {
     name: "spectrum",
     panel: Panel::Fast,
+    about: "Eigenvalues of the covariance of z with N - 1 in the denominator.",
     descriptors: &[
         rank("effective_rank_img", "exp of the entropy of the normalised covariance eigenvalues, images", ROY),
         top_share("top_eigen_share_img", "largest covariance eigenvalue over their sum, images"),

@@ -9,6 +9,7 @@ use crate::numerics::stats;
 pub(super) const FAMILY: Family = Family {
     name: "symmetry",
     panel: Panel::Fast,
+    about: "Raw norms by rank, and eigenvalues of the covariance of z by rank, each over their sum.",
     descriptors: &[
         Descriptor {
             name: "norm_divergence",

@@ -161,7 +161,8 @@ pub const PARAMS: &[Param] = &[
         "text.insertion",
         float(0.0, 1.0),
         Lane,
-        "probability, per token, that a token that says nothing follows it, on every split",
+        "probability, per token, that a token that says nothing follows it, on every split; token_position loses what is \
+         pushed beyond its 8 positions",
     ),
     later("text.gain", float(0.0, 1e6), Lane, "factor on everything that the text encoder takes in"),
     param("pairing.rate", float(0.0, 1.0), Lane, "share of samples whose pair is corrupted"),
