@@ -17,8 +17,9 @@ pub struct Selector {
 impl Selector {
     /// Judges a candidate by what its validation embeddings show; no values where they cannot be evaluated.
     ///
-    /// **Returns** whether it is the best so far: it breaks no floor and no stop rule, and its score is above that of
-    /// every such candidate before it. Of equals the earliest is the best.
+    /// **Returns** whether it is the best so far: it breaks no floor and no stop rule on embeddings (gradient norms are
+    /// known at checks only), and its score is above that of every such candidate before it. Of equals the earliest is
+    /// the best.
     pub fn is_best(&mut self, step: u64, limits: &[(&'static Limit, f64)], values: Option<&Values>) -> bool {
         let judged = |limit: &Limit| limit.act != Act::Warn && !limit.indicator.is_of_the_step();
         let broken = |values: &Values| -> Vec<String> {

@@ -46,8 +46,10 @@ fn drop_tokens(config: &mut Config) {
     config.text.dropout = (config.text.dropout + AMOUNT).min(1.0);
 }
 
-/// More of the cell's confounder; of an ID codebook where there was none.
+/// More of the confounder that the cell names, an ID codebook unless it names another.
 fn confound(config: &mut Config) {
+    // At strength 0 the factors are visible whatever `semantics` says, and adding a confounder leaves them so.
+    config.confounder.semantics |= config.confounder.strength == 0.0;
     config.confounder.strength += AMOUNT;
     config.confounder.modality = ConfounderModality::Both;
 }
@@ -215,6 +217,26 @@ mod tests {
         for sensitivity in measured(Choice::Native, &trained, &stepped) {
             assert!(sensitivity.mean > 0.0 && sensitivity.mean <= 1.0, "{sensitivity:?}");
         }
+    }
+
+    #[test]
+    fn every_kind_has_its_columns_and_no_column_is_without_its_kind() {
+        let names: Vec<&str> =
+            metric::descriptors().map(|d| d.name).filter(|name| name.starts_with("sensitivity_")).collect();
+        let expected: Vec<String> =
+            kinds().flat_map(|kind| [format!("sensitivity_{kind}"), format!("sensitivity_{kind}_sd")]).collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_confounder_that_is_switched_on_adds_to_the_factors() {
+        let mut config = tiny();
+        config.confounder.semantics = false;
+        confound(&mut config);
+        assert!(config.confounder.semantics && config.confounder.strength == AMOUNT);
+        config.confounder.semantics = false;
+        confound(&mut config);
+        assert!(!config.confounder.semantics, "where the factors are hidden already, they stay so");
     }
 
     #[test]

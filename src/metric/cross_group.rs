@@ -11,11 +11,13 @@ use crate::numerics::similarity::{BLOCK, Candidates, Queries, lanes, similaritie
 /// are comparable. By chance the partner is found in 1 of 8 cases.
 const OTHERS: usize = 7;
 
-/// Retrieval at 1 among the own partner and seven others, drawn from the query's own confounder group or from all other
+/// Retrieval at 1 among the own partner and seven others, drawn from the partner's confounder group or from all other
 /// groups: the expected value over all such draws, which has a closed form.
 ///
-/// Within a group the confounder tells nobody apart. A model that leans on it does well across groups and worse within:
-/// the gap is what the confounder is worth to it. Ties count against. A group with fewer than eight samples, or with fewer
+/// Groups are those of the candidates, and the partner's is the group in question: it is the query's too, unless wrong
+/// pairs or a randomised confounder part the two. Within a group a label tells nobody apart. A model that leans on it does
+/// well across groups and worse within: the gap is what the label is worth to it. An ID codebook tells samples apart
+/// beyond its labels, within groups as well: there the gap only sees what is coarser than an octant. Ties count against. A group with fewer than eight samples, or with fewer
 /// than seven outside it, is an error.
 pub(super) const FAMILY: Family = Family {
     name: "cross_group",
@@ -48,8 +50,8 @@ const fn gap(name: &'static str, summary: &'static str) -> Descriptor {
 }
 
 fn compute(evaluation: &Evaluation) -> Values {
-    let groups = evaluation.groups(Modality::Img, CONFOUNDER)?;
-    let (samples, needed) = (groups.smallest(), OTHERS + 1);
+    let groups = [evaluation.groups(Modality::Img, CONFOUNDER)?, evaluation.groups(Modality::Txt, CONFOUNDER)?];
+    let (samples, needed) = (groups[0].smallest().min(groups[1].smallest()), OTHERS + 1);
     if samples < needed {
         return Err(MetricError::SmallGroup { variable: CONFOUNDER.to_string(), samples, needed });
     }
@@ -58,13 +60,13 @@ fn compute(evaluation: &Evaluation) -> Values {
     let [i2t, t2i] = evaluation.ranks()?;
     let ways = [(Modality::Img, Modality::Txt, i2t), (Modality::Txt, Modality::Img, t2i)];
     let values = ways.map(|(query, candidate, ranks)| {
-        let [within, across] = shares(evaluation, groups, [query, candidate], ranks);
+        let [within, across] = shares(evaluation, groups[candidate as usize], [query, candidate], ranks);
         [Ok::<_, MetricError>(within), Ok(across), Ok(across - within)]
     });
     Ok(values.into_iter().flatten().collect())
 }
 
-/// Expected retrieval within and across groups.
+/// Expected retrieval within and across groups of the candidates.
 fn shares(evaluation: &Evaluation, groups: &Groups, sides: [Modality; 2], ranks: &[f64]) -> [f64; 2] {
     let n = evaluation.samples();
     let within = better_within(Arch::new(), evaluation, groups, sides);
@@ -82,7 +84,7 @@ fn passes(all: usize, better: usize) -> f64 {
     (0..OTHERS).map(|drawn| (all - drawn).saturating_sub(better) as f64 / (all - drawn) as f64).product()
 }
 
-/// How many others of the query's own group are at least as similar as its partner, `[N]`.
+/// How many others of the partner's group are at least as similar as its partner, `[N]`.
 fn better_within(arch: Arch, evaluation: &Evaluation, groups: &Groups, sides: [Modality; 2]) -> Vec<f64> {
     let d = evaluation.dimension();
     let [asking, others] = sides.map(|modality| evaluation.z(modality));
@@ -193,6 +195,29 @@ mod tests {
         // Chance is 1/8; the standard error of 64 queries is 0.04.
         assert!((within - 0.125).abs() < 0.1, "{within}");
         assert_eq!(value_of(&evaluation, "cross_group_gap_i2t"), Ok(1.0 - within));
+    }
+
+    #[test]
+    fn groups_are_those_of_the_candidates() {
+        let (n, d) = (48, 3);
+        let labels = |shift: usize| Variable {
+            name: CONFOUNDER.into(),
+            values: (0..n).map(|i| ((i + shift) * (i + shift) % 7 % 2) as f64).collect(),
+            scale: Scale::Kinds,
+        };
+        let with = |img: Variable, txt: Variable| {
+            let context = Context { variables: vec![img], texts: Some(vec![txt]), ..Context::default() };
+            noisy_pairs(6, n, d, 0.7).with_context(context).unwrap()
+        };
+        // As after a randomised confounder, an image and its text carry different labels.
+        let apart = with(labels(0), labels(3));
+        for (way, alike) in [("i2t", with(labels(3), labels(3))), ("t2i", with(labels(0), labels(0)))] {
+            for name in ["retrieval_within_group", "retrieval_across_group"].map(|name| format!("{name}_{way}")) {
+                assert_eq!(value_of(&apart, &name), value_of(&alike, &name), "{name}");
+            }
+        }
+        let other = with(labels(0), labels(0));
+        assert_ne!(value_of(&apart, "retrieval_within_group_i2t"), value_of(&other, "retrieval_within_group_i2t"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::builtin::BUILTINS;
 use super::check::{RULES, Rule};
 use super::condition::Condition;
-use super::config::Config;
+use super::config::{AppliesTo, Config};
 use super::diagnostic::{Diagnostic, Report, Site, Source, SpecError};
 use super::draft::{Draft, is_name};
 use super::params::{Param, param_at};
@@ -159,6 +159,7 @@ fn resolve(draft: &Draft, memory: u64) -> Result<Sweep, Vec<Diagnostic>> {
     let mut problems: Vec<Diagnostic> =
         RULES.iter().filter_map(|rule| broken(rule, &cells, &grid.axes, draft)).collect();
     problems.extend(draft.conditions.iter().filter_map(|condition| broken_by(condition, &cells)));
+    problems.extend(draft.conditions.iter().filter_map(|condition| pairs_unseen(condition, &cells)));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -211,6 +212,20 @@ fn broken_by(condition: &At<Condition>, cells: &[Cell]) -> Option<Diagnostic> {
     let (rule, why) = breaks.next()?;
     let message = format!("under the condition {:?}, {why}", condition.value.name);
     Some(Diagnostic::new(&condition.site, message, rule.help))
+}
+
+/// A condition that asks for wrong pairs where it is never measured: in the training split alone, in every cell.
+fn pairs_unseen(condition: &At<Condition>, cells: &[Cell]) -> Option<Diagnostic> {
+    let asks = condition.value.changes.keys().any(|path| path.starts_with("pairing."));
+    let pairings = || cells.iter().filter_map(|cell| Some(condition.value.applied(&cell.config)?.pairing));
+    let unseen = pairings().all(|pairing| pairing.applies_to == AppliesTo::Train);
+    if !asks || !unseen || pairings().all(|pairing| pairing.rate == 0.0) {
+        return None;
+    }
+    let name = &condition.value.name;
+    let message =
+        format!("under the condition {name:?}, wrong pairs are in the training split, and it is measured on the test split");
+    Some(Diagnostic::new(&condition.site, message, "add \"pairing.applies_to\" = \"eval\""))
 }
 
 /// What breaks `rule`, shown at the first of its parameters that the spec mentions.

@@ -355,6 +355,20 @@ fn conditions_that_cannot_be() {
 }
 
 #[test]
+fn a_condition_whose_wrong_pairs_nobody_sees() {
+    let text = "name = \"a\"\n[[condition]]\nname = \"wrong-pairs\"\n\"pairing.rate\" = 0.5";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: under the condition "wrong-pairs", wrong pairs are in the training split, and it is measured on the test split
+     --> sweeps/a.toml:2:1
+      |
+    2 | [[condition]]
+      | ^^^^^^^^^^^^^
+      |
+      = help: add "pairing.applies_to" = "eval"
+    "#);
+}
+
+#[test]
 fn a_condition_that_breaks_a_rule() {
     let text = "name = \"a\"\n[world]\nn_test = 64\n[pairing]\nblock_size = 100\n[[condition]]\nname = \"blocks\"\n\
                 pairing = { rate = 0.5, kind = \"block\", applies_to = \"eval\" }";

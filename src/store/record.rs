@@ -146,7 +146,7 @@ pub struct CellRecord {
     /// The resolved configuration.
     pub config: serde_json::Value,
     pub status: RecordedStatus,
-    /// Empty when `status` is ok.
+    /// Why the status; for ok empty, or that a stop rule was violated on the way and the cell recovered.
     pub reason: String,
     /// Optimiser steps taken.
     pub steps: u64,
