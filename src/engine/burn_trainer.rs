@@ -290,6 +290,10 @@ fn outcome(cell: &Cell, trained: &Trained, mut watch: Watch, pairings: &[Pairing
     if let (Status::Collapsed, Some(kept)) = (status, &trained.kept) {
         reason.push_str(&format!("; measured at its best checkpoint, step {}", kept.step));
     }
+    if let (true, Some(none)) = (status != Status::Diverged, selection.as_ref().filter(|s| !s.reason.is_empty())) {
+        let separator = if reason.is_empty() { "" } else { "; " };
+        reason.push_str(&format!("{separator}measured at its end: {}", none.reason));
+    }
     let realised = SplitName::ALL
         .iter()
         .zip(pairings)

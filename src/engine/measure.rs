@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::outcome::{ConditionOutcome, Measured, Outcome, Status, all_missing, checksum, panel};
-use super::sensitivity::{kinds, sensitivities};
+use super::sensitivity::{Sensitivity, kinds, sensitivities};
 use crate::aligner::embed::embed;
 use crate::aligner::fault::Fault;
 use crate::aligner::program::Executor;
@@ -11,6 +11,7 @@ use crate::aligner::train::RawEmbeddings;
 use crate::metric::{self, Context, Evaluation, EvaluationError, Scale, Variable};
 use crate::spec::config::{self, Config, ConfounderConfig};
 use crate::spec::{Cell, Condition};
+use crate::world::confounder::Confounder;
 use crate::world::perturbation::observed;
 use crate::world::{Factor, Modality, Split, SplitName, World, confounder, partners};
 
@@ -44,7 +45,7 @@ impl Measurement<'_> {
         match self.evaluation(config, test) {
             Ok((evaluation, mut context)) => {
                 if config.panel == config::Panel::Full {
-                    context.sensitivity = self.sensitivity();
+                    context.sensitivity = sensitivities(config, self.world, &self.model);
                 }
                 (outcome.metrics, outcome.spectra) = measured(config, evaluation, context);
             }
@@ -81,17 +82,10 @@ impl Measurement<'_> {
         let split = self.world.split(SplitName::Test);
         Ok((evaluation(config, test)?, context(split, config, &self.cell.config)))
     }
-
-    fn sensitivity(&self) -> BTreeMap<String, Result<[f64; 2], String>> {
-        match sensitivities(&self.cell.config, self.world, &self.model) {
-            Ok(all) => all.into_iter().map(|s| (s.kind.to_string(), Ok([s.mean, s.sd]))).collect(),
-            Err(reason) => not_measured(&reason),
-        }
-    }
 }
 
 /// Why there are no sensitivities.
-fn not_measured(reason: &str) -> BTreeMap<String, Result<[f64; 2], String>> {
+fn not_measured(reason: &str) -> BTreeMap<String, Sensitivity> {
     kinds().map(|kind| (kind.to_string(), Err(reason.to_string()))).collect()
 }
 
@@ -127,7 +121,8 @@ pub(super) fn context(split: &Split, config: &Config, trained: &Config) -> Conte
         Factor::ALL.into_iter().map(factor).chain(confounder).collect::<Vec<_>>()
     };
     let [variables, texts] = Modality::ALL.map(of);
-    Context { seed: config.seed, variables, texts: Some(texts), ..Context::default() }
+    let partial_groups = confounder::active(carried(config, trained)).is_some_and(Confounder::labels_are_partial);
+    Context { seed: config.seed, variables, texts: Some(texts), partial_groups, ..Context::default() }
 }
 
 /// The confounder by which samples are labelled under `config`.

@@ -189,8 +189,15 @@ fn metrics_asked_by_name_are_those_of_the_panel() {
 fn the_reference_has_a_row_per_metric() {
     let reference = reference();
     let rows: Vec<&str> = reference.lines().collect();
-    assert_eq!(rows.len(), descriptors().count() + 2);
-    assert!(rows.iter().all(|row| row.matches('|').count() == rows[0].matches('|').count()));
+    let families = METRICS.iter().map(|family| format!("| {} |", family.name));
+    assert!(families.into_iter().all(|name| rows.iter().any(|row| row.starts_with(&name))));
+    assert!(METRICS.iter().all(|family| family.about.len() > 20));
+    // Two heads, and an empty line between the tables.
+    assert_eq!(rows.len(), descriptors().count() + 2 + 1 + METRICS.len() + 2);
+    let columns = |row: &&str| row.matches('|').count();
+    let (metrics, families) = rows.split_at(descriptors().count() + 2);
+    assert!(metrics.iter().all(|row| columns(row) == columns(&rows[0])));
+    assert!(families[1..].iter().all(|row| columns(row) == columns(&families[1])));
     insta::assert_snapshot!(rows[..3].join("\n"), @r"
     | metric | family | unit | range | healthy | what it is | source |
     |---|---|---|---|---|---|---|

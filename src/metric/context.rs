@@ -27,6 +27,9 @@ pub struct Context {
     pub variables: Vec<Variable>,
     /// The same of the texts, where an image can be paired with the text of another sample; none where pairs are samples.
     pub texts: Option<Vec<Variable>>,
+    /// Whether samples of one confounder group still differ in what confounds them, as with a code of each: groups then
+    /// cannot tell what the confounder is worth.
+    pub partial_groups: bool,
     /// Mean and spread over batches of each one-step sensitivity by its name, without `sensitivity_`; or why there is
     /// none.
     pub sensitivity: BTreeMap<String, Result<[f64; 2], String>>,

@@ -51,6 +51,9 @@ const fn gap(name: &'static str, summary: &'static str) -> Descriptor {
 
 fn compute(evaluation: &Evaluation) -> Values {
     let groups = [evaluation.groups(Modality::Img, CONFOUNDER)?, evaluation.groups(Modality::Txt, CONFOUNDER)?];
+    if evaluation.context().partial_groups {
+        return Err(MetricError::PartialGroups { variable: CONFOUNDER.to_string() });
+    }
     let (samples, needed) = (groups[0].smallest().min(groups[1].smallest()), OTHERS + 1);
     if samples < needed {
         return Err(MetricError::SmallGroup { variable: CONFOUNDER.to_string(), samples, needed });
@@ -156,6 +159,18 @@ mod tests {
         let lucky = (0..draws).filter(|_| stream.permutation(all)[..OTHERS].iter().all(|i| *i >= better)).count();
         // Five standard errors of a share of 20,000.
         assert!((lucky as f64 / f64::from(draws) - passes(all, better)).abs() < 5.0 * 0.5 / f64::from(draws).sqrt());
+    }
+
+    #[test]
+    fn groups_that_do_not_hold_the_confounder_constant_have_no_score() {
+        let evaluation = with(noisy_pairs(5, 64, 4, 0.7), (0..64).map(|i| f64::from(i % 2)).collect());
+        assert!(value_of(&evaluation, "cross_group_gap_i2t").is_ok());
+        let context = Context { partial_groups: true, ..evaluation.context().clone() };
+        let partial = evaluation.with_context(context).unwrap();
+        for d in FAMILY.descriptors {
+            let expected = MetricError::PartialGroups { variable: CONFOUNDER.to_string() };
+            assert_eq!(value_of(&partial, d.name), Err(expected));
+        }
     }
 
     #[test]

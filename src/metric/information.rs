@@ -35,7 +35,7 @@ const MOST_GROUPS: usize = 8;
 pub(super) const FAMILY: Family = Family {
     name: "information",
     panel: Panel::Full,
-    about: "Each modality's centred z is projected onto its 3 principal components, each cut at its own quantiles into 3 bins (2, 3 and 4 for the span): the signature, of up to 27 cells. Quantities are cut into at most 8 equal-width bins; a confounder's group is a bin, non-carriers one of their own. Plug-in mutual information of signature and label with the Miller-Madow correction, in nats. What is left of its bias is in the null's mean, over 200 permutations of the label: read the excess. The texts' labels are those of the sample that the text describes, also where pairs are wrong.",
+    about: "Each modality's centred z is projected onto its 3 principal components, each cut at its own quantiles into 3 bins (2, 3 and 4 for the span): the signature, of up to 27 cells. Quantities are cut into at most 8 equal-width bins; a confounder's group is a bin, non-carriers one of their own (of an ID code, the signs of 3 of its 16 entries: a part of what it says). Plug-in mutual information of signature and label with the Miller-Madow correction, in nats. What is left of its bias is in the null's mean, over 200 permutations of the label: read the excess. The texts' labels are those of the sample that the text describes, also where pairs are wrong.",
     descriptors: &[
         factor("mi_shape_img", "binned projections of image embeddings and shape: mutual information, corrected"),
         factor("mi_shape_img_excess", "mi_shape_img less its mean with shape permuted"),

@@ -110,6 +110,8 @@ pub enum MetricError {
     TooManyGroups { variable: String, groups: usize, samples: usize },
     #[error("a group of {variable} has {samples} samples, needs at least {needed}")]
     SmallGroup { variable: String, samples: usize, needed: usize },
+    #[error("samples of one group of {variable} still carry different codes, so that groups do not hold it constant")]
+    PartialGroups { variable: String },
     #[error("embeddings within each group of {variable} are constant to f32 rounding")]
     NoSpreadWithin { variable: String },
     #[error("the binned projections of the {} embeddings are all the same", modality.name())]

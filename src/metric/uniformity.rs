@@ -16,7 +16,7 @@ const SCALE: f64 = 2.0;
 pub(super) const FAMILY: Family = Family {
     name: "uniformity",
     panel: Panel::Fast,
-    about: "Logarithm of the mean over pairs of different samples of exp(-2 |z_i - z_j|^2).",
+    about: "Logarithm of the mean over pairs of different samples of exp(-2 d), d their squared distance.",
     descriptors: &[
         uniformity(
             "uniformity_img",

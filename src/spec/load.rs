@@ -223,8 +223,9 @@ fn pairs_unseen(condition: &At<Condition>, cells: &[Cell]) -> Option<Diagnostic>
         return None;
     }
     let name = &condition.value.name;
-    let message =
-        format!("under the condition {name:?}, wrong pairs are in the training split, and it is measured on the test split");
+    let message = format!(
+        "under the condition {name:?}, wrong pairs are in the training split, and it is measured on the test split"
+    );
     Some(Diagnostic::new(&condition.site, message, "add \"pairing.applies_to\" = \"eval\""))
 }
 

@@ -63,7 +63,7 @@ impl Levels {
         }
         match self.0.iter().find(|(path, _)| !there.contains_key(*path)) {
             Some((path, here)) => format!("`{path}` is {} here and does not exist there", listed(here)),
-            None => "each of its values occurs in this plan, but not in this combination".into(),
+            None => "each of its values occurs in this plan, but not in this combination, or it was measured under other conditions".into(),
         }
     }
 }

@@ -221,6 +221,15 @@ fn cells_columns(layout: &Layout, records: &[CellRecord]) -> Described {
              diverged cell",
         ),
     ));
+    let crossings: Vec<Option<String>> = records.iter().map(crossings).collect();
+    columns.push((
+        text("crossings", crossings.iter().map(Option::as_deref)),
+        info(
+            "status",
+            "",
+            "JSON object from each stop rule or warning that was broken to the step at which it first was; null for none",
+        ),
+    ));
     columns.extend(param_columns(layout, records));
     columns.extend(metric_columns(layout, &records.iter().map(|record| &record.metrics).collect::<Vec<_>>()));
     for name in &layout.realised {
@@ -266,6 +275,12 @@ fn scalar_text(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     }
+}
+
+/// Limit to first step, as a JSON object; `None` when none was crossed.
+fn crossings(record: &CellRecord) -> Option<String> {
+    let first: BTreeMap<&str, u64> = record.crossings.iter().map(|c| (c.limit.as_str(), c.step)).collect();
+    if first.is_empty() { None } else { serde_json::to_string(&first).ok() }
 }
 
 /// Every metric of every row, and the reasons of those that are missing.
@@ -442,6 +457,7 @@ mod tests {
                 "reason",
                 "steps",
                 "selected_step",
+                "crossings",
                 "param_train_temperature",
                 "param_seed",
                 "param_stop_freeze",

@@ -51,6 +51,7 @@ fn embed_writes_the_embeddings_that_the_metrics_were_computed_from() {
                 "frequency",
                 "phase",
                 "thickness",
+                "index_txt",
                 "raw_img",
                 "raw_txt",
                 "z_img",

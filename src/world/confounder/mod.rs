@@ -47,6 +47,13 @@ pub struct Confounder {
     pub patterns: fn(&Split, Modality) -> Vec<f64>,
 }
 
+impl Confounder {
+    /// Whether samples of one label still differ in what they carry, so that the label says less than the code.
+    pub fn labels_are_partial(&self) -> bool {
+        self.dimension != self.groups
+    }
+}
+
 /// Every confounder, in the order of the names of `confounder.kind`.
 pub const CONFOUNDERS: &[Confounder] = &[ID_CODEBOOK, WATERMARK, PARITY, GROUP_TAGS];
 

@@ -112,11 +112,20 @@ fn of_factors(world: &World, labelled: &[Labels]) -> Vec<FactorIndependence> {
         let groups: Vec<usize> = labelled.iter().flat_map(|labels| labels.numbered(modality)).collect();
         let factors: Vec<&Factors> = world.splits().iter().flat_map(|split| &split.factors).collect();
         for factor in Factor::ALL {
-            let mut table = vec![vec![0; BINS]; groups.iter().max().map_or(0, |most| most + 1)];
+            let labels = labelled.first().map_or(0, |labels| labels.groups);
+            let mut table = vec![vec![0; BINS]; labels + 1];
             for (&group, factors) in groups.iter().zip(&factors) {
                 table[group][factor.bin(factors) * BINS / factor.bins()] += 1;
             }
-            tests.push(FactorIndependence { modality, factor, test: independence(&table) });
+            if table.iter().filter(|row| row.iter().any(|count| *count > 0)).count() < 2 {
+                // One label, or none: there is nothing that could depend.
+                continue;
+            }
+            // Labels too rare to be tested one by one are taken together: whether a sample carries any.
+            let carried = |bin: usize| table[..labels].iter().map(|row| row[bin]).sum();
+            let any = vec![(0..BINS).map(carried).collect(), table[labels].clone()];
+            let test = independence(&table).or_else(|| independence(&any));
+            tests.push(FactorIndependence { modality, factor, test });
         }
     }
     tests
