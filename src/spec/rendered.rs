@@ -284,17 +284,19 @@ fn zipped_axes_of_different_length() {
 }
 
 #[test]
-fn what_later_versions_will_support() {
-    let text = "name = \"a\"\n[[gate]]\nmetric = \"b\"";
-    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
-    error: `gate` is not supported yet
-     --> sweeps/a.toml:2:3
-      |
-    2 | [[gate]]
-      |   ^^^^
-      |
-      = help: remove it: this version has no gates
-    "#);
+fn gates_that_cannot_be() {
+    let text = "name = \"a\"\naxes.seed = [0, 1]\n[[gate]]\nmetric = \"effective_rnk_img\"\nmin = 8\n[[gate]]\nmetric = \"retrieval_at_1_i2t\"\nmin = 8\nshare = 0\n\
+                [[gate]]\nmetric = \"cca_1\"\nmim = 1\n[[gate]]\nmax = 1\nmin_seeds = 0\n[[gate]]\nmetric = \"lost\"\nmin = 1\nmax = 0\nwhere = 3\nname = \"B\"";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @"");
+}
+
+#[test]
+fn gates_that_judge_nothing() {
+    let text = "name = \"a\"\n[axes]\nseed = [0, 1]\nimage.noise = [0.0, 0.5]\n[[condition]]\nname = \"far\"\nimage.noise = 1.0\n\
+                [[gate]]\nname = \"b\"\nmetric = \"lost\"\nmax = 0\nwhere = { image.noise = 0.7, image.blur = 1.0 }\n\
+                [[gate]]\nname = \"b\"\nmetric = \"alignment\"\nmax = 0\nwhere = { image.noise = { min = 0.6 } }\n\
+                [[gate]]\nmetric = \"cca_1\"\nmin = 0.5\ncondition = \"fair\"";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @"");
 }
 
 #[test]
