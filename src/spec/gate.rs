@@ -159,7 +159,6 @@ pub(super) fn read(at: &At<Node>, problems: &mut Vec<Diagnostic>) -> Option<Draf
         problem.label = format!("the nearest is `{}`", nearest(&key.value, KEYS));
         problems.push(problem);
     }
-    let before = problems.len();
     let metric = text(table, "metric", problems);
     let (name, condition) = (text(table, "name", problems), text(table, "condition", problems));
     let (min, max) = (number(table, "min", problems), number(table, "max", problems));
@@ -175,7 +174,7 @@ pub(super) fn read(at: &At<Node>, problems: &mut Vec<Diagnostic>) -> Option<Draf
         }
     };
     let Some(metric) = metric else {
-        if problems.len() == before {
+        if get(table, "metric").is_none() {
             problems.push(Diagnostic::new(&at.site, "a gate has a metric", FORM));
         }
         return None;
