@@ -10,13 +10,13 @@
 //! | room | owns | imports |
 //! |---|---|---|
 //! | [`cli`] | arguments, wiring, exit codes; one file per command | everything |
-//! | [`analysis`] | pure functions of finished cells: the summary | records of the store |
+//! | [`analysis`] | pure functions of finished cells: the summary, the gates | records of the store, the sweep |
 //! | [`store`] | Parquet tables, parts, resume, reuse, manifests | outcomes of the engine |
 //! | [`engine`] | plan, packs, scheduler, the trainer | everything below |
 //! | [`metric`] | the measurement panel, one file per family, and its registry; host f64 | `numerics` |
 //! | [`aligner`] | encoders, InfoNCE, gradients, optimisers, training, as Burn tensors with a leading cell axis; `kernel/` holds what is fused for GPUs, beside the plain program that defines it; `native/` is the whole step as fused loops on the CPU | `spec`'s configuration, `numerics` |
 //! | [`world`] | latents, operators, confounders, perturbations, pairing, splits, checks | `spec`'s configuration, `numerics` |
-//! | [`spec`] | the configuration and its registry; TOML to a checked sweep; cell ids | `numerics` |
+//! | [`spec`] | the configuration and its registry; TOML to a checked sweep; cell ids | `numerics`; names and ranges of `metric`, which gates bound |
 //! | [`numerics`] | seeded streams, linear algebra, statistics | nothing |
 //!
 //! Burn appears in `aligner` only (the engine hands its devices around without looking inside).

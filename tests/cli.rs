@@ -9,6 +9,8 @@ mod bad_input;
 mod checks;
 #[path = "cli/conditions.rs"]
 mod conditions;
+#[path = "cli/gate.rs"]
+mod gate;
 #[path = "cli/inspect.rs"]
 mod inspect;
 #[path = "cli/run.rs"]

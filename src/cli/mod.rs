@@ -9,6 +9,7 @@ mod columns;
 mod completions;
 mod devices;
 mod embed;
+mod gate;
 mod gradcheck;
 mod output;
 mod plan;
@@ -34,7 +35,7 @@ use crate::spec::{Cell, Overrides, SpecError, Sweep};
 /// Exit codes.
 pub mod exit {
     pub const OK: u8 = 0;
-    /// A check says no: `agree`, `gradcheck`, `verify`, `world check`, the comparison of `embed`, or the gradients before
+    /// A check says no: `gate`, `agree`, `gradcheck`, `verify`, `world check`, the comparison of `embed`, or the gradients before
     /// a `run`.
     pub const NO: u8 = 1;
     /// Usage, spec or IO.
@@ -62,6 +63,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Show how a run stands, live or dead
     Status(status::StatusArgs),
+    /// Judge a run by the gates of its spec: 0 when all pass, 1 when one fails or lacks evidence
+    Gate(gate::GateArgs),
     /// Check a run's files, and with --rerun retrain a sample of its cells and compare
     Verify(verify::VerifyArgs),
     /// Print one cell's audit manifest as JSON
@@ -267,6 +270,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Run(args) => run::main(&args),
         Command::Plan(args) => plan::main(&args),
         Command::Status(args) => status::main(&args),
+        Command::Gate(args) => gate::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Show(args) => show::main(&args),
         Command::Embed(args) => embed::main(&args),

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::summary::render;
-use super::{BackendArgs, SpecArgs, columns, exit, output, require_memory};
+use super::{BackendArgs, SpecArgs, columns, exit, gate, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::Summary;
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
@@ -104,7 +104,7 @@ impl<'a> Session<'a> {
         let made_by = super::code::made_by(&code, environment.cpu.as_deref());
         // A manifest that is gone on with keeps its identity; what it says of code and machine is of this process.
         let mut manifest = match before.clone() {
-            Some(before) => RunManifest { code, environment, ..before },
+            Some(before) => RunManifest { spec, code, environment, ..before },
             None => RunManifest::begin(&sweep.name, &sweep.hash(), spec, &class, environment, code),
         };
         // Those who worked on the run before its plan grew worked on it all the same.
@@ -316,6 +316,8 @@ impl<'a> Session<'a> {
         let cell_ids: Vec<&str> = self.sweep.cells.iter().map(|c| c.id.as_str()).collect();
         let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
         self.manifest.tables = write_run_tables(self.run.reader(), &spec)?;
+        let gates = gate::write(&self.dir, self.sweep)?;
+        self.manifest.tables.extend(gates.map(|file| (gate::GATES_FILE.to_string(), file)));
         Ok(())
     }
 
@@ -336,9 +338,10 @@ impl<'a> Session<'a> {
         for summary in &mut summaries {
             summary.add_all(&read_columns(&path, &summary.columns_of_cells())?)?;
         }
+        let gates = (!self.sweep.gates.is_empty()).then(|| gate::judge(&self.dir, self.sweep)).transpose()?;
         if args.json {
             output::json(&json!({
-                "version": 1, "dir": self.dir, "sweep": self.sweep.name, "cells": self.sweep.cells.len(),
+                "version": 1, "dir": self.dir, "gates": gates.as_ref().map(|report| report.verdict), "sweep": self.sweep.name, "cells": self.sweep.cells.len(),
                 "finished": finished, "by_status": counts, "present": self.present, "reused": self.reused,
                 "trained": self.trained, "interrupted": interrupted, "exit_code": code, "class": self.manifest.class,
                 "timings": self.manifest.timings, "summary": summaries,
@@ -355,6 +358,7 @@ impl<'a> Session<'a> {
                 self.sweep.cells.len(),
                 by_status.concat()
             ))?;
+            gates.iter().try_for_each(|report| output::line(&gate::in_short(report)))?;
         }
         if let Err(error) = write_step_summary(&summaries, &self.dir) {
             output::note(&format!("{error:#}"));
@@ -397,14 +401,15 @@ fn levels(sweep: &Sweep) -> Levels {
     Levels::of(fixed.chain(varied))
 }
 
-/// The thresholds of the sweep: a value, or the levels where one is an axis.
+/// The thresholds of the sweep: a value, or the levels where one is an axis; and the gates.
 fn thresholds(sweep: &Sweep) -> BTreeMap<String, serde_json::Value> {
     let base = sweep.base.scalars();
     let at = |path: &str| match sweep.axes.iter().find(|axis| axis.path == path) {
         Some(axis) => json!(axis.levels),
         None => base.get(path).cloned().unwrap_or_default(),
     };
-    LIMITS.iter().map(|limit| (limit.path.to_string(), at(limit.path))).collect()
+    let limits = LIMITS.iter().map(|limit| (limit.path.to_string(), at(limit.path)));
+    limits.chain(gate::thresholds(&sweep.gates)).collect()
 }
 
 fn finished(run: &RunDir, sweep: &Sweep) -> usize {

@@ -111,6 +111,9 @@ fn spec_problem(dir: &Path, manifest: &RunManifest) -> Option<String> {
         Ok(sweep) if sweep.hash() != manifest.spec_blake3 => {
             Some("spec.toml: it describes another sweep than the manifest".to_string())
         }
+        Ok(sweep) if super::gate::thresholds(&sweep.gates) != super::gate::recorded(manifest) => {
+            Some("spec.toml: it has other gates than the manifest".to_string())
+        }
         Ok(_) => None,
     }
 }

@@ -320,6 +320,13 @@ impl Config {
         scalars
     }
 
+    /// The values at paths of the registry, in their order.
+    pub fn values_at<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Vec<Value> {
+        let scalars = self.in_order();
+        let index = |path: &str| PARAMS.iter().position(|param| param.path == path);
+        paths.filter_map(index).map(|index| scalars[index].value(PARAMS[index].kind)).collect()
+    }
+
     /// Sets the scalar of a parameter; None, with nothing changed, for a value of another type.
     pub(super) fn try_set(&mut self, param: &Param, value: &Value) -> Option<()> {
         let fits = match param.kind {

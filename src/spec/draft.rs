@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::axis::{self, DraftAxis};
 use super::condition::{CLEAN, Condition, is_operator};
 use super::diagnostic::{Diagnostic, Site};
+use super::gate::{self, DraftGate};
 use super::params::{Kind, PARAMS, Param, param_at};
 use super::scalar::{accepts, check, nearest, sections};
 use super::tree::{At, Node, Table};
@@ -20,6 +21,10 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("zip", "lists of axis paths that advance together instead of crossing"),
     ("condition", "tables of a name and operator path = value: every trained cell is evaluated under each as well"),
     ("exclude", "tables of axis path = value, list or { min, max }: a cell that matches all of one is left out"),
+    (
+        "gate",
+        "tables of metric, min or max, and optionally name, condition, where, share, min_seeds: what `gate` judges",
+    ),
 ];
 
 /// A spec as far as each key can be judged alone.
@@ -35,9 +40,10 @@ pub(super) struct Draft {
     pub zip: Vec<At<Vec<At<&'static Param>>>>,
     pub exclude: Vec<At<Vec<Term>>>,
     pub conditions: Vec<At<Condition>>,
+    pub gates: Vec<DraftGate>,
 }
 
-/// One condition of an `[[exclude]]`.
+/// One condition of an `[[exclude]]`, or of the `where` of a gate.
 #[derive(Debug)]
 pub(super) struct Term {
     pub param: &'static Param,
@@ -66,20 +72,19 @@ impl Draft {
                 ("zip", Node::List(groups)) => groups.iter().for_each(|group| self.read_zip(group, problems)),
                 ("exclude", Node::List(tables)) => tables.iter().for_each(|at| self.read_exclude(at, problems)),
                 ("condition", Node::List(tables)) => tables.iter().for_each(|at| self.read_condition(at, problems)),
-                ("axes" | "zip" | "exclude" | "condition", _) => {
+                ("gate", Node::List(tables)) => {
+                    self.gates.extend(tables.iter().filter_map(|at| gate::read(at, problems)));
+                }
+                ("axes" | "zip" | "exclude" | "condition" | "gate", _) => {
                     let form = match key.value.as_str() {
                         "axes" => "a table: [axes]",
                         "zip" => "a list of lists of axis paths: zip = [[\"a\", \"b\"]]",
                         "exclude" => "a list of tables: [[exclude]]",
+                        "gate" => "a list of tables: [[gate]]",
                         _ => "a list of tables: [[condition]]",
                     };
                     let message = format!("`{}` is {form}, not {}", key.value, node.value.describe());
                     problems.push(Diagnostic::new(&node.site, message, format!("write {form}")));
-                }
-                ("gate", _) => {
-                    let message = "`gate` is not supported yet";
-                    let help = "remove it: this version has no gates";
-                    problems.push(Diagnostic::new(&key.site, message, help));
                 }
                 ("mode", _) => {
                     let help = "axes cross unless `zip = [[\"a\", \"b\"]]` names those that advance together";
@@ -193,13 +198,7 @@ impl Draft {
                 return problems.push(Diagnostic::new(&at.site, "an exclude is a table with conditions", help));
             }
         };
-        let mut terms = Vec::new();
-        let is_range = |table: &Table| table.iter().any(|(key, _)| ["min", "max"].contains(&key.value.as_str()));
-        walk(table, "", &is_range, problems, &mut |param, key, node, problems| match read_want(param, node) {
-            Ok(want) => terms.push(Term { param, site: key.clone(), want }),
-            Err(found) => problems.extend(found),
-        });
-        self.exclude.push(At { value: terms, site: at.site.clone() });
+        self.exclude.push(At { value: read_terms(table, false, problems), site: at.site.clone() });
     }
 
     fn read_condition(&mut self, at: &At<Node>, problems: &mut Vec<Diagnostic>) {
@@ -263,6 +262,21 @@ pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_LIMIT && !text.starts_with('-') && text.chars().all(allowed)
 }
 
+/// Reads a table of axis path = value, list or { min, max }. `none` tells that a list may be empty.
+pub(super) fn read_terms(table: &Table, none: bool, problems: &mut Vec<Diagnostic>) -> Vec<Term> {
+    let mut terms = Vec::new();
+    let is_range = |table: &Table| table.iter().any(|(key, _)| ["min", "max"].contains(&key.value.as_str()));
+    let read = |param, node: &At<Node>| match &node.value {
+        Node::List(levels) if none && levels.is_empty() => Ok(Want::AnyOf(Vec::new())),
+        _ => read_want(param, node),
+    };
+    walk(table, "", &is_range, problems, &mut |param, key, node, problems| match read(param, node) {
+        Ok(want) => terms.push(Term { param, site: key.clone(), want }),
+        Err(found) => problems.extend(found),
+    });
+    terms
+}
+
 fn read_want(param: &'static Param, node: &At<Node>) -> Result<Want, Vec<Diagnostic>> {
     match &node.value {
         Node::List(_) => match axis::read(param, node)? {
@@ -274,8 +288,7 @@ fn read_want(param: &'static Param, node: &At<Node>) -> Result<Want, Vec<Diagnos
             let wrong = table.iter().find(|(key, _)| !["min", "max"].contains(&key.value.as_str()));
             if wrong.is_some() || table.is_empty() || !numeric {
                 let site = wrong.map_or(&node.site, |(key, _)| &key.site);
-                let message =
-                    format!("`{}` is excluded by a value, a list or, for numbers, {{ min, max }}", param.path);
+                let message = format!("`{}` is matched by a value, a list or, for numbers, {{ min, max }}", param.path);
                 return Err(vec![Diagnostic::new(site, message, accepts(param))]);
             }
             let end = |name: &str| {

@@ -20,6 +20,17 @@ pub(super) enum Scalar {
 }
 
 impl Scalar {
+    /// The scalar as a JSON value. `kind` is that of its parameter.
+    pub(super) fn value(self, kind: Kind) -> Value {
+        match (self, kind) {
+            (Self::Int(value), _) => value.into(),
+            (Self::Float(value), _) => value.into(),
+            (Self::Bool(value), _) => value.into(),
+            (Self::Choice(index), Kind::Choice(names)) => names[index].into(),
+            (Self::Choice(index), _) => index.into(),
+        }
+    }
+
     /// Appends the scalar as JSON. `kind` is that of its parameter.
     pub(super) fn write_json(self, kind: Kind, out: &mut String) {
         // Writing to a String cannot fail.

@@ -72,7 +72,7 @@ pub(super) fn count(draft: &Draft) -> Result<u128, Vec<Diagnostic>> {
     if problems.is_empty() { Ok(cells) } else { Err(problems) }
 }
 
-fn not_an_axis(path: &str, site: &Site, draft: &Draft) -> Diagnostic {
+pub(super) fn not_an_axis(path: &str, site: &Site, draft: &Draft) -> Diagnostic {
     let axes: Vec<&str> = draft.axes.keys().copied().collect();
     let help =
         if axes.is_empty() { "this spec has no axes".to_string() } else { format!("the axes are {}", axes.join(", ")) };
@@ -252,7 +252,7 @@ fn resolve_excludes(
     (resolved, masks)
 }
 
-fn takes(term: &Term, level: &Value) -> bool {
+pub(super) fn takes(term: &Term, level: &Value) -> bool {
     match &term.want {
         Want::AnyOf(values) => values.iter().any(|at| at.value == *level),
         Want::Between { min, max } => {
@@ -262,8 +262,8 @@ fn takes(term: &Term, level: &Value) -> bool {
     }
 }
 
-/// Values of an exclude that are no level of its axis: a likely slip of the pen that would exclude too little.
-fn strangers(term: &Term, axis: &Axis) -> Vec<Diagnostic> {
+/// Values of a term that are no level of its axis: a likely slip of the pen that would match too little.
+pub(super) fn strangers(term: &Term, axis: &Axis) -> Vec<Diagnostic> {
     let Want::AnyOf(values) = &term.want else { return Vec::new() };
     let stranger = |at: &&At<Value>| !axis.levels.contains(&at.value);
     let problem = |at: &At<Value>| {

@@ -16,7 +16,7 @@ use super::preset::{PRESETS, Preset, preset_named};
 use super::scalar::nearest;
 use super::sweep::{Axis, Cell, Sweep, levels};
 use super::tree::At;
-use super::{flags, grid, tree};
+use super::{flags, gate, grid, tree};
 
 /// Where named specs are looked for before the built-in ones.
 const FOLDER: &str = "sweeps";
@@ -163,6 +163,7 @@ fn resolve(draft: &Draft, memory: u64) -> Result<Sweep, Vec<Diagnostic>> {
     if !problems.is_empty() {
         return Err(problems);
     }
+    let gates = gate::resolve(draft, &grid.axes, &cells)?;
     let text = |at: &Option<tree::At<String>>| at.as_ref().map_or(String::new(), |at| at.value.clone());
     Ok(Sweep {
         name: text(&draft.name),
@@ -172,6 +173,7 @@ fn resolve(draft: &Draft, memory: u64) -> Result<Sweep, Vec<Diagnostic>> {
         zip: grid.zip,
         exclude: grid.exclude,
         conditions,
+        gates,
         cells,
     })
 }

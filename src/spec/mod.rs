@@ -11,6 +11,7 @@
 //! | `draft` | a spec's keys, checked one by one |
 //! | `flags` | `--set` and `--axis`, into the same draft |
 //! | `grid` | crossing, zipping and excluding levels |
+//! | `gate` | constraints that are judged after the run |
 //! | `check` | rules across the parameters of one cell |
 //! | `sweep` | [`Sweep`]: the cells, the hash, the resolved spec |
 //! | `load` | [`load`]: finds a spec and runs the steps above |
@@ -26,6 +27,7 @@ mod diagnostic;
 mod draft;
 mod fields;
 mod flags;
+mod gate;
 mod grid;
 mod load;
 mod params;
@@ -41,6 +43,7 @@ pub use builtin::{BUILTINS, Builtin};
 pub use condition::{CLEAN, Condition};
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Location, Report, Site, Source, SpecError};
+pub use gate::{Gate, LOST, Scope};
 pub use load::{Overrides, from_str, load, memory_available};
 pub use params::{Kind, PARAMS, Param, Role, param_at};
 pub use preset::{PRESETS, Preset, preset_named};

@@ -5,9 +5,11 @@ use serde_json::{Map, Value, json};
 use super::condition::is_operator;
 use super::config::Config;
 use super::draft::KEYS;
+use super::gate::LOST;
 use super::params::{Kind, PARAMS, Param, Role};
 use super::preset::PRESETS;
 use super::scalar::sections;
+use crate::metric::descriptors;
 
 /// Every key of a spec, every preset and every parameter, as Markdown.
 pub fn reference() -> String {
@@ -130,11 +132,32 @@ fn key_schema(key: &str, doc: &str, axes: &Map<String, Value>) -> Value {
             "items": { "type": "array", "minItems": 2, "uniqueItems": true, "items": { "enum": paths } },
         }),
         "condition" => condition_schema(axes),
+        "gate" => json!({ "type": "array", "items": gate_schema() }),
         "exclude" => json!({ "type": "array", "items": { "type": "object", "minProperties": 1 } }),
         _ => json!({ "type": "string" }),
     };
     value["description"] = Value::from(doc);
     value
+}
+
+fn gate_schema() -> Value {
+    let names: Vec<&str> = descriptors().map(|d| d.name).chain([LOST]).collect();
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["metric"],
+        "anyOf": [{ "required": ["min"] }, { "required": ["max"] }],
+        "properties": {
+            "name": { "type": "string" },
+            "metric": { "enum": names },
+            "min": { "type": "number" },
+            "max": { "type": "number" },
+            "condition": { "type": "string" },
+            "where": { "type": "object" },
+            "share": { "type": "number", "exclusiveMinimum": 0, "maximum": 1 },
+            "min_seeds": { "type": "integer", "minimum": 1 },
+        },
+    })
 }
 
 /// A name and at least one operator, as quoted paths or in sections.

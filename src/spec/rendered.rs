@@ -284,16 +284,146 @@ fn zipped_axes_of_different_length() {
 }
 
 #[test]
-fn what_later_versions_will_support() {
-    let text = "name = \"a\"\n[[gate]]\nmetric = \"b\"";
+fn gates_that_cannot_be() {
+    let text = "name = \"a\"\naxes.seed = [0, 1]\n[[gate]]\nmetric = \"effective_rnk_img\"\nmin = 8\n[[gate]]\nmetric = \"retrieval_at_1_i2t\"\nmin = 8\nshare = 0\n\
+                [[gate]]\nmetric = \"cca_1\"\nmim = 1\n[[gate]]\nmax = 1\nmin_seeds = 0\n[[gate]]\nmetric = \"lost\"\nmin = 1\nmax = 0\nwhere = 3\nname = \"B\"";
     insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
-    error: `gate` is not supported yet
-     --> sweeps/a.toml:2:3
+    error: there is no metric "effective_rnk_img"
+     --> sweeps/a.toml:4:10
       |
-    2 | [[gate]]
-      |   ^^^^
+    4 | metric = "effective_rnk_img"
+      |          ^^^^^^^^^^^^^^^^^^^ the nearest is "effective_rank_img"
       |
-      = help: remove it: this version has no gates
+      = help: `cliffline reference` lists the metrics; `lost` is 1 for a cell that collapsed, diverged or failed, else 0
+
+    error: `retrieval_at_1_i2t` is never at least 8
+     --> sweeps/a.toml:8:7
+      |
+    8 | min = 8
+      |       ^
+      |
+      = help: its values are from 0 to 1
+
+    error: a share cannot be 0
+     --> sweeps/a.toml:9:9
+      |
+    9 | share = 0
+      |         ^
+      |
+      = help: it is the share of the seeds that must satisfy the gate: above 0, at most 1
+
+    error: a gate bounds its metric
+      --> sweeps/a.toml:10:1
+       |
+    10 | [[gate]]
+       | ^^^^^^^^
+       |
+       = help: write metric = "effective_rank_img" and min = 8.0, max, or both; then, as wanted, name, condition, where, share, min_seeds
+
+    error: a gate has no key `mim`
+      --> sweeps/a.toml:12:1
+       |
+    12 | mim = 1
+       | ^^^ the nearest is `min`
+       |
+       = help: write metric = "effective_rank_img" and min = 8.0, max, or both; then, as wanted, name, condition, where, share, min_seeds
+
+    error: a gate has a metric
+      --> sweeps/a.toml:13:1
+       |
+    13 | [[gate]]
+       | ^^^^^^^^
+       |
+       = help: write metric = "effective_rank_img" and min = 8.0, max, or both; then, as wanted, name, condition, where, share, min_seeds
+
+    error: `min_seeds` cannot be 0
+      --> sweeps/a.toml:15:13
+       |
+    15 | min_seeds = 0
+       |             ^
+       |
+       = help: it takes a whole number from 1 to 1000000
+
+    error: no value is at least 1 and at most 0
+      --> sweeps/a.toml:18:7
+       |
+    18 | min = 1
+       |       ^
+       |
+       = help: exchange `min` and `max`, or keep one of them
+
+    error: `where` takes a table, not 3
+      --> sweeps/a.toml:20:9
+       |
+    20 | where = 3
+       |         ^
+       |
+       = help: write where = { "image.noise" = { max = 0.5 } }
+
+    error: "B" cannot be a name
+      --> sweeps/a.toml:21:8
+       |
+    21 | name = "B"
+       |        ^^^
+       |
+       = help: a name is of lower-case letters, digits and hyphens, 64 at most, and of one gate only
+    "#);
+}
+
+#[test]
+fn gates_that_judge_nothing() {
+    let text = "name = \"a\"\n[axes]\nseed = [0, 1]\nimage.noise = [0.0, 0.5]\n[[condition]]\nname = \"far\"\nimage.noise = 1.0\n\
+                [[gate]]\nname = \"b\"\nmetric = \"lost\"\nmax = 0\nwhere = { image.noise = 0.7, image.blur = 1.0 }\n\
+                [[gate]]\nname = \"b\"\nmetric = \"alignment\"\nmax = 0\nwhere = { image.noise = { min = 0.6 } }\n\
+                [[gate]]\nmetric = \"cca_1\"\nmin = 0.5\ncondition = \"fair\"";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: 0.7 is not a level of `image.noise`
+      --> sweeps/a.toml:12:25
+       |
+    12 | where = { image.noise = 0.7, image.blur = 1.0 }
+       |                         ^^^
+       |
+       = help: its levels are 0.0, 0.5
+
+    error: `image.blur` is not an axis of this spec
+      --> sweeps/a.toml:12:36
+       |
+    12 | where = { image.noise = 0.7, image.blur = 1.0 }
+       |                                    ^^^^
+       |
+       = help: the axes are image.noise, seed
+
+    error: the gate "b" judges no cell
+      --> sweeps/a.toml:13:1
+       |
+    13 | [[gate]]
+       | ^^^^^^^^
+       |
+       = help: widen its `where`, or remove it: a gate that judges nothing could never pass
+
+    error: there are two gates "b"
+      --> sweeps/a.toml:14:8
+       |
+    14 | name = "b"
+       |        ^^^
+       |
+       = help: give each a name of its own
+
+    error: no cell that the gate judges measures `cca_1`
+      --> sweeps/a.toml:19:10
+       |
+    19 | metric = "cca_1"
+       |          ^^^^^^^
+       |
+       = help: set panel = "full"
+
+    error: there is no condition "fair"
+      --> sweeps/a.toml:21:13
+       |
+    21 | condition = "fair"
+       |             ^^^^^^ the nearest is "far"
+       |
+       = help: the conditions are far, clean
     "#);
 }
 

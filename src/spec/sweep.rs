@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::condition::{Condition, cell_id};
 use super::config::Config;
+use super::gate::Gate;
 use super::params::PARAMS;
 
 /// Changing what the hash covers changes every result directory's name: bump it.
@@ -70,6 +71,8 @@ pub struct Sweep {
     pub exclude: Vec<Exclude>,
     /// Sorted by name; every cell is evaluated under each.
     pub conditions: Arc<[Condition]>,
+    /// In the order of the spec; they judge what the cells come to. Not part of the hash.
+    pub gates: Vec<Gate>,
     /// In canonical order: by level along the first axis path, then the second, and so on. It does not depend on the
     /// order in which the spec writes axes or levels.
     pub cells: Vec<Cell>,
@@ -77,7 +80,8 @@ pub struct Sweep {
 
 impl Sweep {
     /// BLAKE3 hash of the resolved sweep, 64 hex digits: of the name, the base, the axis paths and the cell ids. It
-    /// does not depend on how the spec writes them (order, presets, comments, file name) or on the description.
+    /// does not depend on how the spec writes them (order, presets, comments, file name) on the description or on the
+    /// gates.
     pub fn hash(&self) -> String {
         let paths: Vec<&str> = self.axes.iter().map(|axis| axis.path.as_str()).collect();
         let head = serde_json::json!({ "name": self.name, "base": self.base.scalars(), "axes": paths });
@@ -133,6 +137,10 @@ impl Sweep {
             line(&mut out, "name", &text(&condition.name));
             condition.changes.iter().for_each(|(path, value)| line(&mut out, &format!("{path:?}"), &value.to_string()));
         }
+        for gate in &self.gates {
+            out.push_str("\n[[gate]]\n");
+            gate.to_toml().into_iter().for_each(|(key, value)| line(&mut out, key, &value));
+        }
         out
     }
 
@@ -148,8 +156,7 @@ impl Sweep {
 
 /// Axis path to the level that a configuration has there.
 pub(super) fn levels(axes: &[Axis], config: &Config) -> BTreeMap<String, Value> {
-    let mut scalars = config.scalars();
-    axes.iter().filter_map(|axis| scalars.remove_entry(&axis.path)).collect()
+    axes.iter().map(|axis| axis.path.clone()).zip(config.values_at(axes.iter().map(|a| a.path.as_str()))).collect()
 }
 
 fn line(out: &mut String, key: &str, value: &str) {

@@ -116,12 +116,12 @@ pub struct RunManifest {
     pub backend: String,
     pub environment: Environment,
     pub code: Code,
-    /// Gate, stop and collapse thresholds by name.
+    /// Stop, collapse and gate thresholds by name; a gate is under `gate.<its name>`.
     pub thresholds: BTreeMap<String, serde_json::Value>,
     pub cells: Cells,
     /// `wall_s`, `train_cell_steps_per_s` and others; the name carries the unit.
     pub timings: BTreeMap<String, f64>,
-    /// Every table of the run: bytes and BLAKE3.
+    /// Every table of the run, and `gates.json` where there are gates: bytes and BLAKE3.
     pub tables: BTreeMap<String, TableBytes>,
     pub notes: Vec<String>,
     pub verification_statement: String,

@@ -103,6 +103,9 @@ pub const RUN_TABLES: [&str; 4] = [CELLS_TABLE, "conditions.parquet", "curves.pa
 /// The table with one row per finished cell, in the order of the plan.
 pub const CELLS_TABLE: &str = "cells.parquet";
 
+/// The table with one row per cell and condition.
+pub const CONDITIONS_TABLE: &str = "conditions.parquet";
+
 type Described = Vec<(Column, ColumnInfo)>;
 type Build = fn(&Layout, &[CellRecord]) -> Described;
 

@@ -1,0 +1,244 @@
+//! `cliffline gate`: does a run keep the constraints of its spec? Also writes `gates.json`, for `run` as well.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::Args;
+use polars_core::prelude::{DataFrame, NamedFrom, Series};
+use serde_json::{Value, json};
+
+use super::{DirArgs, exit, output};
+use crate::analysis::gate::{
+    Combination, GateReport, GateResult, Verdict, columns_of_cells, columns_of_conditions, evaluate,
+};
+use crate::spec::{CLEAN, Gate, Sweep};
+use crate::store::{
+    CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, hash_file, is_live,
+    read_columns, write_atomic,
+};
+
+/// Where the verdicts are.
+pub const GATES_FILE: &str = "gates.json";
+
+/// Combinations without a pass that are printed of each gate; the file has more.
+const SHOWN: usize = 5;
+
+/// Significant digits of printed values; the file has all of them.
+const DIGITS: i32 = 4;
+
+#[derive(Debug, Args)]
+pub struct GateArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
+    let dir = &args.dir.dir;
+    let reader = RunReader::open(dir)?;
+    let sweep = super::checked::spec(dir)?;
+    anyhow::ensure!(
+        !sweep.gates.is_empty(),
+        "{} has no gates: write a [[gate]] with a metric and its min or max in the spec, and run it again; no cell is \
+         trained twice",
+        dir.display()
+    );
+    let mut manifest = require_as_recorded(&reader, &sweep)?;
+    let report = judge(dir, &sweep)?;
+    if is_live(dir)? {
+        output::note(&format!(
+            "the run is at work: these are the cells of its last tables; {GATES_FILE} is left to it"
+        ));
+    } else if let Some(kept) = keep(dir, &report)?
+        && manifest.tables.get(GATES_FILE) != Some(&kept)
+    {
+        manifest.tables.insert(GATES_FILE.to_string(), kept);
+        manifest.write(dir)?;
+    }
+    let code = if report.verdict == Verdict::Pass { exit::OK } else { exit::NO };
+    if args.json {
+        let mut document = document(&report)?;
+        document["dir"] = json!(dir);
+        document["exit_code"] = json!(code);
+        output::json(&document)?;
+    } else {
+        report.gates.iter().try_for_each(|gate| output::line(&render(gate)))?;
+        output::line(&format!("{}: {}", dir.display(), in_short(&report)))?;
+    }
+    Ok(code)
+}
+
+/// The manifest, once it is sure that the tables are those that it lists and that the thresholds are those that the run
+/// was begun with: they are set before the results are seen.
+fn require_as_recorded(reader: &RunReader, sweep: &Sweep) -> anyhow::Result<RunManifest> {
+    let (manifest, damage) = super::checked::manifest(reader)?;
+    let Some(manifest) = manifest else {
+        let why = damage.map_or("missing".to_string(), |(_, why)| why);
+        anyhow::bail!("manifest.json: {why}; without it nothing says which thresholds the run was begun with");
+    };
+    anyhow::ensure!(
+        recorded(&manifest) == thresholds(&sweep.gates),
+        "spec.toml has other gates than manifest.json records: change them in the spec that the run was made from, and run \
+         it again"
+    );
+    for file in [CELLS_TABLE, CONDITIONS_TABLE] {
+        let Some(table) = manifest.tables.get(file) else { continue };
+        let sound = hash_file(&reader.dir().join(file)).is_ok_and(|blake3| blake3 == table.blake3);
+        anyhow::ensure!(sound, "{file} is not what manifest.json lists: the command that made the run writes it again");
+    }
+    Ok(manifest)
+}
+
+/// The gates of a spec, under their keys among the thresholds of a manifest.
+pub fn thresholds(gates: &[Gate]) -> BTreeMap<String, Value> {
+    gates.iter().map(|gate| (format!("{KEY}{}", gate.name), json!(gate))).collect()
+}
+
+/// What the keys of gates begin with.
+const KEY: &str = "gate.";
+
+/// The gates among the thresholds of a manifest.
+pub fn recorded(manifest: &RunManifest) -> BTreeMap<String, Value> {
+    manifest.thresholds.iter().filter(|(key, _)| key.starts_with(KEY)).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// Judges the gates of a sweep by the tables in `dir`. Tables that are not there yet have no cells.
+pub fn judge(dir: &Path, sweep: &Sweep) -> anyhow::Result<GateReport> {
+    let read = |file: &str, columns: &[String]| -> anyhow::Result<DataFrame> {
+        let path = dir.join(file);
+        if path.is_file() && !columns.is_empty() {
+            return Ok(read_columns(&path, columns)?);
+        }
+        let none = |name: &str| Series::new(name.into(), Vec::<String>::new()).into();
+        Ok(DataFrame::new_infer_height(["cell_id", "status", "condition"].map(none).into())?)
+    };
+    let cells = read(CELLS_TABLE, &columns_of_cells(&sweep.gates))?;
+    let conditions = read(CONDITIONS_TABLE, &columns_of_conditions(&sweep.gates))?;
+    Ok(evaluate(sweep, &cells, &conditions)?)
+}
+
+/// Judges the gates of a finished or interrupted run and writes the verdicts; none when there are no gates, and then no
+/// earlier verdicts are left.
+pub fn write(dir: &Path, sweep: &Sweep) -> anyhow::Result<Option<TableBytes>> {
+    let report = judge(dir, sweep)?;
+    keep(dir, &report)
+}
+
+/// Makes `gates.json` say what `report` does. A file that does already is left alone.
+fn keep(dir: &Path, report: &GateReport) -> anyhow::Result<Option<TableBytes>> {
+    let path = dir.join(GATES_FILE);
+    if report.gates.is_empty() {
+        return match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(None),
+        };
+    }
+    let mut bytes = serde_json::to_vec_pretty(&document(report)?)?;
+    bytes.push(b'\n');
+    if std::fs::read(&path).ok().as_ref() != Some(&bytes) {
+        write_atomic(&path, |out| out.write_all(&bytes))?;
+    }
+    Ok(Some(TableBytes {
+        bytes: bytes.len() as u64,
+        blake3: blake3::hash(&bytes).to_hex().to_string(),
+        rows: report.gates.len() as u64,
+    }))
+}
+
+/// The report as `gates.json` has it.
+fn document(report: &GateReport) -> anyhow::Result<Value> {
+    let mut document = serde_json::to_value(report)?;
+    document["verification_statement"] = json!(VERIFICATION_STATEMENT);
+    Ok(document)
+}
+
+/// `gates: fail (2 pass, 1 fail)`.
+pub fn in_short(report: &GateReport) -> String {
+    let count = |verdict: Verdict| report.gates.iter().filter(|gate| gate.verdict == verdict).count();
+    let verdicts = [Verdict::Pass, Verdict::Fail, Verdict::InsufficientEvidence];
+    let counts = verdicts.map(|verdict| (count(verdict), word(verdict)));
+    let counts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    format!("gates: {} ({})", word(report.verdict), counts.join(", "))
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::InsufficientEvidence => "insufficient evidence",
+    }
+}
+
+/// A verdict, and below it where it comes from: the tightest combination of a gate that passes, the worst of others.
+fn render(result: &GateResult) -> String {
+    let total: u64 = result.combinations.values().sum();
+    let counts = [Verdict::Pass, Verdict::Fail, Verdict::InsufficientEvidence]
+        .map(|verdict| (result.combinations.get(verdict.name()).copied().unwrap_or(0), word(verdict)))
+        .into_iter()
+        .filter(|(n, _)| *n > 0);
+    let counts: Vec<String> = counts.map(|(n, word)| format!("{n} {word}")).collect();
+    let at = if total == 1 { "combination" } else { "combinations" };
+    let mut lines = vec![format!("{}: {}: {}", result.gate.name, word(result.verdict), constraint(&result.gate))];
+    lines.push(match total {
+        0 => "  it judges no cell of this run".to_string(),
+        _ => format!("  {total} {at} of levels: {}", counts.join(", ")),
+    });
+    if result.verdict == Verdict::Pass {
+        lines.extend(result.worst.iter().map(|worst| format!("  tightest {}", place(worst))));
+    } else {
+        lines.extend(result.not_passed.iter().take(SHOWN).map(|c| format!("  {} {}", word(c.verdict), place(c))));
+        let more = result.not_passed.len().saturating_sub(SHOWN) as u64 + result.not_listed;
+        lines.extend((more > 0).then(|| format!("  and {more} more")));
+    }
+    lines.join("\n")
+}
+
+/// What is asked for: `effective_rank_img >= 8 under noisy, for 75% of the seeds, at image.noise <= 0.5`.
+fn constraint(gate: &Gate) -> String {
+    let bounds = match (gate.min, gate.max) {
+        (Some(min), Some(max)) => format!("{min} <= {} <= {max}", gate.metric),
+        (Some(min), None) => format!("{} >= {min}", gate.metric),
+        (_, max) => format!("{} <= {}", gate.metric, max.unwrap_or(f64::NAN)),
+    };
+    let condition = if gate.condition == CLEAN { String::new() } else { format!(" under {}", gate.condition) };
+    let share =
+        if gate.share == 1.0 { "every seed".to_string() } else { format!("{}% of the seeds", 100.0 * gate.share) };
+    let scope: Vec<String> = gate.scope.iter().map(|(path, scope)| format!("{path} {}", scope.describe())).collect();
+    let scope = if scope.is_empty() { String::new() } else { format!(", where {}", scope.join(", ")) };
+    format!("{bounds}{condition}, for {share} of at least {}{scope}", gate.min_seeds)
+}
+
+/// Where a combination is, how its seeds stand, and its worst seed.
+fn place(combination: &Combination) -> String {
+    let levels: Vec<String> =
+        combination.levels.iter().map(|(path, level)| format!("{path} = {}", output::scalar(level))).collect();
+    let at = if levels.is_empty() { "everywhere".to_string() } else { format!("at {}", levels.join(", ")) };
+    let seeds = &combination.seeds;
+    let parts = [
+        (seeds.outside, "outside"),
+        (seeds.lost, "lost"),
+        (seeds.unfinished, "unfinished"),
+        (seeds.undefined, "without a value"),
+    ];
+    let others: String = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}")).collect();
+    let worst = combination.worst.as_ref().map_or(String::new(), |worst| match (worst.value, worst.margin) {
+        (Some(value), Some(margin)) => {
+            let side = if margin < 0.0 { "outside" } else { "inside" };
+            format!("; seed {} has {}, {} {side}", worst.seed, short(value), short(margin.abs()))
+        }
+        _ => format!("; seed {} {}", worst.seed, worst.ended.as_deref().unwrap_or("has no value")),
+    });
+    format!("{at}: {} of {} seeds hold, {} must{others}{worst}", seeds.hold, seeds.planned, combination.needed)
+}
+
+/// A number to [`DIGITS`] significant digits.
+fn short(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return value.to_string();
+    }
+    let decimals = DIGITS - 1 - value.abs().log10().floor() as i32;
+    let factor = 10f64.powi(decimals);
+    format!("{}", (value * factor).round() / factor)
+}
