@@ -1,5 +1,9 @@
 //! Pure functions of finished cells.
 
 mod summary;
+mod surface;
+mod surface_table;
 
 pub use summary::{AxisLevels, Entry, Summary};
+pub use surface::{Surfaces, surface};
+pub use surface_table::write_surfaces;
