@@ -1,4 +1,4 @@
-//! Pure functions of finished cells.
+//! Pure functions of a run's tables, and the tables that are made of them.
 
 mod summary;
 mod surface;

@@ -164,7 +164,7 @@ impl<'a> Session<'a> {
     fn log_session(&mut self) {
         let session = json!({
             "made_by": self.made_by, "ended_utc": now_utc(), "trained": self.trained, "reused": self.reused,
-            "wall_s": self.manifest.timings.get("wall_s"),
+            "wall_s": self.manifest.timings.get("wall_s").filter(|_| self.trained > 0),
         });
         let sessions = self.manifest.more.entry("sessions".to_string()).or_insert_with(|| json!([]));
         if let Some(list) = sessions.as_array_mut() {
@@ -241,10 +241,11 @@ impl<'a> Session<'a> {
         trainer: &BurnTrainer,
         workers: Workers,
     ) -> anyhow::Result<bool> {
-        self.manifest.timings.clear();
         if packs.is_empty() {
+            // Timings stay those of the last process that trained.
             return Ok(false);
         }
+        self.manifest.timings.clear();
         let control = Arc::new(Control::default());
         watch_interrupts(control.clone())?;
         let cells = &self.sweep.cells;

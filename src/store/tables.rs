@@ -1,4 +1,4 @@
-//! The tables of a run: `cells.parquet`, `conditions.parquet`, `curves.parquet` and `spectra.parquet`.
+//! The tables made of a run's records: `cells.parquet`, `conditions.parquet`, `curves.parquet` and `spectra.parquet`.
 //!
 //! Rows follow the plan and columns a fixed order, so the bytes do not depend on when, where or in which order cells
 //! finished. Records are read and written in segments of the plan, so memory does not grow with the run.
@@ -97,7 +97,7 @@ fn write_segments(
     tables.into_iter().map(|(file, _, writer)| Ok((file.to_string(), writer.finish()?))).collect()
 }
 
-/// Files of the tables. All but the last are made of the records, that one of the first two.
+/// Files of all tables. The last is made of the first two, by `analysis`, the others of the records.
 pub const RUN_TABLES: [&str; 5] = [CELLS_TABLE, CONDITIONS_TABLE, "curves.parquet", "spectra.parquet", SURFACES_TABLE];
 
 /// The table with one row per finished cell, in the order of the plan.
