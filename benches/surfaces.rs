@@ -36,7 +36,7 @@ impl Run {
             axis("param_image_noise", &|group| group / 50),
         ];
         let mut stream = Streams::new(0, "bench").item(0);
-        let value = |n: usize| (n % 10 > 0).then(|| stream.normal());
+        let value = |n: usize| (!n.is_multiple_of(10)).then(|| stream.normal());
         let values = Series::new("metric_x".into(), (0..cells).map(value).collect::<Vec<_>>()).into();
         Self {
             cells: DataFrame::new_infer_height(columns).expect("columns of one length"),
