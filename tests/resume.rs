@@ -15,7 +15,8 @@ use cliffline::store::read_table;
 use common::{Ran, Sandbox, flip, parts};
 use serde_json::Value;
 
-const TABLES: [&str; 4] = ["cells.parquet", "conditions.parquet", "curves.parquet", "spectra.parquet"];
+const TABLES: [&str; 5] =
+    ["cells.parquet", "conditions.parquet", "curves.parquet", "spectra.parquet", "surfaces.parquet"];
 
 /// Longest wait for a process to get somewhere.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -16,12 +16,12 @@ use super::progress::Progress;
 use super::summary::render;
 use super::{BackendArgs, SpecArgs, columns, exit, gate, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
-use crate::analysis::Summary;
+use crate::analysis::{Summary, write_surfaces};
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
-    CELLS_TABLE, CellRecord, Environment, Found, Identity, Levels, RecordedStatus, RunDir, RunManifest, RunReader,
-    RunState, TableSpec, hash_file, now_utc, read_columns, write_atomic, write_run_tables,
+    CELLS_TABLE, CellRecord, Environment, Found, Identity, Levels, RUN_TABLES, RecordedStatus, RunDir, RunManifest,
+    RunReader, RunState, SURFACES_TABLE, TableSpec, hash_file, now_utc, read_columns, write_atomic, write_run_tables,
 };
 
 /// Metrics of the table at the end of a run.
@@ -164,7 +164,7 @@ impl<'a> Session<'a> {
     fn log_session(&mut self) {
         let session = json!({
             "made_by": self.made_by, "ended_utc": now_utc(), "trained": self.trained, "reused": self.reused,
-            "wall_s": self.manifest.timings.get("wall_s"),
+            "wall_s": self.manifest.timings.get("wall_s").filter(|_| self.trained > 0),
         });
         let sessions = self.manifest.more.entry("sessions".to_string()).or_insert_with(|| json!([]));
         if let Some(list) = sessions.as_array_mut() {
@@ -241,10 +241,11 @@ impl<'a> Session<'a> {
         trainer: &BurnTrainer,
         workers: Workers,
     ) -> anyhow::Result<bool> {
-        self.manifest.timings.clear();
         if packs.is_empty() {
+            // Timings stay those of the last process that trained.
             return Ok(false);
         }
+        self.manifest.timings.clear();
         let control = Arc::new(Control::default());
         watch_interrupts(control.clone())?;
         let cells = &self.sweep.cells;
@@ -303,7 +304,8 @@ impl<'a> Session<'a> {
 
     fn tables_are_intact(&self) -> bool {
         self.complete_before.as_ref().is_some_and(|m| {
-            !m.tables.is_empty()
+            // A run of an older version lacks those that came later.
+            RUN_TABLES.iter().all(|file| m.tables.contains_key(*file))
                 && m.tables
                     .par_iter()
                     .all(|(file, table)| hash_file(&self.dir.join(file)).is_ok_and(|blake3| blake3 == table.blake3))
@@ -316,6 +318,7 @@ impl<'a> Session<'a> {
         let cell_ids: Vec<&str> = self.sweep.cells.iter().map(|c| c.id.as_str()).collect();
         let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
         self.manifest.tables = write_run_tables(self.run.reader(), &spec)?;
+        self.manifest.tables.insert(SURFACES_TABLE.to_string(), write_surfaces(&self.dir, &axes)?);
         let gates = gate::write(&self.dir, self.sweep)?;
         self.manifest.tables.extend(gates.map(|file| (gate::GATES_FILE.to_string(), file)));
         Ok(())

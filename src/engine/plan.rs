@@ -53,6 +53,10 @@ fn condition_bytes(config: &Config) -> u64 {
     if config.panel == Panel::Full { 1_800 } else { 900 }
 }
 
+/// Bytes on disk of the surfaces at one combination of levels under one condition. 1,250 of the smoke sweep take 4,160
+/// each with the fast panel.
+const BYTES_PER_SURFACE: u64 = 4_200;
+
 /// Bytes on disk of one point of one series, compressed, in a part and in the table. The collapse sweep takes 8.4.
 const BYTES_PER_POINT: u64 = 9;
 
@@ -205,11 +209,14 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, place: Place) ->
             + taken(config.curves.validate_every) * VALIDATION_SERIES.len() as u64
             + structure
     };
+    let seeds = each().map(|c| c.seed).collect::<BTreeSet<u64>>().len().max(1) as u64;
     let bytes_of = |cell: &Cell| {
         let config = &cell.config;
         let full = if config.panel == Panel::Full { BYTES_OF_FULL_PANEL } else { 0 };
         let conditions = cell.conditions.len() as u64 * condition_bytes(config);
-        BYTES_PER_CELL + full + conditions + points(config) * BYTES_PER_POINT
+        // A surface is shared by the cells that differ in their seeds.
+        let surfaces = BYTES_PER_SURFACE * (1 + cell.conditions.len() as u64) / seeds;
+        BYTES_PER_CELL + full + conditions + surfaces + points(config) * BYTES_PER_POINT
     };
     Estimate {
         cells: each().count(),

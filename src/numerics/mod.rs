@@ -1,7 +1,9 @@
 //! Seeded streams, linear algebra and statistics: everything numerical that is not a model. Imports no other room.
 
+pub mod bootstrap;
 pub mod information;
 pub mod instructions;
+pub mod interval;
 pub mod linalg;
 pub mod selection;
 pub mod similarity;

@@ -1,4 +1,4 @@
-//! The tables of a run: `cells.parquet`, `conditions.parquet`, `curves.parquet` and `spectra.parquet`.
+//! The tables made of a run's records: `cells.parquet`, `conditions.parquet`, `curves.parquet` and `spectra.parquet`.
 //!
 //! Rows follow the plan and columns a fixed order, so the bytes do not depend on when, where or in which order cells
 //! finished. Records are read and written in segments of the plan, so memory does not grow with the run.
@@ -57,7 +57,7 @@ pub struct TableSpec<'a> {
     pub series: &'a [MetricColumn],
 }
 
-/// Writes the tables into the run directory and returns their sizes and hashes by file name.
+/// Writes the tables of the records into the run directory and returns their sizes and hashes by file name.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] for a damaged block (opening the run moves it aside), [`StoreError::Io`] when a table cannot
@@ -97,14 +97,17 @@ fn write_segments(
     tables.into_iter().map(|(file, _, writer)| Ok((file.to_string(), writer.finish()?))).collect()
 }
 
-/// Files of the tables.
-pub const RUN_TABLES: [&str; 4] = [CELLS_TABLE, "conditions.parquet", "curves.parquet", "spectra.parquet"];
+/// Files of all tables. The last is made of the first two, by `analysis`, the others of the records.
+pub const RUN_TABLES: [&str; 5] = [CELLS_TABLE, CONDITIONS_TABLE, "curves.parquet", "spectra.parquet", SURFACES_TABLE];
 
 /// The table with one row per finished cell, in the order of the plan.
 pub const CELLS_TABLE: &str = "cells.parquet";
 
-/// The table with one row per cell and condition.
+/// The table with one row per finished cell and condition.
 pub const CONDITIONS_TABLE: &str = "conditions.parquet";
+
+/// The table of metrics over axes, aggregated over seeds.
+pub const SURFACES_TABLE: &str = "surfaces.parquet";
 
 type Described = Vec<(Column, ColumnInfo)>;
 type Build = fn(&Layout, &[CellRecord]) -> Described;
@@ -445,7 +448,7 @@ mod tests {
         let spec =
             TableSpec { cell_ids: &refs(&cell_ids), axes: &axes, params: &params, metrics: &metrics, series: &[] };
         let written = write_run_tables(run.reader(), &spec).unwrap();
-        assert_eq!(written.keys().map(String::as_str).collect::<Vec<_>>(), RUN_TABLES);
+        assert_eq!(written.keys().map(String::as_str).collect::<Vec<_>>(), RUN_TABLES[..4]);
         let rows: Vec<u64> = written.values().map(|table| table.rows).collect();
         assert_eq!(rows, [3, 6, 6, 10]);
 

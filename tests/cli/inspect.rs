@@ -154,7 +154,7 @@ fn verify_finds_one_flipped_byte_wherever_it_is() {
         verify_names(&sandbox, &part_name);
         std::fs::write(&part, sound).expect("mended");
     }
-    for table in ["cells.parquet", "conditions.parquet", "curves.parquet", "spectra.parquet"] {
+    for table in ["cells.parquet", "conditions.parquet", "curves.parquet", "spectra.parquet", "surfaces.parquet"] {
         let path = sandbox.path("run").join(table);
         let sound = std::fs::read(&path).expect("a table");
         flip(&path, 1000);

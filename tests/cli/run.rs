@@ -47,7 +47,7 @@ fn run_writes_the_tables_and_keeps_data_and_messages_apart() {
     assert_eq!(manifest["backend"], "flex");
     assert_eq!(manifest["state"], "complete");
     assert!(manifest["timings"]["train_cell_steps_per_s"].as_f64().is_some_and(|rate| rate > 0.0));
-    for table in ["cells.parquet", "conditions.parquet", "curves.parquet", "spectra.parquet"] {
+    for table in ["cells.parquet", "conditions.parquet", "curves.parquet", "spectra.parquet", "surfaces.parquet"] {
         let hash = blake3::hash(&std::fs::read(sandbox.path("run").join(table)).expect("a table")).to_hex().to_string();
         assert_eq!(manifest["tables"][table]["blake3"], hash, "{table}");
     }
