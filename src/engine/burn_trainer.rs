@@ -1,6 +1,5 @@
 //! The trainer that is not a mock: worlds, the aligner, and the measurement panel.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use crate::aligner::train::{End, Lane, RawEmbeddings, Run, SeedData, Trained, tr
 use crate::spec::config::{Config, TextFeatures, WorldConfig};
 use crate::spec::{Cell, Condition};
 use crate::world::perturbation::{Act, GAUSSIAN_NOISE, MASK, PERTURBATIONS};
-use crate::world::view::{Setting, View, on_features};
+use crate::world::view::{Setting, View};
 use crate::world::{Modality, Pairing, SplitName, World, confounder, partners};
 
 /// Worlds kept in memory for the packs to come, each with its draws. Packs are ordered by seed, so that a few are enough.
@@ -250,16 +249,6 @@ pub(super) fn views_kept(config: &Config) -> usize {
 }
 
 impl Observed {
-    /// Every feature of a split as the encoder of a modality takes it in, what the device does included, `[N, P]`.
-    /// `config` must have the settings that this was made for; the strengths of what the device does may differ.
-    pub fn features(&self, split: SplitName, modality: Modality, config: &Config) -> Vec<f32> {
-        let view = &self.views[modality as usize][split as usize];
-        on_features(view, modality, config, |path, draws| match self.draws.get(path) {
-            Some(made) => Cow::Borrowed(made[split as usize].as_slice()),
-            None => Cow::Owned(draws(self.world.split(split))),
-        })
-    }
-
     fn seed_data(&self) -> SeedData<'_> {
         SeedData { seed: self.world.seed, splits: [0, 1, 2].map(|split| self.split_data(split)) }
     }
@@ -345,9 +334,20 @@ fn curves(trained: &Trained, watch: Watch) -> Curves {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
     use crate::aligner::backend::Choice;
-    use crate::world::view::observed;
+    use crate::world::view::{observed, on_features};
+
+    /// Every feature of a split as the encoder of a modality takes it in, what the device does included, `[N, P]`.
+    fn features(seen: &Observed, split: SplitName, modality: Modality, config: &Config) -> Vec<f32> {
+        let view = &seen.views[modality as usize][split as usize];
+        on_features(view, modality, config, |path, draws| match seen.draws.get(path) {
+            Some(made) => Cow::Borrowed(made[split as usize].as_slice()),
+            None => Cow::Owned(draws(seen.world.split(split))),
+        })
+    }
 
     #[test]
     fn what_cells_see_is_what_the_world_defines_and_plain_views_are_not_copied() {
@@ -361,12 +361,12 @@ mod tests {
         assert!(Arc::ptr_eq(&seen.world, &clean.world) && Arc::ptr_eq(&seen.views[1][0], &clean.views[1][0]));
         for (name, modality) in SplitName::ALL.into_iter().flat_map(|n| Modality::ALL.map(|m| (n, m))) {
             let expected = observed(clean.world.split(name), modality, &config);
-            assert_eq!(seen.features(name, modality, &config), expected);
+            assert_eq!(features(&seen, name, modality, &config), expected);
             // Without the draws at hand they are made.
             let mut blurred = config.clone();
             (blurred.image.noise, blurred.image.mask) = (0.0, 0.0);
             let undrawn = trainer.observed(&blurred).expect("a sound configuration");
-            assert_eq!(undrawn.features(name, modality, &config), expected);
+            assert_eq!(features(&undrawn, name, modality, &config), expected);
         }
     }
 }
