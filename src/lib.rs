@@ -25,9 +25,10 @@
 //!
 //! To add a metric: a file in `metric` and a line in [`metric::METRICS`]. A perturbation: a file in
 //! `world/perturbation` and a line in [`world::perturbation::PERTURBATIONS`]. A confounder: a file in
-//! `world/confounder` and a line in [`world::confounder::CONFOUNDERS`], and its name among those of `confounder.kind`. A term of the loss: a file in
-//! `aligner/regulariser` and a line in [`aligner::regulariser::REGULARISERS`]. A parameter: a field and a line of
-//! [`spec::PARAMS`]. Columns, checks, help and ids follow.
+//! `world/confounder` and a line in [`world::confounder::CONFOUNDERS`], and its name among those of `confounder.kind`. A
+//! term of the loss: a file in `aligner/regulariser` and a line in [`aligner::regulariser::REGULARISERS`]. A stop rule, a
+//! warning or a floor: a line in [`engine::LIMITS`]. A parameter: a field and a line of [`spec::PARAMS`]. Columns, checks,
+//! help and ids follow.
 
 pub mod aligner;
 pub mod analysis;
