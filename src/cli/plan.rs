@@ -115,7 +115,9 @@ fn rows(
             rows.push(vec!["speed".to_string(), speed]);
         }
         let all = |each: f64| output::seconds(each * estimate.cells as f64 / workers as f64);
+        let swept = sweep.axes.iter().any(|axis| axis.path == "panel");
         let panel = match sweep.base.panel {
+            _ if swept => format!("all cells fast: {}; all full: {}", all(c.panel_fast_s), all(c.panel_full_s)),
             Panel::Fast => {
                 format!("fast: {} of the time; full would take {}", all(c.panel_fast_s), all(c.panel_full_s))
             }

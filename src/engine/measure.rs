@@ -121,8 +121,9 @@ pub(super) fn context(split: &Split, config: &Config, trained: &Config) -> Conte
         Factor::ALL.into_iter().map(factor).chain(confounder).collect::<Vec<_>>()
     };
     let [variables, texts] = Modality::ALL.map(of);
+    let texts = (texts != variables).then_some(texts);
     let partial_groups = confounder::active(carried(config, trained)).is_some_and(Confounder::labels_are_partial);
-    Context { seed: config.seed, variables, texts: Some(texts), partial_groups, ..Context::default() }
+    Context { seed: config.seed, variables, texts, partial_groups, ..Context::default() }
 }
 
 /// The confounder by which samples are labelled under `config`.

@@ -198,9 +198,11 @@ impl Evaluation {
     /// **Errors** no variable of that name; see [`Variable::groups`].
     pub(super) fn groups(&self, modality: Modality, name: &str) -> Result<&Groups, MetricError> {
         let at = self.place(modality, name)?;
-        let of = |modality| self.variables(modality).iter().map(|variable| variable.groups(usize::MAX)).collect();
-        let all = self.groups.get_or_init(|| [Modality::Img, Modality::Txt].map(of));
-        all[modality as usize][at].as_ref().map_err(Clone::clone)
+        let of = |variables: &[Variable]| variables.iter().map(|variable| variable.groups(usize::MAX)).collect();
+        let texts = self.context.texts.as_deref();
+        let all = self.groups.get_or_init(|| [of(&self.context.variables), of(texts.unwrap_or_default())]);
+        let side = if texts.is_some() { modality } else { Modality::Img };
+        all[side as usize][at].as_ref().map_err(Clone::clone)
     }
 
     fn place(&self, modality: Modality, name: &str) -> Result<usize, MetricError> {
