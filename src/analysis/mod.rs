@@ -1,10 +1,12 @@
 //! Pure functions of a run's tables, and the tables that are made of them.
 
 pub mod gate;
+mod outcome;
 mod summary;
 mod surface;
 mod surface_table;
 
+pub use outcome::{columns_of_cells, columns_of_conditions};
 pub use summary::{AxisLevels, Entry, Summary};
 pub use surface::{Surfaces, surface};
 pub use surface_table::write_surfaces;

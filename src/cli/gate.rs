@@ -8,9 +8,8 @@ use polars_core::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::{Value, json};
 
 use super::{DirArgs, exit, output};
-use crate::analysis::gate::{
-    Combination, GateReport, GateResult, Verdict, columns_of_cells, columns_of_conditions, evaluate,
-};
+use crate::analysis::gate::{Combination, GateReport, GateResult, Verdict, evaluate};
+use crate::analysis::{columns_of_cells, columns_of_conditions};
 use crate::spec::{CLEAN, Gate, Sweep};
 use crate::store::{
     CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, hash_file, is_live,

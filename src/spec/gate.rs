@@ -65,7 +65,8 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn covers(&self, level: &Value) -> bool {
+    /// Whether a level is one of them.
+    pub fn covers(&self, level: &Value) -> bool {
         let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
         match self {
             Self::AnyOf(levels) => levels.contains(level),
