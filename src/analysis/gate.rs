@@ -154,7 +154,7 @@ impl Seeds {
     }
 
     /// The verdict at one combination, and the count of seeds that must hold.
-    fn judge(&self, share: f64, min_seeds: u64) -> (Verdict, u64) {
+    pub(super) fn judge(&self, share: f64, min_seeds: u64) -> (Verdict, u64) {
         let seeds = self.planned.max(min_seeds);
         let needed = (share * seeds as f64 - COUNT_SLACK).ceil().max(0.0) as u64;
         let verdict = if self.violate() > seeds.saturating_sub(needed) {

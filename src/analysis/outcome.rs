@@ -48,11 +48,7 @@ fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
 ///
 /// # Errors
 /// A column of another type than the tables have.
-pub(super) fn outcomes<'a>(
-    gate: &Gate,
-    cells: &'a DataFrame,
-    conditions: &DataFrame,
-) -> PolarsResult<Vec<Seen<'a>>> {
+pub(super) fn outcomes<'a>(gate: &Gate, cells: &'a DataFrame, conditions: &DataFrame) -> PolarsResult<Vec<Seen<'a>>> {
     let values = values(gate, cells, conditions)?;
     let seen = cells.column("status")?.str()?.iter().zip(values).map(|(status, value)| {
         let status = status.unwrap_or_default();

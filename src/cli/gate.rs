@@ -22,9 +22,6 @@ pub const GATES_FILE: &str = "gates.json";
 /// Combinations without a pass that are printed of each gate; the file has more.
 const SHOWN: usize = 5;
 
-/// Significant digits of printed values; the file has all of them.
-const DIGITS: i32 = 4;
-
 #[derive(Debug, Args)]
 pub struct GateArgs {
     #[command(flatten)]
@@ -225,19 +222,9 @@ fn place(combination: &Combination) -> String {
     let worst = combination.worst.as_ref().map_or(String::new(), |worst| match (worst.value, worst.margin) {
         (Some(value), Some(margin)) => {
             let side = if margin < 0.0 { "outside" } else { "inside" };
-            format!("; seed {} has {}, {} {side}", worst.seed, short(value), short(margin.abs()))
+            format!("; seed {} has {}, {} {side}", worst.seed, output::short(value), output::short(margin.abs()))
         }
         _ => format!("; seed {} {}", worst.seed, worst.ended.as_deref().unwrap_or("has no value")),
     });
     format!("{at}: {} of {} seeds hold, {} must{others}{worst}", seeds.hold, seeds.planned, combination.needed)
-}
-
-/// A number to [`DIGITS`] significant digits.
-fn short(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return value.to_string();
-    }
-    let decimals = DIGITS - 1 - value.abs().log10().floor() as i32;
-    let factor = 10f64.powi(decimals);
-    format!("{}", (value * factor).round() / factor)
 }

@@ -45,7 +45,7 @@ pub use builtin::{BUILTINS, Builtin};
 pub use condition::{CLEAN, Condition};
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Location, Report, Site, Source, SpecError};
-pub use gate::{Gate, LOST, Scope};
+pub use gate::{ALL_GATES, Gate, LOST, Scope, constraints_of};
 pub use load::{Overrides, from_str, load, memory_available};
 pub use params::{Kind, PARAMS, Param, Role, param_at};
 pub use preset::{PRESETS, Preset, preset_named};
