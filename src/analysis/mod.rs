@@ -13,7 +13,7 @@ mod surface;
 mod surface_table;
 pub mod trace;
 
-pub use location_tables::{Located, locate, write_locations};
+pub use location_tables::{Located, grid_of, locate, read_for_locations, write_locations};
 pub use outcome::{columns_of_cells, columns_of_conditions};
 pub use summary::{AxisLevels, Entry, Summary};
 pub use surface::{Surfaces, surface};
