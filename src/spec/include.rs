@@ -255,6 +255,15 @@ impl Sweep {
         self.with_includes(&entries).ok()
     }
 
+    /// How many cells are not on the grid.
+    pub fn included(&self) -> usize {
+        let follows = |path: &String| self.zip.iter().any(|zip| zip.paths.iter().skip(1).any(|other| other == path));
+        let cells = |entry: &Include| -> usize {
+            entry.iter().filter(|(path, _)| !follows(path)).map(|(_, levels)| levels.len()).product()
+        };
+        self.include.iter().map(cells).sum()
+    }
+
     /// The grid's levels of an axis and those that only included cells have, ascending.
     pub fn all_levels(&self, axis: &Axis) -> Vec<Value> {
         let mut levels = axis.levels.clone();

@@ -205,7 +205,23 @@ fn includes_that_cannot_be() {
        = help: the axes are image.noise, seed
     "#);
     let text = "name = \"a\"\n[axes]\nseed = [0, 1]\n[[include]]\nseed = [2, -1]\n[[include]]\nsed = 3";
-    insta::assert_snapshot!(rendered(text, &[], &[]), @"");
+    insta::assert_snapshot!(rendered(text, &[], &[]), @"
+    error: `seed` cannot be -1
+     --> sweeps/a.toml:5:12
+      |
+    5 | seed = [2, -1]
+      |            ^^
+      |
+      = help: `seed` (seed of every random stream of the cell) takes a whole number from 0 to 9223372036854775807
+
+    error: there is no parameter `sed`
+     --> sweeps/a.toml:7:1
+      |
+    7 | sed = 3
+      | ^^^ the nearest is `seed`
+      |
+      = help: `seed` (seed of every random stream of the cell) takes a whole number from 0 to 9223372036854775807
+    ");
 }
 
 #[test]
