@@ -87,8 +87,12 @@ pub(super) struct Standing {
 /// since `refine` added them to its spec, which the spec that it was begun with does not say. Where they cannot be cells
 /// of this sweep it is left as it is, and the directory is refused.
 pub(super) fn keeping(sweep: Sweep, dir: &Path) -> (Sweep, usize) {
-    let earlier = RunReader::is_run(dir).then(|| super::checked::spec(dir).ok()).flatten();
-    let kept = earlier.filter(|earlier| !earlier.include.is_empty()).and_then(|e| sweep.with_includes_of(&e));
+    // Most runs have none, and reading a large sweep takes its time.
+    let mentioned = std::fs::read_to_string(dir.join("spec.toml")).is_ok_and(|text| text.contains("include"));
+    let earlier = (mentioned && RunReader::is_run(dir)).then(|| super::checked::spec(dir).ok()).flatten();
+    let kept = earlier
+        .filter(|earlier| earlier.name == sweep.name && !earlier.include.is_empty())
+        .and_then(|e| sweep.with_includes_of(&e));
     match kept.map(|kept| (kept.cells.len() - sweep.cells.len(), kept)) {
         Some((more, kept)) if more > 0 => (kept, more),
         _ => (sweep, 0),

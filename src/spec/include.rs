@@ -1,6 +1,6 @@
 //! Cells beside the grid: what `[[include]]` adds to it, and how a sweep says so in one way only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
@@ -228,8 +228,8 @@ impl Sweep {
     }
 
     /// This sweep and the included cells of `earlier`, a state of the same sweep that may have had other axes: a
-    /// parameter that was no axis then has the value that it had. None where those cells are none that this sweep could
-    /// have.
+    /// parameter that was no axis then has the value that it had. None where they would not be the same cells in this
+    /// sweep, for instance because it trains differently.
     pub fn with_includes_of(&self, earlier: &Self) -> Option<Self> {
         if earlier.include.is_empty() {
             return Some(self.clone());
@@ -252,7 +252,9 @@ impl Sweep {
         }
         // A sweep without axes has one cell, and that is on its grid.
         entries.retain(|entry| !entry.is_empty());
-        self.with_includes(&entries).ok()
+        let grown = self.with_includes(&entries).ok()?;
+        let known: HashSet<&str> = self.cells.iter().chain(&earlier.cells).map(|cell| cell.id.as_str()).collect();
+        grown.cells.iter().all(|cell| known.contains(cell.id.as_str())).then_some(grown)
     }
 
     /// How many cells are not on the grid.

@@ -94,4 +94,6 @@ fn a_run_keeps_the_cells_that_were_added_to_it() {
     sandbox.write("partial.toml", SPEC.replace("steps = 4", "steps = 5"));
     let ran = refused(&sandbox, &format!("{RUN} -o {dir}"), &["train.steps"]);
     assert!(!ran.stderr.contains("keeping"), "{}", ran.stderr);
+    let planned = sandbox.ok(&format!("plan partial.toml -o {dir} --backend flex --no-calibration"));
+    assert!(!planned.stderr.contains("keeping"), "{}", planned.stderr);
 }

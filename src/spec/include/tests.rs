@@ -175,6 +175,7 @@ fn a_sweep_takes_over_the_included_cells_of_an_earlier_state() {
     let kept = set("0.5").with_includes_of(&earlier).expect("cells at that rate");
     assert!(added.iter().all(|id| kept.cells.iter().any(|cell| cell.id == *id)));
     assert_eq!(set("0.05").with_includes_of(&earlier), None);
+    assert_eq!(sweep(&GRID.replace("[axes]", "train.steps = 41\n[axes]")).with_includes_of(&earlier), None);
     let zipped = sweep(&format!("zip = [[\"train.temperature\", \"train.learning_rate\"]]\n{GRID}"));
     assert_eq!(zipped.with_includes_of(&earlier), None);
 }
