@@ -11,6 +11,8 @@ mod checks;
 mod conditions;
 #[path = "cli/gate.rs"]
 mod gate;
+#[path = "cli/include.rs"]
+mod include;
 #[path = "cli/inspect.rs"]
 mod inspect;
 #[path = "cli/run.rs"]

@@ -15,6 +15,7 @@ mod gradcheck;
 mod output;
 mod plan;
 mod progress;
+mod refine;
 mod run;
 mod show;
 mod status;
@@ -68,6 +69,8 @@ enum Command {
     Gate(gate::GateArgs),
     /// Show where the constraints of a run flip along its axes, and how far they hold
     Boundary(boundary::BoundaryArgs),
+    /// Train further levels where a constraint flips, until each flip is known to a tolerance
+    Refine(refine::RefineArgs),
     /// Check a run's files, and with --rerun retrain a sample of its cells and compare
     Verify(verify::VerifyArgs),
     /// Print one cell's audit manifest as JSON
@@ -275,6 +278,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Status(args) => status::main(&args),
         Command::Gate(args) => gate::main(&args),
         Command::Boundary(args) => boundary::main(&args),
+        Command::Refine(args) => refine::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Show(args) => show::main(&args),
         Command::Embed(args) => embed::main(&args),
