@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::run::{Standing, train_missing};
+use super::run::{Session, Standing};
 use super::{BackendArgs, DirArgs, exit, output};
 use crate::aligner::backend::Choice;
 use crate::analysis::line::{AxisRanks, Places};
@@ -80,7 +80,7 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     let trainer = trainer(args, &reader)?;
     let target = Target::new(args, &sweep)?;
     // What an interrupted run lacks comes first.
-    let mut standing = train_missing(&sweep, dir, &args.backend, &trainer)?;
+    let mut standing = Session::open(&sweep, dir, &trainer)?.go(&args.backend, &trainer)?;
     let mut added = 0;
     let known = loop {
         if standing.exit_code != exit::OK {
@@ -106,7 +106,7 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
             sweep.cells.len() > before,
             "no level that was to be tried is new: this is a mistake of the program"
         );
-        standing = train_missing(&sweep, dir, &args.backend, &trainer)?;
+        standing = Session::open(&sweep, dir, &trainer)?.go(&args.backend, &trainer)?;
     };
     let report = report(&known, target.rules);
     let document = target.document(&report, added);
