@@ -1,5 +1,6 @@
 //! Pure functions of a run's tables, and the tables that are made of them.
 
+pub mod compare;
 pub mod gate;
 mod summary;
 mod surface;

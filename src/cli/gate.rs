@@ -13,8 +13,8 @@ use crate::analysis::gate::{
 };
 use crate::spec::{CLEAN, Gate, Sweep};
 use crate::store::{
-    CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, hash_file, is_live,
-    read_columns, write_atomic,
+    CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, is_live, read_columns,
+    write_atomic,
 };
 
 /// Where the verdicts are.
@@ -83,11 +83,7 @@ fn require_as_recorded(reader: &RunReader, sweep: &Sweep) -> anyhow::Result<RunM
         "spec.toml has other gates than manifest.json records: change them in the spec that the run was made from, and run \
          it again"
     );
-    for file in [CELLS_TABLE, CONDITIONS_TABLE] {
-        let Some(table) = manifest.tables.get(file) else { continue };
-        let sound = hash_file(&reader.dir().join(file)).is_ok_and(|blake3| blake3 == table.blake3);
-        anyhow::ensure!(sound, "{file} is not what manifest.json lists: the command that made the run writes it again");
-    }
+    super::checked::require_tables(reader.dir(), &manifest, &[CELLS_TABLE, CONDITIONS_TABLE])?;
     Ok(manifest)
 }
 
@@ -234,7 +230,7 @@ fn place(combination: &Combination) -> String {
 }
 
 /// A number to [`DIGITS`] significant digits.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
     }

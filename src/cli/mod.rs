@@ -6,6 +6,7 @@ mod agree;
 mod checked;
 mod code;
 mod columns;
+mod compare;
 mod completions;
 mod devices;
 mod embed;
@@ -65,6 +66,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Judge a run by the gates of its spec: 0 when all pass, 1 when one fails or lacks evidence
     Gate(gate::GateArgs),
+    /// Tell what differs between two runs: in their specs, in what computed them, and in the results, paired by seed
+    Compare(compare::CompareArgs),
     /// Check a run's files, and with --rerun retrain a sample of its cells and compare
     Verify(verify::VerifyArgs),
     /// Print one cell's audit manifest as JSON
@@ -271,6 +274,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Plan(args) => plan::main(&args),
         Command::Status(args) => status::main(&args),
         Command::Gate(args) => gate::main(&args),
+        Command::Compare(args) => compare::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Show(args) => show::main(&args),
         Command::Embed(args) => embed::main(&args),
