@@ -51,24 +51,27 @@ fn identical_runs_differ_by_exactly_zero() {
         assert_eq!(counted[1..3], [0, 0]);
     }
     assert_eq!(document["intervals"]["exclude_zero"], 0);
-    // A run against itself.
+    // A run against itself, and against one that trained its cells anew.
     contains_all(&sandbox.ok("compare a a").stdout, &["differences: none"]);
+    let apart = two("");
+    let ran = sandbox.ok(&format!("compare a {}", apart.path("a").display()));
+    contains_all(&ran.stdout, &["all their checksums are the same", "differences: none"]);
 }
 
 #[test]
 fn one_training_setting_is_named_and_so_is_the_shift() {
-    let sandbox = two("--set train.learning_rate=0.05");
+    let sandbox = two("--set train.learning_rate=0.2");
     let ran = sandbox.ok("compare a b");
-    contains_all(&ran.stdout, &["settings: 1 differs, ", "  train.learning_rate: ", " -> 0.05\n"]);
+    contains_all(&ran.stdout, &["settings: 1 differs, ", "  train.learning_rate: ", " -> 0.2\n"]);
     contains_all(&ran.stdout, &["6 pairs by seed, train.temperature", "no finished pair is of one cell id"]);
     contains_all(
         &ran.stdout,
-        &["b - a", "95% interval", "moved furthest at train.temperature = ", " by chance, as over so few"],
+        &["b - a", "95% interval", "moved furthest at train.temperature = ", " would by chance: over 2 to 4 seeds"],
     );
     let document = sandbox.ok("compare a b --json").json();
     let settings = document["spec"]["settings"].as_object().expect("settings");
     assert_eq!(settings.keys().collect::<Vec<_>>(), ["train.learning_rate"]);
-    assert_eq!(settings["train.learning_rate"]["b"], 0.05);
+    assert_eq!(settings["train.learning_rate"]["b"], 0.2);
     assert_eq!(document["spec"]["axes"], json!([]));
     assert_eq!(document["outcomes"]["same_parameters"], 0);
 
@@ -123,16 +126,51 @@ fn levels_and_axes_of_one_run_only_are_named_and_the_rest_is_paired() {
 }
 
 #[test]
-fn unfinished_cells_and_other_gates_are_told() {
+fn unfinished_cells_are_counted() {
+    let sandbox = two("--axis seed=0,1");
+    // As a run that was stopped leaves it: two cells of six have no rows.
+    std::fs::copy(sandbox.path("a/spec.toml"), sandbox.path("b/spec.toml")).expect("copied");
+    let ran = sandbox.ok("compare a b");
+    contains_all(&ran.stdout, &["settings: the same", "6 of 6 finished in a, 4 of 6 in b, 4 of the pairs in both"]);
+    contains_all(&ran.stdout, &["4 ok in both, 2 ok -> unfinished", "same cells: 4 finished pairs"]);
+    let document = sandbox.ok("compare b a --json").json();
+    for row in rows(&document) {
+        assert_eq!((&row["missing_b"], &row["mean"]), (&json!(0), &json!(0.0)), "{row}");
+        let counted = ["pairs", "missing_a", "missing_both"].map(|key| row[key].as_u64().expect("a count"));
+        assert_eq!(counted.iter().sum::<u64>(), 6);
+    }
+    let lost = rows(&document).iter().find(|row| row["metric"] == "lost").expect("its row");
+    assert_eq!((&lost["pairs"], &lost["missing_a"]), (&json!(4), &json!(2)));
+}
+
+#[test]
+fn other_gates_names_and_conditions_are_told() {
     let sandbox = two("");
     let gate = "[[gate]]\nmetric = \"effective_rank_img\"\nmin = ";
     sandbox.write("g.toml", format!("{SPEC}{gate}1.0\n"));
     sandbox.ok("run g.toml -o g --backend flex");
     contains_all(&sandbox.ok("compare a g").stdout, &["gates:\n  effective-rank-img: in b only", "differences: none"]);
-    sandbox.write("h.toml", format!("{SPEC}{gate}2.5\n").replace("\"c\"", "\"h\""));
+    let condition = "[[condition]]\nname = \"noisy\"\nimage.noise = 0.5\n";
+    sandbox.write("h.toml", format!("{SPEC}{gate}2.5\n{condition}").replace("\"c\"", "\"h\""));
     sandbox.ok("run h.toml -o h --backend flex");
     let ran = sandbox.ok("compare g h");
     contains_all(&ran.stdout, &["name (no setting): c -> h", "  effective-rank-img: min: 1.0 -> 2.5"]);
+    // Conditions are part of the ids and of no training.
+    contains_all(&ran.stdout, &["conditions:\n  noisy: in b only", "no finished pair is of one cell id; 6 pairs with"]);
+    contains_all(&ran.stdout, &["differences: none"]);
+}
+
+#[test]
+fn classes_are_compared_and_that_is_said_first() {
+    let sandbox = two("");
+    sandbox.ok("run c.toml -o n --backend ndarray");
+    let ran = sandbox.ok("compare a n");
+    let classes = ran.stdout.lines().nth(2).expect("a third line");
+    contains_all(classes, &["The classes differ, so numbers differ by rounding"]);
+    contains_all(&ran.stdout, &["settings: the same", "  backend: flex -> ndarray", "of them have different numbers"]);
+    contains_all(&ran.stdout, &["6 ok in both", "b - a"]);
+    let document = sandbox.ok("compare a n --json").json();
+    contains_all(document["environment"]["class"]["b"].as_str().expect("a class"), &["ndarray"]);
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn differences(comparison: &Comparison) -> Vec<String> {
     lines.push(table(&moved));
     let hidden = moved.len().saturating_sub(ROWS);
     let zero = rows.len() - moved.len() - without;
-    let rest = [(hidden, "more differ, less"), (zero, "are exactly 0")];
+    let rest = [(hidden, "more differ with smaller effects"), (zero, "without any difference")];
     let rest: Vec<String> = rest.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     lines.extend((!rest.is_empty()).then(|| format!("{}; --json has all", rest.join(", "))));
     let places = moved.iter().take(PLACED).filter_map(|row| Some((row, row.largest.as_ref()?)));
@@ -222,7 +222,7 @@ fn table(moved: &[&Difference]) -> String {
     let kept = |title: &str| conditions || title != "condition";
     let header: Vec<String> = titles.into_iter().filter(|title| kept(title)).map(String::from).collect();
     let row = |row: &&Difference| {
-        let number = |value: Option<f64>| value.map_or(String::new(), short);
+        let number = |value: Option<f64>| value.map_or(String::new(), number);
         let planned = row.pairs + row.missing_a + row.missing_b + row.missing_both;
         let cells = [
             row.metric.clone(),
@@ -251,12 +251,12 @@ fn chance(comparison: &Comparison) -> Vec<String> {
         return vec!["one seed: nothing tells its differences from chance".to_string()];
     }
     let mut text = format!(
-        "{} of {} intervals exclude 0; with no true difference about {:.0} would by chance",
+        "{} of {} intervals exclude 0; if nothing truly differed, about {:.0} would by chance",
         counted.exclude_zero, counted.count, counted.expected_by_chance
     );
     let few = comparison.differences.iter().filter(|row| row.interval.is_some()).map(|row| row.seeds).min();
     if few.is_some_and(|seeds| seeds as usize <= ALL_OF_THE_RANGE) {
-        text.push_str(", as over so few seeds an interval is no more than the range of their differences");
+        text.push_str(": over 2 to 4 seeds an interval is the range of their differences, which often misses 0");
     }
     vec![text]
 }
@@ -278,5 +278,11 @@ fn level(value: &Value) -> String {
 }
 
 fn signed(value: f64) -> String {
-    if value > 0.0 { format!("+{}", short(value)) } else { short(value) }
+    if value > 0.0 { format!("+{}", number(value)) } else { number(value) }
+}
+
+/// Where zeros would fill the line, with an exponent.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    if size != 0.0 && !(1e-4..1e6).contains(&size) { format!("{value:.2e}") } else { short(value) }
 }
