@@ -5,7 +5,7 @@
 //! both cells have a value; means, deviations and intervals are over those averages.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use polars_core::prelude::{Column, DataFrame, PolarsError, PolarsResult};
 use serde::Serialize;
@@ -144,12 +144,10 @@ impl<'p> Differences<'p> {
 fn by_condition(sweep: &Sweep, table: &DataFrame) -> PolarsResult<HashMap<String, Vec<Option<u32>>>> {
     let (ids, names) = (table.column("cell_id")?.str()?, table.column("condition")?.str()?);
     let names: Vec<&str> = names.iter().map(Option::unwrap_or_default).collect();
-    let mut known: Vec<&str> = names.clone();
-    known.sort_unstable();
-    known.dedup();
+    let known: BTreeSet<&str> = names.iter().copied().collect();
     let of = |name: &str| {
         let here = ids.iter().zip(&names).map(|(id, named)| id.filter(|_| *named == name));
-        (name.to_string(), rows(sweep, here))
+        (name.to_string(), rows(sweep, &here.collect::<Vec<_>>()))
     };
     Ok(known.into_iter().map(of).collect())
 }

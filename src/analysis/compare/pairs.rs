@@ -242,10 +242,24 @@ fn codes(sweeps: [&Sweep; 2], paths: &[String], places: &mut HashMap<(u32, u32),
     })
 }
 
-/// The row of each planned cell in a table.
-pub(super) fn rows<'t>(sweep: &Sweep, ids: impl Iterator<Item = Option<&'t str>>) -> Vec<Option<u32>> {
-    let rows: HashMap<&str, u32> = ids.zip(0..).filter_map(|(id, row)| Some((id?, row))).collect();
-    sweep.cells.iter().map(|cell| rows.get(cell.id.as_str()).copied()).collect()
+/// The row of each planned cell in a table; rows without an id are of no interest.
+pub(super) fn rows(sweep: &Sweep, ids: &[Option<&str>]) -> Vec<Option<u32>> {
+    let numbered = ids.iter().zip(0..).filter_map(|(id, row)| Some(((*id)?, row)));
+    in_order(sweep, numbered.clone()).unwrap_or_else(|| {
+        let rows: HashMap<&str, u32> = numbered.collect();
+        sweep.cells.iter().map(|cell| rows.get(cell.id.as_str()).copied()).collect()
+    })
+}
+
+/// [`rows`] of a table in the order of the plan, as those of a run are; none for another. A million ids take a second to
+/// hash and hardly any time to walk along.
+fn in_order<'t>(sweep: &Sweep, ids: impl Iterator<Item = (&'t str, u32)>) -> Option<Vec<Option<u32>>> {
+    let mut found = vec![None; sweep.cells.len()];
+    let mut cells = sweep.cells.iter().zip(&mut found);
+    for (id, row) in ids {
+        *cells.find(|(cell, _)| cell.id == id)?.1 = Some(row);
+    }
+    Some(found)
 }
 
 /// How the cells of a run ended.
@@ -262,7 +276,7 @@ impl<'t> Ends<'t> {
             |name: &str| -> PolarsResult<Vec<Option<&'t str>>> { Ok(cells.column(name)?.str()?.iter().collect()) };
         let [first, parameters, embeddings] = CHECKSUMS.map(texts);
         Ok(Self {
-            rows: rows(sweep, cells.column("cell_id")?.str()?.iter()),
+            rows: rows(sweep, &texts("cell_id")?),
             statuses: texts("status")?,
             checksums: [first?, parameters?, embeddings?],
         })
@@ -360,6 +374,19 @@ mod tests {
         let b = sweep("score.temperature = 0.3\n[axes]\nseed = { seeds = 5 }\n");
         let (outcomes, _) = Pairing::new(&a, &b).outcomes(&cells(&a, &rows_a), &cells(&b, &rows_b)).expect("tables");
         assert_eq!((outcomes.same_cells, outcomes.same_parameters), (0, 3));
+    }
+
+    #[test]
+    fn rows_are_found_in_any_order() {
+        let sweep = sweep("[axes]\nseed = { seeds = 4 }\n");
+        let found = |order: &[Option<usize>]| {
+            let ids: Vec<Option<&str>> = order.iter().map(|cell| Some(sweep.cells[(*cell)?].id.as_str())).collect();
+            rows(&sweep, &ids)
+        };
+        assert_eq!(found(&[Some(0), None, Some(1), Some(3)]), [Some(0), Some(2), None, Some(3)]);
+        assert_eq!(found(&[Some(3), Some(1), None, Some(0)]), [Some(3), Some(1), None, Some(0)]);
+        assert_eq!(rows(&sweep, &[Some("of another plan")]), [None; 4]);
+        assert_eq!(found(&[]), [None; 4]);
     }
 
     #[test]

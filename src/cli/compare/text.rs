@@ -187,7 +187,7 @@ fn differences(comparison: &Comparison) -> Vec<String> {
     let moved: Vec<&Difference> = rows.iter().filter(|row| row.largest.is_some()).collect();
     let without = rows.iter().filter(|row| row.pairs == 0).count();
     let mut lines: Vec<String> = only.collect();
-    lines.extend((without > 0).then(|| format!("{without} metrics have no pair with a value in both runs")));
+    lines.extend((without > 0).then(|| format!("{} without a pair of values", output::count(without, "row"))));
     if moved.is_empty() {
         lines.push(format!(
             "differences: none; in {} everything is exactly 0",
@@ -196,8 +196,7 @@ fn differences(comparison: &Comparison) -> Vec<String> {
         return lines;
     }
     lines.push(
-        "differences b - a, paired by seed: each seed's mean over its combinations of levels, then over seeds; effect = mean \
-         over standard deviation over seeds"
+        "differences b - a over seeds, of each seed's mean over its pairs; effect = mean over standard deviation"
             .to_string(),
     );
     lines.push(table(&moved));
@@ -209,7 +208,13 @@ fn differences(comparison: &Comparison) -> Vec<String> {
     let places = moved.iter().take(PLACED).filter_map(|row| Some((row, row.largest.as_ref()?)));
     lines.extend(places.filter(|(_, furthest)| !furthest.levels.is_empty()).map(|(row, furthest)| {
         let seeds = output::count(furthest.seeds as usize, "seed");
-        format!("{} moved furthest at {}: {} over {seeds}", row.metric, place(&furthest.levels), signed(furthest.mean))
+        let under = if row.condition == CLEAN { String::new() } else { format!(" under {}", row.condition) };
+        format!(
+            "{}{under} moved furthest at {}: {} over {seeds}",
+            row.metric,
+            place(&furthest.levels),
+            signed(furthest.mean)
+        )
     }));
     lines.extend(chance(comparison));
     lines
