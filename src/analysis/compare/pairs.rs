@@ -222,6 +222,7 @@ fn codes(sweeps: [&Sweep; 2], paths: &[String], places: &mut HashMap<(u32, u32),
     sweeps.map(|sweep| {
         let ranks = |cell: &Cell| -> Vec<u32> {
             let values = cell.config.values_at(paths.iter().map(String::as_str));
+            // Every value of a cell is a level of its own sweep, and `known` has those of both.
             known.iter().zip(values).map(|(known, value)| known[&value.to_string()]).collect()
         };
         let ranks: Vec<Vec<u32>> = sweep.cells.par_iter().map(ranks).collect();
