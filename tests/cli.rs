@@ -7,6 +7,8 @@ mod common;
 mod bad_input;
 #[path = "cli/checks.rs"]
 mod checks;
+#[path = "cli/compare.rs"]
+mod compare;
 #[path = "cli/conditions.rs"]
 mod conditions;
 #[path = "cli/gate.rs"]

@@ -1,6 +1,7 @@
 //! Pure functions of a run's tables, and the tables that are made of them.
 
 pub mod boundary;
+pub mod compare;
 pub mod constraint;
 pub mod gate;
 pub mod line;
