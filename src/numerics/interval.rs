@@ -35,13 +35,18 @@ pub fn wilson(successes: u64, n: u64) -> Result<(f64, f64), StatsError> {
 
 /// The 97.5% quantile of Student's t distribution.
 ///
-/// **Shapes** `degrees` of freedom, at least 4.
+/// **Shapes** `degrees` of freedom, at least 2.
 /// **Returns** the quantile, dimensionless.
 /// **Numerics** the Cornish-Fisher expansion to the fourth order in 1 / degrees: within 1e-3 at 4 degrees and 1e-4
-/// from 6 on.
+/// from 6 on. The expansion is of no use below; 2 and 3 are rounded to the last digit.
 /// **Source** Abramowitz and Stegun 26.7.5.
 pub fn student_975(degrees: usize) -> f64 {
-    debug_assert!(degrees >= 4, "the expansion is of no use below four degrees of freedom");
+    debug_assert!(degrees >= 2, "a quantile of one degree of freedom is of no use");
+    match degrees {
+        2 => return 4.302_652_729_911_275,
+        3 => return 3.182_446_305_284_263,
+        _ => {}
+    }
     let z = NORMAL_975;
     let powers = |coefficients: &[f64]| coefficients.iter().fold(0.0, |sum, c| sum * z * z + c) * z;
     let terms = [
