@@ -208,7 +208,7 @@ impl Likelihood {
             let step = -p.by_slope / p.by_slope_twice;
             // Concave: what is left to gain towards slope zero is at most this, too.
             let left = if p.by_slope < 0.0 { -p.by_slope * p.slope } else { f64::INFINITY };
-            if (p.by_slope * step).min(left) < GAIN || high - low <= f64::EPSILON * high {
+            if (p.by_slope * step).min(left) < GAIN || high.is_finite() && high - low <= f64::EPSILON * high {
                 break;
             }
             let mut next = (p.slope + step).clamp(p.slope / STRIDE, p.slope * STRIDE);
