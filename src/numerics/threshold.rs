@@ -98,10 +98,10 @@ impl ThresholdFit {
 /// **Numerics** Newton's method on a concave function, and safeguarded root-finding on a profile that falls on either
 /// side; ends to 1e-9 of log-likelihood. The interval is where the profile is within m / 2 log(1 + t^2 / (m - 1)) of
 /// its maximum, t the 97.5% quantile of Student's distribution with m - 1 degrees of freedom and m the number of
-/// brackets, less all but one of those that share a level: exact for the mean of normal values that are known, about
-/// right here. With 8, 16 and 32 logistic or normal thresholds on a grid it covers the median at 93.7 to 97.2% where the
-/// steps are up to one standard deviation, 94.2 to 100% where they are up to three. Chi-square's 3.84 / 2 for all n, to
-/// which it tends, covers at 90 to 95 and 89 to 99%.
+/// brackets, less all but one of those that share a level, but at least 3: exact for the mean of normal values that
+/// are known, about right here. With 8, 16 and 32 logistic or normal thresholds on a grid it covers the median at 93.7
+/// to 97.2% where the steps are up to one standard deviation, at 94.2 to 100% where they are up to three. Chi-square's
+/// 3.84 / 2 for all n, to which it tends, covers at 90 to 95% and 89 to 99%.
 /// **Source** Turnbull 1976, "The empirical distribution function with arbitrarily grouped, censored and truncated
 /// data"; Venzon and Moolgavkar 1988, "A method for computing profile-likelihood-based confidence intervals"; Pratt
 /// 1981, "Concavity of the log likelihood".
