@@ -139,6 +139,15 @@ mod tests {
     }
 
     #[test]
+    fn median_ranks_match_the_binomial_distribution() {
+        assert_eq!((0..6).map(median_ranks).collect::<Vec<_>>(), [None; 6]);
+        // scipy 1.17.1: k = binom.ppf(0.025, n, 0.5), less one where binom.cdf(k, n, 0.5) > 0.025; positions k and n - 1 - k.
+        for (n, low) in [(6, 0), (8, 0), (9, 1), (16, 3), (25, 7), (100, 39), (1000, 468), (2000, 955)] {
+            assert_eq!(median_ranks(n), Some((low, n - 1 - low)), "{n}");
+        }
+    }
+
+    #[test]
     fn levels_match_scipy() {
         // scipy 1.17.1: t.ppf(0.975, n - 1) and norm.cdf(-sqrt(n / (n - 1)) * t.ppf(0.975, n - 1)).
         let golden = [
