@@ -178,7 +178,7 @@ fn require(values: &[f64], needed: usize) -> Result<(), StatsError> {
 }
 
 /// `low + share * (high - low)` from the nearer end, so that `share` of 0 and 1 return the ends themselves.
-fn interpolate(low: f64, high: f64, share: f64) -> f64 {
+pub(super) fn interpolate(low: f64, high: f64, share: f64) -> f64 {
     if share < 0.5 { low + (high - low) * share } else { high - (high - low) * (1.0 - share) }
 }
 
