@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::interval::{expanded_level, student_975};
 use super::stats::{Position, StatsError, interpolate, mean};
@@ -58,7 +58,9 @@ pub fn mean_interval(ascending: &[f64], scratch: &mut Vec<f64>) -> Result<(f64, 
 
 /// Resamples whose sums are formed at a time, in registers: five of the widest vectors, twenty of the narrowest.
 const BLOCK: usize = 160;
-const _: () = assert!(RESAMPLES.is_multiple_of(BLOCK) && RESAMPLES <= i16::MAX as usize);
+/// Sums that are looked at together: one of the widest vectors.
+const WIDTH: usize = 32;
+const _: () = assert!(RESAMPLES.is_multiple_of(BLOCK) && BLOCK.is_multiple_of(WIDTH) && RESAMPLES <= i16::MAX as usize);
 
 /// Resamples left between the bounds of an end when the search for it stops: so few that their exact sums cost about
 /// what one more step would.
@@ -122,27 +124,51 @@ impl Resamples {
             squares += deviation * deviation;
             *rounded = deviation as i16;
         }
-        let spread = squares.sqrt();
-        let mut sums = [0i16; RESAMPLES];
-        Arch::new().dispatch(|| {
-            self.sums(&rounded[..self.n], &mut sums);
-            // No fused multiply-add, so that every instruction set gives the same bits.
-            let sum_of =
-                |row: &[u8]| values.iter().zip(row).fold(0.0, |sum, (x, n)| sum + (x - centre) * f64::from(*n));
-            let Position { below, share } = self.end;
-            let (reach, step) = (self.reach * spread, FIRST_STEP * spread);
-            let low = self.pair(&sums, below, bounds(&sums, below, -reach, step), sum_of, exact);
-            let below = RESAMPLES - 2 - below;
-            let high = self.pair(&sums, below, bounds(&sums, below, reach, step), sum_of, exact);
-            (interpolate(low.0, low.1, share), interpolate(high.1, high.0, share))
+        Arch::new().dispatch(Ends {
+            resamples: self,
+            values,
+            centre,
+            rounded: &rounded[..self.n],
+            spread: squares.sqrt(),
+            exact,
         })
     }
+}
+
+/// The ends of an interval, in the widest vectors there are.
+struct Ends<'a> {
+    resamples: &'a Resamples,
+    values: &'a [f64],
+    centre: f64,
+    /// The values' deviations from `centre`, rounded, and the standard deviation of a resample's sum of them.
+    rounded: &'a [i16],
+    spread: f64,
+    exact: &'a mut Vec<f64>,
+}
+
+impl WithSimd for Ends<'_> {
+    type Output = (f64, f64);
 
     #[inline(always)]
-    fn sums(&self, rounded: &[i16], sums: &mut Rounded) {
-        for (sums, counts) in sums.chunks_exact_mut(BLOCK).zip(self.blocks.chunks_exact(self.n * BLOCK)) {
+    fn with_simd<S: Simd>(mut self, _: S) -> (f64, f64) {
+        let mut sums = [0i16; RESAMPLES];
+        self.sums(&mut sums);
+        let Position { below, share } = self.resamples.end;
+        let (reach, step) = (self.resamples.reach * self.spread, FIRST_STEP * self.spread);
+        let low = self.pair(&sums, below, bounds(&sums, below, -reach, step));
+        let below = RESAMPLES - 2 - below;
+        let high = self.pair(&sums, below, bounds(&sums, below, reach, step));
+        (interpolate(low.0, low.1, share), interpolate(high.1, high.0, share))
+    }
+}
+
+impl Ends<'_> {
+    #[inline(always)]
+    fn sums(&self, sums: &mut Rounded) {
+        let blocks = self.resamples.blocks.chunks_exact(self.rounded.len() * BLOCK);
+        for (sums, counts) in sums.chunks_exact_mut(BLOCK).zip(blocks) {
             let mut block = [0i16; BLOCK];
-            for (deviation, counts) in rounded.iter().zip(counts.chunks_exact(BLOCK)) {
+            for (deviation, counts) in self.rounded.iter().zip(counts.chunks_exact(BLOCK)) {
                 for (sum, count) in block.iter_mut().zip(counts) {
                     *sum = sum.wrapping_add(deviation.wrapping_mul(*count));
                 }
@@ -153,34 +179,33 @@ impl Resamples {
 
     /// The order statistic `below` of the exact sums, and the next; rounded they lie within the bounds.
     #[inline(always)]
-    fn pair(
-        &self,
-        sums: &Rounded,
-        below: usize,
-        (from, to): (i16, i16),
-        sum_of: impl Fn(&[u8]) -> f64,
-        exact: &mut Vec<f64>,
-    ) -> (f64, f64) {
+    fn pair(&mut self, sums: &Rounded, below: usize, (from, to): (i16, i16)) -> (f64, f64) {
+        let n = self.values.len();
         // A rounded sum is off by less than half a unit per value and one for all roundings of the exact one; two sums
         // further apart than twice that are in the same order exactly.
-        let slack = self.n as i16 + 2;
+        let slack = n as i16 + 2;
         let (from, to) = (from.saturating_sub(slack), to.saturating_add(slack));
-        exact.clear();
-        let mut skipped = 0;
-        for (block, sums) in sums.chunks_exact(BLOCK / 5).enumerate() {
-            skipped += usize::from(sums.iter().map(|x| u16::from(*x < from)).sum::<u16>());
+        self.exact.clear();
+        for (at, sums) in sums.chunks_exact(WIDTH).enumerate() {
             if sums.iter().fold(false, |any, x| any | ((*x >= from) & (*x <= to))) {
-                let near = sums.iter().enumerate().filter(|(_, x)| (from..=to).contains(*x));
-                exact.extend(near.map(|(at, _)| {
-                    let row = (block * (BLOCK / 5) + at) * self.n;
-                    sum_of(&self.rows[row..row + self.n])
-                }));
+                for (at, _) in (at * WIDTH..).zip(sums).filter(|(_, x)| (from..=to).contains(*x)) {
+                    let row = &self.resamples.rows[at * n..][..n];
+                    // No fused multiply-add, so that every instruction set gives the same bits.
+                    let add = |sum, (x, n): (&f64, &u8)| sum + (x - self.centre) * f64::from(*n);
+                    self.exact.push(self.values.iter().zip(row).fold(0.0, add));
+                }
             }
         }
-        let (_, low, above) = exact.select_nth_unstable_by(below - skipped, f64::total_cmp);
+        let (_, low, above) = self.exact.select_nth_unstable_by(below - under(sums, from), f64::total_cmp);
         let low = *low;
         (low, above.iter().copied().min_by(f64::total_cmp).unwrap_or(low))
     }
+}
+
+/// How many sums are less than `limit`.
+#[inline(always)]
+fn under(sums: &Rounded, limit: i16) -> usize {
+    sums.iter().map(|x| u16::from(*x < limit)).sum::<u16>().into()
 }
 
 /// Bounds, inclusive, of the order statistic `below` and the next. Looks around `guess` first, a `step` further each time.
@@ -192,12 +217,11 @@ fn bounds(sums: &Rounded, below: usize, guess: f64, step: f64) -> (i16, i16) {
     let mut probe = (guess as i32).clamp(least + 1, greatest);
     let mut step = (step as i32).max(1);
     while up_to - under_from > FEW && from < to {
-        let limit = probe as i16;
-        let under = sums.iter().map(|x| i16::from(*x < limit)).sum::<i16>() as usize;
-        if under <= below {
-            (from, under_from) = (probe, under);
+        let count = under(sums, probe as i16);
+        if count <= below {
+            (from, under_from) = (probe, count);
         } else {
-            (to, up_to) = (probe - 1, under);
+            (to, up_to) = (probe - 1, count);
         }
         probe = if to == greatest {
             from.saturating_add(step)
@@ -254,6 +278,46 @@ mod tests {
             let got = interval(values);
             let off = |x: f64, y: f64| (x - y).abs() / standard_error;
             assert!(off(got.0, low) < 4.0 * spread && off(got.1, high) < 4.0 * spread, "{got:?} {low} {high}");
+        }
+    }
+
+    /// By its definition: every sum, sorted.
+    fn by_sorting(ascending: &[f64]) -> (f64, f64) {
+        let n = ascending.len();
+        let centre = mean(ascending).expect("finite");
+        let resamples = Resamples::of(n);
+        let sum = |row: &[u8]| ascending.iter().zip(row).map(|(x, count)| (x - centre) * f64::from(*count)).sum();
+        let mut sums: Vec<f64> = resamples.rows.chunks_exact(n).map(sum).collect();
+        sums.sort_by(f64::total_cmp);
+        let Position { below, share } = resamples.end;
+        let from_end = RESAMPLES - 1 - below;
+        let low = interpolate(sums[below], sums[below + 1], share);
+        let high = interpolate(sums[from_end], sums[from_end - 1], share);
+        let within = |x: f64| (centre + x / n as f64).clamp(ascending[0], ascending[n - 1]);
+        (within(low), within(high))
+    }
+
+    #[test]
+    fn the_search_ends_where_sorting_does() {
+        let mut scratch = Vec::new();
+        for n in [5, 6, 7, 8, 9, 16, 31, 64] {
+            for item in 0..20 {
+                let mut stream = Streams::new(2, "search").item(item);
+                let normal: Vec<f64> = (0..n).map(|_| stream.normal()).collect();
+                let heavy = |x: &f64| x.powi(5);
+                // Few distinct values, of which most sums are equal; sums that differ by less than they are rounded.
+                let ties = |x: &f64| x.round().max(0.0);
+                let close = |x: &f64| if *x > 1.5 { 1e9 } else { *x };
+                let (tiny, huge) = (|x: &f64| x * 1e-310, |x: &f64| x * 1e300);
+                for shape in [heavy as fn(&f64) -> f64, ties, close, tiny, huge, |x| x + 1e6, |x| -x.exp()] {
+                    let mut values: Vec<f64> = normal.iter().map(shape).collect();
+                    values.sort_by(f64::total_cmp);
+                    let got = mean_interval(&values, &mut scratch).expect("an interval");
+                    let expected =
+                        if values[0] == values[n - 1] { (values[0], values[0]) } else { by_sorting(&values) };
+                    assert_eq!(got, expected, "{values:?}");
+                }
+            }
         }
     }
 
