@@ -20,8 +20,8 @@ use polars_core::prelude::{DataFrame, PolarsResult};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::spec::{CLEAN, Gate, LOST, Sweep};
-use crate::store::{RecordedStatus, metric_column};
+use super::outcome::{Seen, outcomes};
+use crate::spec::{Gate, Sweep};
 
 /// Version of [`GateReport`] as JSON.
 ///
@@ -58,16 +58,6 @@ pub struct Seeds {
     pub unfinished: u64,
     /// Finished well, without a value.
     pub undefined: u64,
-}
-
-/// What one cell says about a gate.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Seen<'a> {
-    Value(f64),
-    /// How it ended.
-    Lost(&'a str),
-    Unfinished,
-    Undefined,
 }
 
 /// The seed nearest to violating a gate, or furthest beyond.
@@ -164,7 +154,7 @@ impl Seeds {
     }
 
     /// The verdict at one combination, and the count of seeds that must hold.
-    fn judge(&self, share: f64, min_seeds: u64) -> (Verdict, u64) {
+    pub(super) fn judge(&self, share: f64, min_seeds: u64) -> (Verdict, u64) {
         let seeds = self.planned.max(min_seeds);
         let needed = (share * seeds as f64 - COUNT_SLACK).ceil().max(0.0) as u64;
         let verdict = if self.violate() > seeds.saturating_sub(needed) {
@@ -178,33 +168,6 @@ impl Seeds {
     }
 }
 
-/// The columns of `cells.parquet` that [`evaluate`] reads.
-pub fn columns_of_cells(gates: &[Gate]) -> Vec<String> {
-    let clean = gates.iter().filter(|gate| gate.condition == CLEAN && gate.metric != LOST);
-    let metrics = clean.map(|gate| metric_column(&gate.metric));
-    distinct(["cell_id", "status"].map(String::from).into_iter().chain(metrics))
-}
-
-/// The columns of `conditions.parquet` that [`evaluate`] reads; none when no gate is under a condition.
-pub fn columns_of_conditions(gates: &[Gate]) -> Vec<String> {
-    let others: Vec<&Gate> = gates.iter().filter(|gate| gate.condition != CLEAN).collect();
-    if others.is_empty() {
-        return Vec::new();
-    }
-    let metrics = others.iter().map(|gate| metric_column(&gate.metric));
-    distinct(["cell_id", "condition"].map(String::from).into_iter().chain(metrics))
-}
-
-fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
-    let mut kept: Vec<String> = Vec::new();
-    names.for_each(|name| {
-        if !kept.contains(&name) {
-            kept.push(name);
-        }
-    });
-    kept
-}
-
 /// Judges the gates of a sweep by the tables of its run. A cell that has no row is unfinished; a metric that is no column
 /// has no values.
 ///
@@ -216,55 +179,13 @@ pub fn evaluate(sweep: &Sweep, cells: &DataFrame, conditions: &DataFrame) -> Pol
     let planned: Vec<Option<usize>> = sweep.cells.iter().map(|cell| rows.get(cell.id.as_str()).copied()).collect();
     let groups = Groups::of(sweep);
     let judge = |gate: &Gate| -> PolarsResult<GateResult> {
-        let seen = seen(gate, sweep, &planned, cells, conditions)?;
+        let of_rows = outcomes(gate, cells, conditions)?;
+        let seen: Vec<Seen<'_>> = planned.iter().map(|row| row.map_or(Seen::Unfinished, |row| of_rows[row])).collect();
         Ok(groups.judge(gate, sweep, &seen))
     };
     let gates = sweep.gates.iter().map(judge).collect::<PolarsResult<Vec<_>>>()?;
     let verdict = gates.iter().map(|gate| gate.verdict).min().unwrap_or(Verdict::InsufficientEvidence);
     Ok(GateReport { format: "cliffline-gates", version: GATES_VERSION, sweep: sweep.name.clone(), verdict, gates })
-}
-
-/// What each planned cell says about a gate; `planned` has its row in `cells`.
-fn seen<'a>(
-    gate: &Gate,
-    sweep: &Sweep,
-    planned: &[Option<usize>],
-    cells: &'a DataFrame,
-    conditions: &DataFrame,
-) -> PolarsResult<Vec<Seen<'a>>> {
-    let statuses = cells.column("status")?.str()?;
-    let values = values(gate, sweep, planned, cells, conditions)?;
-    let seen = planned.iter().zip(values).map(|(row, value)| {
-        let Some(status) = row.and_then(|row| statuses.get(row)) else { return Seen::Unfinished };
-        let lost = status != RecordedStatus::Ok.name();
-        match value {
-            _ if gate.metric == LOST => Seen::Value(f64::from(u8::from(lost))),
-            Some(value) if value.is_finite() => Seen::Value(value),
-            _ if lost => Seen::Lost(status),
-            _ => Seen::Undefined,
-        }
-    });
-    Ok(seen.collect())
-}
-
-/// The metric of a gate for each planned cell.
-fn values(
-    gate: &Gate,
-    sweep: &Sweep,
-    planned: &[Option<usize>],
-    cells: &DataFrame,
-    conditions: &DataFrame,
-) -> PolarsResult<Vec<Option<f64>>> {
-    let table = if gate.condition == CLEAN { cells } else { conditions };
-    let Ok(column) = table.column(&metric_column(&gate.metric)) else { return Ok(vec![None; planned.len()]) };
-    let column = column.f64()?;
-    if gate.condition == CLEAN {
-        return Ok(planned.iter().map(|row| column.get((*row)?)).collect());
-    }
-    let (ids, names) = (conditions.column("cell_id")?.str()?, conditions.column("condition")?.str()?);
-    let here = ids.iter().zip(names.iter()).enumerate().filter(|(_, (_, name))| *name == Some(gate.condition.as_str()));
-    let rows: HashMap<&str, usize> = here.filter_map(|(row, (id, _))| Some((id?, row))).collect();
-    Ok(sweep.cells.iter().map(|cell| column.get(*rows.get(cell.id.as_str())?)).collect())
 }
 
 /// The cells of a sweep by their levels, the seed aside.
@@ -363,6 +284,7 @@ mod tests {
     use polars_core::prelude::{Column, NamedFrom, Series};
 
     use super::*;
+    use crate::analysis::outcome::{columns_of_cells, columns_of_conditions};
     use crate::spec::{Overrides, from_str};
 
     fn seeds(hold: u64, outside: u64, lost: u64, unfinished: u64, undefined: u64) -> Seeds {

@@ -1,10 +1,19 @@
 //! Pure functions of a run's tables, and the tables that are made of them.
 
+pub mod boundary;
+pub mod constraint;
 pub mod gate;
+pub mod line;
+mod location_tables;
+pub mod margin;
+mod outcome;
 mod summary;
 mod surface;
 mod surface_table;
+pub mod trace;
 
+pub use location_tables::{Located, locate, write_locations};
+pub use outcome::{columns_of_cells, columns_of_conditions};
 pub use summary::{AxisLevels, Entry, Summary};
 pub use surface::{Surfaces, surface};
 pub use surface_table::write_surfaces;

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use polars_core::prelude::{AnyValue, DataFrame, PolarsResult};
+use polars_core::prelude::{DataFrame, PolarsResult};
 use serde_json::Value;
 
+use super::line::value_at;
 use crate::store::{metric_column, param_column};
 
 /// A metric over at most two axes, averaged over the cells that share their levels.
@@ -92,16 +93,7 @@ fn places(cells: &DataFrame, axis: &str, levels: &[Value]) -> PolarsResult<Vec<O
     // Numbers that are equal are written alike.
     let known: HashMap<String, usize> = levels.iter().enumerate().map(|(i, level)| (level.to_string(), i)).collect();
     let Ok(column) = cells.column(&param_column(axis)) else { return Ok(vec![None; cells.height()]) };
-    let value = |row: usize| -> PolarsResult<Value> {
-        Ok(match column.get(row)? {
-            AnyValue::Int64(value) => Value::from(value),
-            AnyValue::Float64(value) => Value::from(value),
-            AnyValue::Boolean(value) => Value::from(value),
-            AnyValue::String(value) => Value::from(value),
-            _ => Value::Null,
-        })
-    };
-    (0..cells.height()).map(|row| Ok(known.get(&value(row)?.to_string()).copied())).collect()
+    (0..cells.height()).map(|row| Ok(known.get(&value_at(column, row)?.to_string()).copied())).collect()
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ fn ranks<T: Ord + Hash + Copy>(values: impl Iterator<Item = T>) -> Vec<u32> {
 }
 
 /// [`ranks`] of a column of any type that parameters have; null comes first.
-fn ranks_of(column: &Column) -> PolarsResult<Vec<u32>> {
+pub(super) fn ranks_of(column: &Column) -> PolarsResult<Vec<u32>> {
     // Bits that are ordered like the numbers: for negative ones all but the sign are turned round.
     let ordered = |x: f64| {
         let bits = x.to_bits() as i64;

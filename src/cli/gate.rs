@@ -8,9 +8,8 @@ use polars_core::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::{Value, json};
 
 use super::{DirArgs, exit, output};
-use crate::analysis::gate::{
-    Combination, GateReport, GateResult, Verdict, columns_of_cells, columns_of_conditions, evaluate,
-};
+use crate::analysis::gate::{Combination, GateReport, GateResult, Verdict, evaluate};
+use crate::analysis::{columns_of_cells, columns_of_conditions};
 use crate::spec::{CLEAN, Gate, Sweep};
 use crate::store::{
     CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, hash_file, is_live,
@@ -22,9 +21,6 @@ pub const GATES_FILE: &str = "gates.json";
 
 /// Combinations without a pass that are printed of each gate; the file has more.
 const SHOWN: usize = 5;
-
-/// Significant digits of printed values; the file has all of them.
-const DIGITS: i32 = 4;
 
 #[derive(Debug, Args)]
 pub struct GateArgs {
@@ -226,19 +222,9 @@ fn place(combination: &Combination) -> String {
     let worst = combination.worst.as_ref().map_or(String::new(), |worst| match (worst.value, worst.margin) {
         (Some(value), Some(margin)) => {
             let side = if margin < 0.0 { "outside" } else { "inside" };
-            format!("; seed {} has {}, {} {side}", worst.seed, short(value), short(margin.abs()))
+            format!("; seed {} has {}, {} {side}", worst.seed, output::short(value), output::short(margin.abs()))
         }
         _ => format!("; seed {} {}", worst.seed, worst.ended.as_deref().unwrap_or("has no value")),
     });
     format!("{at}: {} of {} seeds hold, {} must{others}{worst}", seeds.hold, seeds.planned, combination.needed)
-}
-
-/// A number to [`DIGITS`] significant digits.
-fn short(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return value.to_string();
-    }
-    let decimals = DIGITS - 1 - value.abs().log10().floor() as i32;
-    let factor = 10f64.powi(decimals);
-    format!("{}", (value * factor).round() / factor)
 }

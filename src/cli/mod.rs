@@ -3,6 +3,7 @@
 //! Standard output carries data; everything else goes to standard error. Exit codes: see [`exit`].
 
 mod agree;
+mod boundary;
 mod checked;
 mod code;
 mod columns;
@@ -65,6 +66,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Judge a run by the gates of its spec: 0 when all pass, 1 when one fails or lacks evidence
     Gate(gate::GateArgs),
+    /// Show where the constraints of a run flip along its axes, and how far they hold
+    Boundary(boundary::BoundaryArgs),
     /// Check a run's files, and with --rerun retrain a sample of its cells and compare
     Verify(verify::VerifyArgs),
     /// Print one cell's audit manifest as JSON
@@ -271,6 +274,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Plan(args) => plan::main(&args),
         Command::Status(args) => status::main(&args),
         Command::Gate(args) => gate::main(&args),
+        Command::Boundary(args) => boundary::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Show(args) => show::main(&args),
         Command::Embed(args) => embed::main(&args),

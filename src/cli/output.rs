@@ -80,3 +80,16 @@ pub fn scalar(value: &serde_json::Value) -> String {
         other => other.to_string(),
     }
 }
+
+/// Significant digits of printed values; files have all of them.
+const DIGITS: i32 = 4;
+
+/// A number to [`DIGITS`] significant digits.
+pub fn short(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return value.to_string();
+    }
+    let decimals = DIGITS - 1 - value.abs().log10().floor() as i32;
+    let factor = 10f64.powi(decimals);
+    format!("{}", (value * factor).round() / factor)
+}

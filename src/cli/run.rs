@@ -16,7 +16,8 @@ use super::progress::Progress;
 use super::summary::render;
 use super::{BackendArgs, SpecArgs, columns, exit, gate, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
-use crate::analysis::{Summary, write_surfaces};
+use crate::analysis::line::Grid;
+use crate::analysis::{AxisLevels, Summary, write_locations, write_surfaces};
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
@@ -319,6 +320,10 @@ impl<'a> Session<'a> {
         let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
         self.manifest.tables = write_run_tables(self.run.reader(), &spec)?;
         self.manifest.tables.insert(SURFACES_TABLE.to_string(), write_surfaces(&self.dir, &axes)?);
+        let levels: Vec<AxisLevels> = self.sweep.axes.iter().map(|a| (a.path.clone(), a.levels.clone())).collect();
+        let zip: Vec<Vec<String>> = self.sweep.zip.iter().map(|zip| zip.paths.clone()).collect();
+        let located = write_locations(&self.dir, &self.sweep.gates, Grid { axes: &levels, zip: &zip })?;
+        self.manifest.tables.extend(located.map(|(file, table)| (file.to_string(), table)));
         let gates = gate::write(&self.dir, self.sweep)?;
         self.manifest.tables.extend(gates.map(|file| (gate::GATES_FILE.to_string(), file)));
         Ok(())

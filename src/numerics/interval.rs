@@ -33,15 +33,51 @@ pub fn wilson(successes: u64, n: u64) -> Result<(f64, f64), StatsError> {
     Ok((low, high))
 }
 
+/// The order statistics between which the median of a distribution lies in at least 95% of samples, whatever the
+/// distribution.
+///
+/// **Shapes** `n` values.
+/// **Returns** the positions of the two ends among the sorted values, from 0; none for fewer than six, of which the least
+/// and the greatest hold it in less than 95%.
+/// **Numerics** exact below 1075 values, where 2 to the power of -n is representable; above by the normal approximation
+/// with continuity correction.
+/// **Source** Conover 1999, "Practical nonparametric statistics", section 3.2: the sign test turned round.
+///
+/// ```
+/// assert_eq!(cliffline::numerics::interval::median_ranks(16), Some((3, 12)));
+/// ```
+pub fn median_ranks(n: usize) -> Option<(usize, usize)> {
+    const MOST_EXACT: usize = 1000;
+    let low = if n > MOST_EXACT {
+        let half = NORMAL_975 * (n as f64).sqrt() / 2.0;
+        (n as f64 / 2.0 - half - 0.5).floor() as usize
+    } else {
+        // The probability of at most k values below the median, while it is at most 2.5%.
+        let (mut term, mut sum, mut k) = (0.5f64.powi(n as i32), 0.0, 0);
+        while sum + term <= 0.025 && k < n {
+            sum += term;
+            term *= (n - k) as f64 / (k + 1) as f64;
+            k += 1;
+        }
+        k.checked_sub(1)?
+    };
+    Some((low, n - 1 - low))
+}
+
 /// The 97.5% quantile of Student's t distribution.
 ///
-/// **Shapes** `degrees` of freedom, at least 4.
+/// **Shapes** `degrees` of freedom, at least 2.
 /// **Returns** the quantile, dimensionless.
 /// **Numerics** the Cornish-Fisher expansion to the fourth order in 1 / degrees: within 1e-3 at 4 degrees and 1e-4
-/// from 6 on.
+/// from 6 on. The expansion is of no use below; 2 and 3 are rounded to the last digit.
 /// **Source** Abramowitz and Stegun 26.7.5.
 pub fn student_975(degrees: usize) -> f64 {
-    debug_assert!(degrees >= 4, "the expansion is of no use below four degrees of freedom");
+    debug_assert!(degrees >= 2, "a quantile of one degree of freedom is of no use");
+    match degrees {
+        2 => return 4.302_652_729_911_275,
+        3 => return 3.182_446_305_284_263,
+        _ => {}
+    }
     let z = NORMAL_975;
     let powers = |coefficients: &[f64]| coefficients.iter().fold(0.0, |sum, c| sum * z * z + c) * z;
     let terms = [
@@ -91,6 +127,15 @@ mod tests {
         }
         assert_eq!(wilson(0, 0), Err(StatsError::TooFew { got: 0, needed: 1 }));
         assert!(wilson(2, 1).is_err());
+    }
+
+    #[test]
+    fn median_ranks_match_the_binomial_distribution() {
+        assert_eq!((0..6).map(median_ranks).collect::<Vec<_>>(), [None; 6]);
+        // scipy 1.17.1: k = binom.ppf(0.025, n, 0.5), less one where binom.cdf(k, n, 0.5) > 0.025; positions k and n - 1 - k.
+        for (n, low) in [(6, 0), (8, 0), (9, 1), (16, 3), (25, 7), (100, 39), (1000, 468), (2000, 955)] {
+            assert_eq!(median_ranks(n), Some((low, n - 1 - low)), "{n}");
+        }
     }
 
     #[test]

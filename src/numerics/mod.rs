@@ -10,3 +10,4 @@ pub mod similarity;
 pub mod spectral;
 pub mod stats;
 pub mod stream;
+pub mod threshold;

@@ -20,6 +20,9 @@ use crate::metric::{self, descriptor, descriptors, descriptors_of};
 /// What a gate may bound that no metric is: 1 for a cell that collapsed, diverged or failed, 0 for any other.
 pub const LOST: &str = "lost";
 
+/// What all gates of a sweep together are called.
+pub const ALL_GATES: &str = "all";
+
 /// Seeds without which a gate says nothing, where it does not say so itself: with two, one seed is the spread.
 const MIN_SEEDS: u64 = 3;
 /// Most that can be asked for: more seeds than any run has.
@@ -65,7 +68,8 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn covers(&self, level: &Value) -> bool {
+    /// Whether a level is one of them.
+    pub fn covers(&self, level: &Value) -> bool {
         let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
         match self {
             Self::AnyOf(levels) => levels.contains(level),
@@ -185,6 +189,10 @@ pub(super) fn read(at: &At<Node>, problems: &mut Vec<Diagnostic>) -> Option<Draf
         let message = format!("a share cannot be {}", share.value);
         let help = "it is the share of the seeds that must satisfy the gate: above 0, at most 1";
         problems.push(Diagnostic::new(&share.site, message, help));
+    }
+    if let Some(name) = name.as_ref().filter(|name| name.value == ALL_GATES) {
+        let message = format!("no gate can be named {ALL_GATES:?}");
+        problems.push(Diagnostic::new(&name.site, message, "tables call all gates together so: choose another name"));
     }
     if let Some(name) = name.as_ref().filter(|name| !is_name(&name.value)) {
         let help = "a name is of lower-case letters, digits and hyphens, 64 at most, and of one gate only";
@@ -317,6 +325,25 @@ pub(super) fn resolve(draft: &Draft, axes: &[Axis], cells: &[Cell]) -> Result<Ve
         gates.push(gate);
     }
     if problems.is_empty() { Ok(gates) } else { Err(problems) }
+}
+
+/// The gates of a sweep and, where none of them is on [`LOST`], the implied one: that no cell is lost, for any seed.
+pub fn constraints_of(gates: &[Gate]) -> Vec<Gate> {
+    let mut all = gates.to_vec();
+    if gates.iter().all(|gate| gate.metric != LOST) {
+        let mut taken: BTreeSet<String> = gates.iter().map(|gate| gate.name.clone()).collect();
+        all.push(Gate {
+            name: free_name(LOST, &mut taken),
+            metric: LOST.to_string(),
+            min: None,
+            max: Some(0.0),
+            condition: CLEAN.to_string(),
+            scope: BTreeMap::new(),
+            share: 1.0,
+            min_seeds: MIN_SEEDS,
+        });
+    }
+    all
 }
 
 /// A name made of the metric's, which no other gate has.

@@ -7,6 +7,7 @@
 //! | `builtin` | [`BUILTINS`], the specs compiled into the program |
 //! | `tree` | TOML values with their places in the source |
 //! | `scalar` | one value against what its parameter accepts; the nearest valid key |
+//! | `scale` | how far apart two levels are |
 //! | `axis` | the ways to write an axis, and the levels they make |
 //! | `draft` | a spec's keys, checked one by one |
 //! | `flags` | `--set` and `--axis`, into the same draft |
@@ -36,6 +37,7 @@ mod reference;
 #[cfg(test)]
 mod rendered;
 mod scalar;
+mod scale;
 mod sweep;
 mod tree;
 
@@ -43,9 +45,10 @@ pub use builtin::{BUILTINS, Builtin};
 pub use condition::{CLEAN, Condition};
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Location, Report, Site, Source, SpecError};
-pub use gate::{Gate, LOST, Scope};
+pub use gate::{ALL_GATES, Gate, LOST, Scope, constraints_of};
 pub use load::{Overrides, from_str, load, memory_available};
 pub use params::{Kind, PARAMS, Param, Role, param_at};
 pub use preset::{PRESETS, Preset, preset_named};
 pub use reference::{reference, schema};
+pub use scale::Scale;
 pub use sweep::{Axis, Cell, Exclude, Sweep, Zip};

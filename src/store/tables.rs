@@ -97,8 +97,16 @@ fn write_segments(
     tables.into_iter().map(|(file, _, writer)| Ok((file.to_string(), writer.finish()?))).collect()
 }
 
-/// Files of all tables. The last is made of the first two, by `analysis`, the others of the records.
-pub const RUN_TABLES: [&str; 5] = [CELLS_TABLE, CONDITIONS_TABLE, "curves.parquet", "spectra.parquet", SURFACES_TABLE];
+/// Files of all tables. Those from the fifth on are made of the first two, by `analysis`, the others of the records.
+pub const RUN_TABLES: [&str; 7] = [
+    CELLS_TABLE,
+    CONDITIONS_TABLE,
+    "curves.parquet",
+    "spectra.parquet",
+    SURFACES_TABLE,
+    MARGINS_TABLE,
+    BOUNDARIES_TABLE,
+];
 
 /// The table with one row per finished cell, in the order of the plan.
 pub const CELLS_TABLE: &str = "cells.parquet";
@@ -108,6 +116,12 @@ pub const CONDITIONS_TABLE: &str = "conditions.parquet";
 
 /// The table of metrics over axes, aggregated over seeds.
 pub const SURFACES_TABLE: &str = "surfaces.parquet";
+
+/// The table of how far constraints hold along axes.
+pub const MARGINS_TABLE: &str = "margins.parquet";
+
+/// The table of where constraints flip along axes.
+pub const BOUNDARIES_TABLE: &str = "boundaries.parquet";
 
 type Described = Vec<(Column, ColumnInfo)>;
 type Build = fn(&Layout, &[CellRecord]) -> Described;

@@ -1,0 +1,250 @@
+//! Lines through a run: one axis varies, the others but the seed are fixed.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use polars_core::prelude::{AnyValue, Column, DataFrame, PolarsResult};
+use rayon::slice::ParallelSliceMut;
+use serde_json::Value;
+
+use super::summary::AxisLevels;
+use super::surface::ranks_of;
+use crate::spec::{Gate, Scale};
+use crate::store::param_column;
+
+/// The value of a column of levels at a row.
+pub fn value_at(column: &Column, row: usize) -> PolarsResult<Value> {
+    Ok(match column.get(row)? {
+        AnyValue::Int64(value) => Value::from(value),
+        AnyValue::Float64(value) => Value::from(value),
+        AnyValue::Boolean(value) => Value::from(value),
+        AnyValue::String(value) => Value::from(value),
+        _ => Value::Null,
+    })
+}
+
+/// One axis of a table of cells.
+#[derive(Clone, Debug)]
+pub struct AxisRanks {
+    pub path: String,
+    /// None where levels are not numbers.
+    pub scale: Option<Scale>,
+    /// The distinct levels of the table, ascending.
+    pub levels: Vec<Value>,
+    /// Where each level lies on the scale; empty without one.
+    pub coordinates: Vec<f64>,
+    /// For each row of the table the rank of its level.
+    pub of_row: Vec<u32>,
+    /// For each level whether the grid of the sweep has it; refinement adds others.
+    on_grid: Vec<bool>,
+}
+
+impl AxisRanks {
+    fn new(cells: &DataFrame, path: &str, grid: Option<&[Value]>) -> PolarsResult<Self> {
+        let column = cells.column(&param_column(path))?;
+        let of_row = ranks_of(column)?;
+        let mut first: Vec<usize> = vec![0; of_row.iter().max().map_or(0, |most| *most as usize + 1)];
+        of_row.iter().enumerate().rev().for_each(|(row, rank)| first[*rank as usize] = row);
+        let levels = first.iter().map(|row| value_at(column, *row)).collect::<PolarsResult<Vec<_>>>()?;
+        let numbers: Option<Vec<f64>> = levels.iter().map(Value::as_f64).collect();
+        let scale = numbers.as_ref().and_then(|numbers| Scale::of(path, numbers.iter().copied()));
+        let coordinates =
+            scale.zip(numbers).map(|(scale, numbers)| numbers.iter().map(|x| scale.coordinate(*x)).collect());
+        // Numbers that are equal are written alike.
+        let known: Option<HashMap<String, ()>> = grid.map(|g| g.iter().map(|level| (level.to_string(), ())).collect());
+        let on_grid = |level: &Value| known.as_ref().is_none_or(|known| known.contains_key(&level.to_string()));
+        let on_grid = levels.iter().map(on_grid).collect();
+        Ok(Self {
+            path: path.to_string(),
+            scale,
+            levels,
+            coordinates: coordinates.unwrap_or_default(),
+            of_row,
+            on_grid,
+        })
+    }
+
+    /// The level of a rank as a number; NaN where it is none.
+    pub fn number(&self, rank: u32) -> f64 {
+        self.levels.get(rank as usize).and_then(Value::as_f64).unwrap_or(f64::NAN)
+    }
+
+    /// The number of different levels.
+    fn many(&self) -> u128 {
+        self.levels.len().max(1) as u128
+    }
+}
+
+/// Where the cells of a table lie on the axes of their sweep.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The axes of the sweep but the seed.
+    pub axes: Vec<AxisRanks>,
+    pub seeds: AxisRanks,
+    /// For each axis those that advance with it, itself included.
+    zipped: Vec<Vec<usize>>,
+}
+
+/// What fixes a run's lines, beside its table of cells.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid<'a> {
+    /// Every axis with the levels of its grid.
+    pub axes: &'a [AxisLevels],
+    /// Groups of axes that advance together.
+    pub zip: &'a [Vec<String>],
+}
+
+impl Places {
+    /// Places the rows of `cells`, a table like `cells.parquet`. A table without rows has no places.
+    ///
+    /// # Errors
+    /// A column of a parameter that is not there.
+    pub fn new(cells: &DataFrame, grid: Grid<'_>) -> PolarsResult<Self> {
+        let none = DataFrame::new_infer_height(vec![Column::new_empty(
+            "param_seed".into(),
+            &polars_core::prelude::DataType::Int64,
+        )])?;
+        let empty = cells.height() == 0;
+        let axes: Vec<&AxisLevels> = grid.axes.iter().filter(|(path, _)| path != "seed" && !empty).collect();
+        let seeds = AxisRanks::new(if empty { &none } else { cells }, "seed", None)?;
+        let axes = axes
+            .into_iter()
+            .map(|(path, levels)| AxisRanks::new(cells, path, Some(levels)))
+            .collect::<PolarsResult<Vec<_>>>()?;
+        let together = |axis: usize| {
+            let group = grid.zip.iter().find(|group| group.contains(&axes[axis].path));
+            let member =
+                |other: &usize| *other == axis || group.is_some_and(|group| group.contains(&axes[*other].path));
+            (0..axes.len()).filter(member).collect()
+        };
+        let zipped = (0..axes.len()).map(together).collect();
+        Ok(Self { axes, seeds, zipped })
+    }
+
+    /// The axes along which something can be located: of numbers, with two levels or more.
+    pub fn numeric_axes(&self) -> impl Iterator<Item = usize> {
+        (0..self.axes.len()).filter(|axis| self.axes[*axis].coordinates.len() > 1)
+    }
+
+    /// The axes that are fixed on the lines along `axis`.
+    pub fn fixed(&self, axis: usize) -> Vec<usize> {
+        (0..self.axes.len()).filter(|other| !self.zipped[axis].contains(other)).collect()
+    }
+
+    /// For each row whether a gate judges it.
+    pub fn covered(&self, gate: &Gate) -> Vec<bool> {
+        let mut covered = vec![true; self.seeds.of_row.len()];
+        for (path, scope) in &gate.scope {
+            let Some(axis) = self.axes.iter().chain([&self.seeds]).find(|axis| axis.path == *path) else {
+                covered.fill(false);
+                continue;
+            };
+            let inside: Vec<bool> = axis.levels.iter().map(|level| scope.covers(level)).collect();
+            covered.iter_mut().zip(&axis.of_row).for_each(|(covered, rank)| *covered &= inside[*rank as usize]);
+        }
+        covered
+    }
+
+    /// The lines along an axis, ascending by the levels that they fix. Lines at levels that the grid of the sweep does
+    /// not have, which refinement of another axis adds, are left out: they are no more than its few points.
+    pub fn lines(&self, axis: usize) -> Lines<'_> {
+        let fixed = self.fixed(axis);
+        let along = &self.axes[axis];
+        let key = |row: u32| {
+            let at = |ranks: &[u32]| u128::from(ranks[row as usize]);
+            let line =
+                fixed.iter().fold(0, |key, other| key * self.axes[*other].many() + at(&self.axes[*other].of_row));
+            (line, (line * self.seeds.many() + at(&self.seeds.of_row)) * along.many() + at(&along.of_row))
+        };
+        let on_grid = |row: &u32| {
+            fixed.iter().all(|other| self.axes[*other].on_grid[self.axes[*other].of_row[*row as usize] as usize])
+        };
+        let rows = (0..self.seeds.of_row.len() as u32).filter(on_grid);
+        let mut keyed: Vec<(u128, u128, u32)> = rows
+            .map(|row| {
+                let (line, place) = key(row);
+                (line, place, row)
+            })
+            .collect();
+        let off_grid = self.seeds.of_row.len() - keyed.len();
+        keyed.par_sort_unstable_by_key(|(_, place, row)| (*place, *row));
+        let mut ends: Vec<usize> =
+            keyed.windows(2).enumerate().filter(|(_, w)| w[0].0 != w[1].0).map(|(at, _)| at + 1).collect();
+        ends.extend((!keyed.is_empty()).then_some(keyed.len()));
+        let order = keyed.into_iter().map(|(_, _, row)| row).collect();
+        Lines { places: self, axis, fixed, order, ends, off_grid }
+    }
+}
+
+/// All lines along one axis.
+#[derive(Clone, Debug)]
+pub struct Lines<'a> {
+    places: &'a Places,
+    pub axis: usize,
+    /// The axes whose levels a line fixes.
+    pub fixed: Vec<usize>,
+    /// Rows of the table by line, then seed, then level.
+    order: Vec<u32>,
+    /// Where each line ends in `order`.
+    ends: Vec<usize>,
+    /// Cells that are on none of them.
+    pub off_grid: usize,
+}
+
+impl<'a> Lines<'a> {
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub fn along(&self) -> &'a AxisRanks {
+        &self.places.axes[self.axis]
+    }
+
+    /// A line by its number.
+    pub fn line(&self, number: usize) -> Line<'_> {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.at(start..self.ends[number])
+    }
+
+    fn at(&self, range: Range<usize>) -> Line<'_> {
+        let rows = &self.order[range];
+        let (along, seeds) = (self.along(), &self.places.seeds.of_row);
+        let mut levels: Vec<u32> = rows.iter().map(|row| along.of_row[*row as usize]).collect();
+        levels.sort_unstable();
+        levels.dedup();
+        let by_seed = rows.chunk_by(|a, b| seeds[*a as usize] == seeds[*b as usize]).collect();
+        Line { rows, levels, by_seed }
+    }
+
+    /// The level of a fixed axis on a line.
+    pub fn fixed_level(&self, line: &Line<'_>, axis: usize) -> &'a Value {
+        let axis = &self.places.axes[axis];
+        &axis.levels[axis.of_row[line.rows[0] as usize] as usize]
+    }
+
+    /// The seed of a row.
+    pub fn seed(&self, row: u32) -> i64 {
+        let seeds = &self.places.seeds;
+        seeds.levels[seeds.of_row[row as usize] as usize].as_i64().unwrap_or_default()
+    }
+
+    /// The rank of a row's level on the axis.
+    pub fn rank(&self, row: u32) -> u32 {
+        self.along().of_row[row as usize]
+    }
+}
+
+/// The cells of one line.
+#[derive(Clone, Debug)]
+pub struct Line<'a> {
+    /// By seed, then level; at least one.
+    pub rows: &'a [u32],
+    /// Ranks of the levels that any seed has here, ascending.
+    pub levels: Vec<u32>,
+    /// The rows of each seed, by level.
+    pub by_seed: Vec<&'a [u32]>,
+}

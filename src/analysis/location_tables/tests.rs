@@ -1,0 +1,289 @@
+use std::collections::BTreeMap;
+
+use polars_core::prelude::AnyValue;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::analysis::line::value_at;
+use crate::numerics::stream::Streams;
+use crate::spec::{Overrides, from_str};
+
+/// Gates of a spec.
+fn gates(text: &str) -> Vec<Gate> {
+    let spec = format!("name = \"t\"\npreset = \"tiny\"\n{text}");
+    from_str(&spec, "t.toml", &Overrides::default()).unwrap_or_else(|error| panic!("{error}")).gates
+}
+
+/// A cell: level along `image.noise`, level of `pairing.rate`, seed, status and rank.
+type Cell = (f64, f64, i64, &'static str, Option<f64>);
+
+fn table(cells: &[Cell]) -> DataFrame {
+    let ids: Vec<String> = (0..cells.len()).map(|n| format!("{n:064x}")).collect();
+    DataFrame::new_infer_height(vec![
+        Series::new("cell_id".into(), ids).into(),
+        Series::new("status".into(), cells.iter().map(|c| c.3).collect::<Vec<_>>()).into(),
+        Series::new("param_image_noise".into(), cells.iter().map(|c| c.0).collect::<Vec<_>>()).into(),
+        Series::new("param_pairing_rate".into(), cells.iter().map(|c| c.1).collect::<Vec<_>>()).into(),
+        Series::new("param_seed".into(), cells.iter().map(|c| c.2).collect::<Vec<_>>()).into(),
+        Series::new("metric_effective_rank_img".into(), cells.iter().map(|c| c.4).collect::<Vec<_>>()).into(),
+    ])
+    .expect("columns of one length")
+}
+
+fn levels(cells: &[Cell]) -> Vec<(String, Vec<Value>)> {
+    let distinct = |get: &dyn Fn(&Cell) -> f64| {
+        let mut levels: Vec<f64> = cells.iter().map(get).collect();
+        levels.sort_by(f64::total_cmp);
+        levels.dedup();
+        levels.into_iter().map(Value::from).collect()
+    };
+    vec![
+        ("image.noise".to_string(), distinct(&|cell| cell.0)),
+        ("pairing.rate".to_string(), distinct(&|cell| cell.1)),
+        ("seed".to_string(), Vec::new()),
+    ]
+}
+
+fn located(gates: &[Gate], cells: &[Cell]) -> Located {
+    let axes = levels(cells);
+    locate(gates, &table(cells), &DataFrame::empty(), Grid { axes: &axes, zip: &[] }).expect("tables")
+}
+
+/// The rows that meet all conditions, as JSON.
+fn rows(frame: &DataFrame, conditions: &[(&str, Value)]) -> Vec<BTreeMap<String, Value>> {
+    let row = |row: usize| -> BTreeMap<String, Value> {
+        frame.columns().iter().map(|c| (c.name().to_string(), value_at(c, row).expect("a row"))).collect()
+    };
+    let meets = |row: &BTreeMap<String, Value>| conditions.iter().all(|(name, value)| row[*name] == *value);
+    (0..frame.height()).map(row).filter(meets).collect()
+}
+
+/// One seed per row of ranks, along noises 0 to 4, at one pairing rate; a rank below zero stands for a diverged cell,
+/// NaN for a metric that is undefined, infinity for a cell that is not there.
+fn line(ranks: &[[f64; 5]]) -> Vec<Cell> {
+    let cells = ranks
+        .iter()
+        .zip(0i64..)
+        .flat_map(|(ranks, seed)| ranks.iter().zip(0..).map(move |(r, x)| (f64::from(x), seed, *r)));
+    cells
+        .filter(|(_, _, rank)| *rank < f64::INFINITY || rank.is_nan())
+        .map(|(x, seed, rank)| {
+            let status = if rank < 0.0 { "diverged" } else { "ok" };
+            (x, 0.0, seed, status, (rank >= 0.0).then_some(rank))
+        })
+        .collect()
+}
+
+const RANK: &str = "[[gate]]\nname = \"rank\"\nmetric = \"effective_rank_img\"\nmin = 8\n";
+const NONE: f64 = f64::INFINITY;
+
+#[test]
+fn edges_worked_by_hand() {
+    let cells = line(&[
+        // Holds to 2, where the margin 1 meets -3: a quarter of the way to 3.
+        [10.0, 9.0, 9.0, 5.0, 1.0],
+        // On the bound is inside; the next cell diverged, so the edge is in the middle.
+        [10.0, 8.0, -1.0, -1.0, -1.0],
+        // Holds everywhere.
+        [10.0, 10.0, 10.0, 10.0, 8.0],
+        // An island of violation at 1: the widest run is from 2 on. Between 0 and 1, and 1 and 2, halfway each.
+        [10.0, 6.0, 10.0, 10.0, 9.0],
+        // Holds nowhere.
+        [1.0, 1.0, 1.0, 1.0, 1.0],
+        // Undefined at 1 and not there at 2: the edge is somewhere between 0 and 3; margins 2 and -1.
+        [10.0, f64::NAN, NONE, 7.0, 7.0],
+    ]);
+    let found = located(&gates(RANK), &cells);
+    let edge = |seed: i64, side: &str, main: bool| {
+        let wanted =
+            [("constraint", json!("rank")), ("seed", json!(seed)), ("side", json!(side)), ("main", json!(main))];
+        let row = rows(&found.boundaries, &wanted).into_iter().next()?;
+        Some(["state", "level", "bracket_low", "bracket_high", "interpolated"].map(|name| row[name].clone()))
+    };
+    let crossed = |level: f64, low: f64, high: f64, interpolated: bool| {
+        Some([json!("crossed"), json!(level), json!(low), json!(high), json!(interpolated)])
+    };
+    let beyond = |low: Value, high: Value| Some([json!("beyond"), Value::Null, low, high, Value::Null]);
+    assert_eq!(edge(0, "upper", true), crossed(2.25, 2.0, 3.0, true));
+    assert_eq!(edge(0, "lower", true), beyond(Value::Null, json!(0.0)));
+    assert_eq!(edge(1, "upper", true), crossed(1.5, 1.0, 2.0, false));
+    assert_eq!(edge(2, "upper", true), beyond(json!(4.0), Value::Null));
+    assert_eq!(edge(3, "upper", true), beyond(json!(4.0), Value::Null));
+    assert_eq!(edge(3, "lower", true), crossed(1.5, 1.0, 2.0, true));
+    assert_eq!(edge(3, "upper", false), crossed(0.5, 0.0, 1.0, true));
+    assert_eq!(
+        edge(4, "upper", true),
+        Some([json!("never_holds"), Value::Null, Value::Null, Value::Null, Value::Null])
+    );
+    assert_eq!(edge(5, "upper", true), crossed(2.0, 0.0, 3.0, true));
+    let across =
+        rows(&found.boundaries, &[("constraint", json!("rank")), ("seed", Value::Null), ("side", json!("upper"))]);
+    let counts = ["seeds", "crossed", "beyond", "never_holds", "unknown", "other_flips", "unknown_levels"];
+    assert_eq!(counts.map(|name| across[0][name].as_u64().unwrap_or(99)), [6, 3, 2, 1, 0, 1, 2]);
+    assert!(across[0]["level"].is_null(), "three seeds have no edge within the levels");
+    assert!(across[0]["fit_level"].as_f64().is_some_and(|level| (1.0..4.0).contains(&level)), "{:?}", across[0]);
+}
+
+#[test]
+fn margins_worked_by_hand() {
+    let cells = line(&[
+        [10.0, 9.0, 9.0, 5.0, 1.0],
+        [10.0, 8.0, -1.0, -1.0, -1.0],
+        [10.0, 10.0, 10.0, 10.0, 8.0],
+        [10.0, 6.0, 10.0, 10.0, 9.0],
+        [1.0, 1.0, 1.0, 9.0, 9.0],
+        [10.0, f64::NAN, NONE, 7.0, 7.0],
+    ]);
+    let found = located(&gates(&format!("{RANK}share = 0.6\n")), &cells);
+    let margin = |seed: Value, direction: &str| {
+        let wanted = [("constraint", json!("rank")), ("seed", seed), ("direction", json!(direction))];
+        let row = rows(&found.margins, &wanted).remove(0);
+        ["margin", "next", "censored", "holds_again"].map(|name| row[name].clone())
+    };
+    let (none, no) = (Value::Null, json!(false));
+    assert_eq!(margin(json!(0), "up"), [json!(2.0), json!(3.0), json!("no"), no.clone()]);
+    assert_eq!(margin(json!(0), "down"), [none.clone(), json!(4.0), json!("always_violated"), json!(true)]);
+    assert_eq!(margin(json!(1), "up"), [json!(1.0), json!(2.0), json!("no"), no.clone()]);
+    assert_eq!(margin(json!(2), "up"), [json!(4.0), none.clone(), json!("never_reached"), no.clone()]);
+    assert_eq!(margin(json!(3), "up"), [json!(0.0), json!(1.0), json!("no"), json!(true)]);
+    assert_eq!(margin(json!(3), "down"), [json!(2.0), json!(1.0), json!("no"), json!(true)]);
+    assert_eq!(margin(json!(4), "up"), [none.clone(), json!(0.0), json!("always_violated"), json!(true)]);
+    assert_eq!(margin(json!(5), "up"), [json!(0.0), json!(1.0), json!("missing_evidence"), no.clone()]);
+    // Of six seeds four must hold: five do at 0; at 1 three do, one is undefined and two violate; at 3 three violate.
+    assert_eq!(margin(none.clone(), "up"), [json!(0.0), json!(1.0), json!("missing_evidence"), no]);
+    let across =
+        rows(&found.margins, &[("constraint", json!("rank")), ("seed", none), ("direction", json!("up"))]).remove(0);
+    let names = ["seeds", "never_reached", "always_violated", "missing_evidence"];
+    assert_eq!(names.map(|name| across[name].as_u64().unwrap_or(99)), [6, 1, 1, 1]);
+    // None, 0, 0, 1, 2, and one beyond the last: the lower of the two in the middle is 0.
+    assert_eq!(
+        ["least", "median", "greatest"].map(|name| across[name].clone()),
+        [Value::Null, json!(0.0), Value::Null]
+    );
+}
+
+#[test]
+fn all_gates_together_break_where_the_first_of_them_does() {
+    let hubs = "[[gate]]\nname = \"not-many\"\nmetric = \"effective_rank_img\"\nmax = 11\nmin_seeds = 1\n";
+    // Margins to 8: 2, -2; to 11: 1, -... only the first breaks upwards; from 12 down to 10 the second does.
+    let cells = line(&[[12.0, 10.0, 10.0, 6.0, 6.0]]);
+    let found = located(&gates(&format!("{RANK}min_seeds = 1\n{hubs}")), &cells);
+    let level = |constraint: &str, side: &str| {
+        let wanted = [("constraint", json!(constraint)), ("seed", json!(0)), ("side", json!(side))];
+        rows(&found.boundaries, &wanted).remove(0)["level"].clone()
+    };
+    assert_eq!((level("rank", "upper"), level("not-many", "lower")), (json!(2.5), json!(0.5)));
+    assert_eq!((level("all", "upper"), level("all", "lower")), (json!(2.5), json!(0.5)));
+    let constraints: Vec<Value> = rows(&found.boundaries, &[]).iter().map(|row| row["constraint"].clone()).collect();
+    assert!(["all", "rank", "not-many", "lost"].iter().all(|name| constraints.contains(&json!(name))));
+}
+
+#[test]
+fn a_scope_ends_where_nothing_is_judged() {
+    let scoped =
+        format!("[axes]\nimage.noise = [0.0, 1.0, 2.0, 3.0, 4.0]\n{RANK}where = {{ image.noise = {{ max = 2.0 }} }}\n");
+    let cells = line(&[[10.0, 10.0, 10.0, 5.0, 1.0]; 3]);
+    let found = located(&gates(&scoped), &cells);
+    let margin =
+        rows(&found.margins, &[("constraint", json!("rank")), ("seed", Value::Null), ("direction", json!("up"))]);
+    assert_eq!((&margin[0]["margin"], &margin[0]["censored"]), (&json!(2.0), &json!("never_reached")));
+}
+
+#[test]
+fn rows_in_any_order_and_levels_off_the_grid() {
+    let mut cells: Vec<Cell> = (0..2)
+        .flat_map(|rate| {
+            line(&[[10.0, 9.0, 9.0, 5.0, 1.0], [9.0, 9.0, 7.0, 5.0, 1.0]])
+                .into_iter()
+                .map(move |c| (c.0, f64::from(rate), c.2, c.3, c.4))
+        })
+        .collect();
+    // Refinement of the noise at one rate only.
+    cells.push((2.5, 0.0, 0, "ok", Some(7.0)));
+    cells.push((2.5, 0.0, 1, "ok", Some(6.0)));
+    let mut axes = levels(&cells);
+    axes[0].1.retain(|level| *level != json!(2.5));
+    let gates = gates(RANK);
+    let locate = |cells: &[Cell]| {
+        locate(&gates, &table(cells), &DataFrame::empty(), Grid { axes: &axes, zip: &[] }).expect("tables")
+    };
+    let found = locate(&cells);
+    let refined = rows(
+        &found.boundaries,
+        &[
+            ("constraint", json!("rank")),
+            ("axis", json!("image.noise")),
+            ("seed", json!(0)),
+            ("param_pairing_rate", json!(0.0)),
+            ("side", json!("upper")),
+        ],
+    );
+    assert_eq!(refined[0]["bracket_high"], json!(2.5));
+    let across_rates = rows(&found.boundaries, &[("axis", json!("pairing.rate")), ("param_image_noise", json!(2.5))]);
+    assert!(across_rates.is_empty(), "no line through a level that only one rate has");
+    let mut turned = cells.clone();
+    turned.reverse();
+    let again = locate(&turned);
+    assert!(found.margins.equals_missing(&again.margins) && found.boundaries.equals_missing(&again.boundaries));
+    assert_eq!(
+        found.margins.column("param_image_noise").expect("there").dtype(),
+        &polars_core::prelude::DataType::Float64
+    );
+    assert_eq!(locate(&[]).margins.height(), 0);
+    assert_ne!(AnyValue::Null, found.margins.column("axis").expect("there").get(0).expect("a row"));
+}
+
+/// How often intervals hold a planted boundary: at 0.5 on average over seeds, whose own differ with a standard deviation
+/// of 0.1; every value has noise on it, and one table holds a thousand experiments, one per level of another axis.
+#[test]
+fn intervals_hold_a_planted_boundary_at_their_nominal_rate() {
+    let (experiments, seeds, truth, spread) = (1000u32, 16, 0.5, 0.1);
+    // Noise of a rank value; ranks fall by 40 per unit along the axis, so that it moves an edge by 0.005.
+    let (slope, noise) = (40.0, 0.2);
+    for steps in [20, 10] {
+        let streams = Streams::new(u64::from(steps as u32), "planted boundary");
+        let mut cells = Vec::new();
+        for experiment in 0..experiments {
+            let mut stream = streams.item(u64::from(experiment));
+            for seed in 0..seeds {
+                let own = truth + spread * stream.normal();
+                for step in 0..=steps {
+                    let x = f64::from(step) / f64::from(steps);
+                    let rank = 8.0 + slope * (own - x) + noise * stream.normal();
+                    cells.push((
+                        x,
+                        f64::from(experiment),
+                        seed,
+                        if x > own { "collapsed" } else { "ok" },
+                        Some(rank.max(0.0)),
+                    ));
+                }
+            }
+        }
+        let found = located(&gates(RANK), &cells);
+        let covered = |constraint: &str, [low, high]: [&str; 2]| {
+            let wanted = [
+                ("constraint", json!(constraint)),
+                ("axis", json!("image.noise")),
+                ("side", json!("upper")),
+                ("seed", Value::Null),
+            ];
+            let rows = rows(&found.boundaries, &wanted);
+            let hits = rows.iter().filter(|row| {
+                row[low].as_f64().is_some_and(|low| low <= truth)
+                    && row[high].as_f64().is_some_and(|high| high >= truth)
+            });
+            hits.count() as f64 / f64::from(experiments)
+        };
+        let methods = [
+            ("mean, interpolated", covered("rank", ["interval_low", "interval_high"])),
+            ("mean, in the middle", covered("lost", ["interval_low", "interval_high"])),
+            ("fit, of margins", covered("rank", ["fit_low", "fit_high"])),
+            ("fit, of losses", covered("lost", ["fit_low", "fit_high"])),
+        ];
+        println!("{steps} {methods:?}");
+        for (method, rate) in methods {
+            assert!((rate - 0.95).abs() <= 0.03, "{method}, {steps} steps: {rate}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! `cliffline boundary`: where the constraints of a run flip along its axes, and how far they hold.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use polars_core::prelude::DataFrame;
+use serde_json::{Map, Value, json};
+
+use super::{DirArgs, exit, output};
+use crate::analysis::line::value_at;
+use crate::store::{
+    BOUNDARIES_TABLE, MARGINS_TABLE, RunReader, VERIFICATION_STATEMENT, hash_file, param_column, read_table,
+};
+
+/// Version of the JSON document.
+///
+/// # Changelog
+/// - 1: first version.
+const BOUNDARY_VERSION: u64 = 1;
+
+#[derive(Debug, Args)]
+pub struct BoundaryArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// Only this constraint: the name of a gate, all, or lost
+    #[arg(long, value_name = "NAME")]
+    constraint: Option<String>,
+    /// Only along this axis, such as train.temperature
+    #[arg(long, value_name = "PATH")]
+    axis: Option<String>,
+    /// Print one JSON document, rows of single seeds included
+    #[arg(long)]
+    json: bool,
+}
+
+/// One row of a table.
+type Row = Map<String, Value>;
+
+pub fn main(args: &BoundaryArgs) -> anyhow::Result<u8> {
+    let dir = &args.dir.dir;
+    let boundaries = rows(args, BOUNDARIES_TABLE)?;
+    let margins = rows(args, MARGINS_TABLE)?;
+    if args.json {
+        output::json(&json!({
+            "format": "cliffline-boundary", "version": BOUNDARY_VERSION, "dir": dir, "boundaries": boundaries,
+            "margins": margins, "verification_statement": VERIFICATION_STATEMENT,
+        }))?;
+        return Ok(exit::OK);
+    }
+    let across: Vec<&Row> = boundaries.iter().filter(|row| row["seed"].is_null()).collect();
+    let margins: Vec<&Row> = margins.iter().filter(|row| row["seed"].is_null()).collect();
+    for group in across.chunk_by(|a, b| key(a) == key(b)) {
+        let Some(first) = group.first() else { continue };
+        output::line(&format!(
+            "{} along {} ({} scale)",
+            text(first, "constraint"),
+            text(first, "axis"),
+            text(first, "scale")
+        ))?;
+        output::line(&edges(group))?;
+        let of_group: Vec<&Row> = margins.iter().copied().filter(|row| key(row) == key(first)).collect();
+        output::line(&format!("{}\n", reaches(&of_group)))?;
+    }
+    if across.is_empty() {
+        output::line(&format!("{}: no numeric axis has two levels, so nothing can be located", dir.display()))?;
+    }
+    Ok(exit::OK)
+}
+
+/// The rows of a table of the run that were asked for.
+fn rows(args: &BoundaryArgs, file: &str) -> anyhow::Result<Vec<Row>> {
+    let dir = &args.dir.dir;
+    let path: PathBuf = dir.join(file);
+    require(dir, &path, file)?;
+    let frame: DataFrame = read_table(&path)?;
+    let named = |column: &str, wanted: &Option<String>| -> anyhow::Result<Vec<bool>> {
+        let Some(wanted) = wanted else { return Ok(vec![true; frame.height()]) };
+        let values = frame.column(column)?.str()?;
+        let found: Vec<bool> = values.iter().map(|value| value == Some(wanted)).collect();
+        if !found.contains(&true) {
+            let mut known: Vec<&str> = values.iter().flatten().collect();
+            known.sort_unstable();
+            known.dedup();
+            anyhow::bail!("{file} has no {column} {wanted:?}; it has {}", known.join(", "));
+        }
+        Ok(found)
+    };
+    let (constraint, axis) = (named("constraint", &args.constraint)?, named("axis", &args.axis)?);
+    let wanted = (0..frame.height()).filter(|row| constraint[*row] && axis[*row]);
+    let row = |row: usize| frame.columns().iter().map(|c| Ok((c.name().to_string(), value_at(c, row)?))).collect();
+    wanted.map(row).collect::<anyhow::Result<_>>()
+}
+
+/// Refuses a table that is not there, or not the one that the manifest lists.
+fn require(dir: &Path, path: &Path, file: &str) -> anyhow::Result<()> {
+    let (manifest, _) = super::checked::manifest(&RunReader::open(dir)?)?;
+    let listed = manifest.and_then(|manifest| manifest.tables.get(file).cloned());
+    let remedy = "the command that made the run writes it, and trains nothing that is there";
+    let Some(listed) = listed else { anyhow::bail!("{} has no {file} yet: {remedy}", dir.display()) };
+    let sound = hash_file(path).is_ok_and(|blake3| blake3 == listed.blake3);
+    anyhow::ensure!(sound, "{} is not what manifest.json lists: {remedy}", path.display());
+    Ok(())
+}
+
+fn key<'a>(row: &'a Row) -> (&'a Value, &'a Value) {
+    (&row["constraint"], &row["axis"])
+}
+
+fn text<'a>(row: &'a Row, column: &str) -> &'a str {
+    row[column].as_str().unwrap_or_default()
+}
+
+fn count(row: &Row, column: &str) -> u64 {
+    row[column].as_u64().unwrap_or(0)
+}
+
+/// The axes that the rows fix, and a row's levels of them.
+fn fixed(rows: &[&Row]) -> Vec<String> {
+    let Some(first) = rows.first() else { return Vec::new() };
+    let is_fixed = |column: &&String| column.starts_with("param_") && rows.iter().any(|row| !row[*column].is_null());
+    first.keys().filter(is_fixed).cloned().collect()
+}
+
+/// Axis path of a column, as far as a column's name tells.
+fn heading(column: &str, row: &Row) -> String {
+    // `param_train_learning_rate`: the registry knows which underscore was a dot.
+    let path = crate::spec::PARAMS.iter().map(|param| param.path).find(|path| param_column(path) == column);
+    let _ = row;
+    path.unwrap_or(column).to_string()
+}
+
+/// A number to four significant digits; a dash without one.
+fn number(value: &Value) -> String {
+    value.as_f64().map_or("-".to_string(), output::short)
+}
+
+fn with_interval(row: &Row, [at, low, high]: [&str; 3]) -> String {
+    if row[at].is_null() {
+        return "-".to_string();
+    }
+    if row[low].is_null() && row[high].is_null() {
+        return number(&row[at]);
+    }
+    format!("{} [{}, {}]", number(&row[at]), number(&row[low]), number(&row[high]))
+}
+
+/// The edges of the lines of one constraint along one axis.
+fn edges(rows: &[&Row]) -> String {
+    let columns = fixed(rows);
+    let first = rows[0];
+    let mut header: Vec<String> = columns.iter().map(|column| heading(column, first)).collect();
+    header.extend(
+        ["violated", "mean over seeds [95%]", "fit [95%]", "seeds", "crossed", "beyond", "never hold"]
+            .map(String::from),
+    );
+    let islands: u64 =
+        rows.iter().filter(|row| text(row, "side") == "upper").map(|row| count(row, "other_flips")).sum();
+    let unknown: u64 =
+        rows.iter().filter(|row| text(row, "side") == "upper").map(|row| count(row, "unknown_levels")).sum();
+    let shown = rows.iter().filter(|row| count(row, "crossed") > 0);
+    let row = |row: &&&Row| {
+        let mut cells: Vec<String> = columns.iter().map(|column| output::scalar(&row[column])).collect();
+        cells.push(if text(row, "side") == "lower" { "below" } else { "above" }.to_string());
+        cells.push(with_interval(row, ["level", "interval_low", "interval_high"]));
+        cells.push(with_interval(row, ["fit_level", "fit_low", "fit_high"]));
+        cells.extend(["seeds", "crossed", "beyond", "never_holds"].map(|column| count(row, column).to_string()));
+        cells
+    };
+    let table: Vec<Vec<String>> = shown.clone().map(|found| row(&found)).collect();
+    let mut lines = Vec::new();
+    if !table.is_empty() {
+        lines.push(output::table(&header, table));
+    }
+    let lower = || rows.iter().filter(|row| text(row, "side") == "lower");
+    let all = |column: &str| lower().filter(|row| count(row, column) == count(row, "seeds")).count();
+    let of_lines = |n: usize, what: &str| (n > 0).then(|| format!("{} {what}", output::count(n, "line")));
+    let uncrossed: Vec<&Row> = rows
+        .chunks(2)
+        .filter(|pair| pair.iter().all(|row| count(row, "crossed") == 0))
+        .filter_map(|pair| pair.first().copied())
+        .collect();
+    let holds = uncrossed.iter().filter(|row| count(row, "beyond") > 0).count();
+    lines.extend(of_lines(holds, "without a flip: it holds at every level"));
+    lines.extend(of_lines(all("never_holds"), "without a flip: it holds at no level"));
+    lines.extend((islands > 0).then(|| {
+        format!(
+            "{} elsewhere than at the ends of the widest run of levels that hold",
+            output::count(islands as usize, "flip")
+        )
+    }));
+    lines.extend((unknown > 0).then(|| format!("{} without an outcome", output::count(unknown as usize, "cell"))));
+    lines.join("\n")
+}
+
+/// The margins of the lines of one constraint along one axis.
+fn reaches(rows: &[&Row]) -> String {
+    let columns = fixed(rows);
+    let Some(first) = rows.first() else { return String::new() };
+    let mut header: Vec<String> = columns.iter().map(|column| heading(column, first)).collect();
+    header.extend(
+        ["counted", "gate passes to", "median over seeds [95%]", "seeds", "never reached", "always violated"]
+            .map(String::from),
+    );
+    let at_all = |row: &&&Row| count(row, "always_violated") < count(row, "seeds");
+    let row = |row: &&Row| {
+        let mut cells: Vec<String> = columns.iter().map(|column| output::scalar(&row[column])).collect();
+        let up = text(row, "direction") == "up";
+        cells.push(if up { "upwards" } else { "downwards" }.to_string());
+        let margin = number(&row["margin"]);
+        cells.push(match text(row, "censored") {
+            "never_reached" => format!("{margin}, the last level"),
+            "always_violated" => "nowhere".to_string(),
+            "missing_evidence" => format!("{margin}, then too little evidence"),
+            _ => margin,
+        });
+        cells.push(with_interval(row, ["median", "median_low", "median_high"]));
+        cells.extend(["seeds", "never_reached", "always_violated"].map(|column| count(row, column).to_string()));
+        cells
+    };
+    let table: Vec<Vec<String>> = rows.iter().filter(at_all).map(row).collect();
+    if table.is_empty() { String::new() } else { format!("margins\n{}", output::table(&header, table)) }
+}
