@@ -7,6 +7,7 @@ pub mod line;
 mod location_tables;
 pub mod margin;
 mod outcome;
+mod ranks;
 mod summary;
 mod surface;
 mod surface_table;
