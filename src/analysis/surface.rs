@@ -11,7 +11,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterato
 use super::ranks::{find, paired, ranks_of};
 use crate::numerics::bootstrap::mean_interval;
 use crate::numerics::interval::wilson;
-use crate::numerics::stats::{StatsError, mean, quantiles};
+use crate::numerics::stats::{StatsError, mean, quantile_of_sorted};
 use crate::spec::CLEAN;
 use crate::store::{RecordedStatus, metric_column, param_column};
 
@@ -243,7 +243,6 @@ impl Statistics {
         let (Some(least), Some(greatest)) = (values.first(), values.last()) else { return Ok(Self::default()) };
         // The mean of equal values can differ from them by a rounding.
         let mean = mean(values)?.clamp(*least, *greatest);
-        let quantiles = quantiles(values, &[0.25, 0.5, 0.75])?;
         let n = values.len();
         let (mut sd, mut interval) = (None, None);
         if n > 1 {
@@ -255,9 +254,9 @@ impl Statistics {
             Some(mean),
             sd,
             Some(*least),
-            Some(quantiles[0]),
-            Some(quantiles[1]),
-            Some(quantiles[2]),
+            Some(quantile_of_sorted(values, 0.25)?),
+            Some(quantile_of_sorted(values, 0.5)?),
+            Some(quantile_of_sorted(values, 0.75)?),
             Some(*greatest),
             interval.map(|ends| ends.0),
             interval.map(|ends| ends.1),
