@@ -7,10 +7,14 @@ mod common;
 mod bad_input;
 #[path = "cli/checks.rs"]
 mod checks;
+#[path = "cli/compare.rs"]
+mod compare;
 #[path = "cli/conditions.rs"]
 mod conditions;
 #[path = "cli/gate.rs"]
 mod gate;
+#[path = "cli/include.rs"]
+mod include;
 #[path = "cli/inspect.rs"]
 mod inspect;
 #[path = "cli/run.rs"]

@@ -463,6 +463,31 @@ mod tests {
     }
 
     #[test]
+    fn groups_and_scopes_are_those_of_every_cells_levels() {
+        let text = "name = \"t\"\npreset = \"tiny\"\nzip = [[\"model.hidden_txt\", \"model.hidden_img\"]]\n[axes]\n\
+                    seed = { seeds = 3 }\nmodel.hidden_img = [64, 32, 64]\nmodel.hidden_txt = [32, 64, 64]\n\
+                    pairing.kind = [\"swap\", \"block\"]\nstop.freeze = [true, false]\ntrain.temperature = [1.0, 0.1]\n\
+                    [[exclude]]\nstop.freeze = true\npairing.kind = \"block\"\n\
+                    [[gate]]\nmetric = \"lost\"\nmax = 0.0\n[gate.where]\nseed = [0, 2]\nstop.freeze = [false]\n\
+                    model.hidden_img = { min = 40 }\n";
+        let sweep = from_str(text, "t.toml", &Overrides::default()).unwrap_or_else(|error| panic!("{error}"));
+        let groups = Groups::of(&sweep);
+        let covered = groups.covered(&sweep.gates[0]);
+        let mut known: Vec<BTreeMap<String, Value>> = Vec::new();
+        for (at, cell) in sweep.cells.iter().enumerate() {
+            let levels = sweep.levels(cell);
+            assert_eq!(covered[at], sweep.gates[0].covers(&levels), "{levels:?}");
+            let others: BTreeMap<_, _> = levels.into_iter().filter(|(path, _)| path != "seed").collect();
+            let number = known.iter().position(|levels| *levels == others).unwrap_or_else(|| {
+                known.push(others.clone());
+                known.len() - 1
+            });
+            assert_eq!((groups.of_cell[at] as usize, groups.levels(number)), (number, others));
+        }
+        assert_eq!((known.len(), groups.first.len()), (3 * 3 * 2, 3 * 3 * 2));
+    }
+
+    #[test]
     fn long_lists_are_cut_and_say_so() {
         let levels: Vec<String> = (1..=30).map(|n| format!("{}", f64::from(n) / 100.0)).collect();
         let text = format!(

@@ -69,6 +69,11 @@ impl AxisRanks {
         self.levels.get(rank as usize).and_then(Value::as_f64).unwrap_or(f64::NAN)
     }
 
+    /// Whether levels are whole numbers.
+    pub fn is_whole(&self) -> bool {
+        self.levels.iter().all(Value::is_i64)
+    }
+
     /// The number of different levels.
     fn many(&self) -> u128 {
         self.levels.len().max(1) as u128
@@ -220,10 +225,10 @@ impl<'a> Lines<'a> {
         Line { rows, levels, by_seed }
     }
 
-    /// The level of a fixed axis on a line.
-    pub fn fixed_level(&self, line: &Line<'_>, axis: usize) -> &'a Value {
+    /// Path and level of a fixed axis on a line.
+    pub fn fixed_level(&self, line: &Line<'_>, axis: usize) -> (&'a str, &'a Value) {
         let axis = &self.places.axes[axis];
-        &axis.levels[axis.of_row[line.rows[0] as usize] as usize]
+        (&axis.path, &axis.levels[axis.of_row[line.rows[0] as usize] as usize])
     }
 
     /// The seed of a row.

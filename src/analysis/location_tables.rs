@@ -12,8 +12,9 @@ use super::constraint::Constraints;
 use super::line::{Grid, Lines, Places};
 use super::margin::{Margins, Reach, margins};
 use super::outcome::{columns_of_cells, columns_of_conditions};
+use super::summary::AxisLevels;
 use super::trace::{Edge, Side, Trace};
-use crate::spec::{Gate, Scale, constraints_of};
+use crate::spec::{Gate, Scale, Sweep, constraints_of};
 use crate::store::{
     BOUNDARIES_TABLE, CELLS_TABLE, CONDITIONS_TABLE, ColumnInfo, MARGINS_TABLE, StoreError, TableBytes, TableInfo,
     param_column, read_columns, read_table_info, write_table,
@@ -296,6 +297,31 @@ impl BoundaryRows {
     }
 }
 
+/// The axes of a sweep with the levels of its grid, and which advance together: what a [`Grid`] is made of.
+pub fn grid_of(sweep: &Sweep) -> (Vec<AxisLevels>, Vec<Vec<String>>) {
+    let axes = sweep.axes.iter().map(|axis| (axis.path.clone(), axis.levels.clone())).collect();
+    (axes, sweep.zip.iter().map(|zip| zip.paths.clone()).collect())
+}
+
+/// Reads of a run's tables of cells and conditions what judging `gates` along the axes takes.
+///
+/// # Errors
+/// [`StoreError`] when a table cannot be read or lacks a column.
+pub fn read_for_locations(dir: &Path, gates: &[Gate], grid: Grid<'_>) -> Result<(DataFrame, DataFrame), StoreError> {
+    let path = dir.join(CELLS_TABLE);
+    let known = read_table_info(&path)?.columns;
+    let axes = grid.axes.iter().map(|(path, _)| param_column(path)).chain([param_column("seed")]);
+    let wanted = columns_of_cells(&constraints_of(gates)).into_iter().chain(axes);
+    let mut wanted: Vec<String> = wanted.filter(|column| known.contains_key(column)).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let conditions = match columns_of_conditions(gates) {
+        none if none.is_empty() => DataFrame::empty(),
+        columns => read_columns(&dir.join(CONDITIONS_TABLE), &columns)?,
+    };
+    Ok((read_columns(&path, &wanted)?, conditions))
+}
+
 /// Writes both tables of a run beside its others. `gates` are those of its spec.
 ///
 /// # Errors
@@ -305,18 +331,9 @@ pub fn write_locations(
     gates: &[Gate],
     grid: Grid<'_>,
 ) -> Result<[(&'static str, TableBytes); 2], StoreError> {
-    let [cells_path, conditions_path] = [CELLS_TABLE, CONDITIONS_TABLE].map(|file| dir.join(file));
+    let cells_path = dir.join(CELLS_TABLE);
     let known = read_table_info(&cells_path)?.columns;
-    let axes = grid.axes.iter().map(|(path, _)| param_column(path)).chain([param_column("seed")]);
-    let wanted = columns_of_cells(&constraints_of(gates)).into_iter().chain(axes);
-    let mut wanted: Vec<String> = wanted.filter(|column| known.contains_key(column)).collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let cells = read_columns(&cells_path, &wanted)?;
-    let conditions = match columns_of_conditions(gates) {
-        none if none.is_empty() => DataFrame::empty(),
-        columns => read_columns(&conditions_path, &columns)?,
-    };
+    let (cells, conditions) = read_for_locations(dir, gates, grid)?;
     let failed = |error: PolarsError| StoreError::Table { path: cells_path.clone(), reason: error.to_string() };
     let located = locate(gates, &cells, &conditions, grid).map_err(failed)?;
     let write = |file: &'static str, table: &str, frame: &DataFrame, own: Vec<(String, ColumnInfo)>| {

@@ -1,6 +1,7 @@
 //! Pure functions of a run's tables, and the tables that are made of them.
 
 pub mod boundary;
+pub mod compare;
 pub mod constraint;
 pub mod gate;
 pub mod line;
@@ -8,12 +9,13 @@ mod location_tables;
 pub mod margin;
 mod outcome;
 mod ranks;
+pub mod refine;
 mod summary;
 mod surface;
 mod surface_table;
 pub mod trace;
 
-pub use location_tables::{Located, locate, write_locations};
+pub use location_tables::{Located, grid_of, locate, read_for_locations, write_locations};
 pub use outcome::{columns_of_cells, columns_of_conditions};
 pub use summary::{AxisLevels, Entry, Summary};
 pub use surface::{Surfaces, surface};

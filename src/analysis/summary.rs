@@ -20,8 +20,10 @@ pub struct Summary {
     pub columns: Vec<Value>,
     /// `[row][column]`.
     pub cells: Vec<Vec<Entry>>,
-    /// Cells that belong to no row and column; none when they are cells of the sweep.
+    /// Cells that belong to no row and column: those that a sweep includes at levels beside its grid's.
     pub unplaced: usize,
+    #[serde(skip)]
+    only_at: Vec<AxisLevels>,
 }
 
 /// What the finished cells at one row and column say.
@@ -48,12 +50,30 @@ impl Summary {
         let pick = |i: usize| candidates.get(i).map_or((String::new(), vec![Value::Null]), |a| (*a).clone());
         let ((row_axis, rows), (column_axis, columns)) = (pick(0), pick(1));
         let cells = vec![vec![Entry::default(); columns.len()]; rows.len()];
-        Self { metric: metric.to_string(), row_axis, column_axis, rows, columns, cells, unplaced: 0 }
+        Self {
+            metric: metric.to_string(),
+            row_axis,
+            column_axis,
+            rows,
+            columns,
+            cells,
+            unplaced: 0,
+            only_at: Vec::new(),
+        }
+    }
+
+    /// Without the cells at other levels of `axes` than these: where an axis that is not shown has levels beside its
+    /// grid's, some rows would be means over more of them than others.
+    pub fn only_at(mut self, axes: &[AxisLevels]) -> Self {
+        let shown = |path: &String| *path == self.row_axis || *path == self.column_axis;
+        self.only_at = axes.iter().filter(|(path, _)| !shown(path)).cloned().collect();
+        self
     }
 
     /// The columns of the table of cells that [`add_all`](Self::add_all) reads.
     pub fn columns_of_cells(&self) -> Vec<String> {
         let axes = [&self.row_axis, &self.column_axis].into_iter().filter(|axis| !axis.is_empty());
+        let axes = axes.chain(self.only_at.iter().map(|(path, _)| path));
         axes.map(|axis| param_column(axis)).chain([metric_column(&self.metric)]).collect()
     }
 
@@ -65,9 +85,13 @@ impl Summary {
     pub fn add_all(&mut self, cells: &DataFrame) -> PolarsResult<()> {
         let rows = places(cells, &self.row_axis, &self.rows)?;
         let columns = places(cells, &self.column_axis, &self.columns)?;
+        let mut beside = vec![false; cells.height()];
+        for (axis, levels) in &self.only_at {
+            beside.iter_mut().zip(places(cells, axis, levels)?).for_each(|(beside, place)| *beside |= place.is_none());
+        }
         let values = cells.column(&metric_column(&self.metric))?.f64()?;
-        for (value, place) in values.iter().zip(rows.into_iter().zip(columns)) {
-            let (Some(row), Some(column)) = place else {
+        for ((value, beside), place) in values.iter().zip(beside).zip(rows.into_iter().zip(columns)) {
+            let (Some(row), Some(column), false) = (place.0, place.1, beside) else {
                 self.unplaced += 1;
                 continue;
             };
@@ -129,6 +153,20 @@ mod tests {
         let none: Column = Series::new("metric_effective_rank_img".into(), Vec::<f64>::new()).into();
         summary.add_all(&DataFrame::new_infer_height(vec![none]).expect("a column")).expect("nothing to add");
         assert_eq!(summary.unplaced, 1);
+    }
+
+    #[test]
+    fn cells_at_levels_that_no_row_has_are_counted_apart() {
+        let axes: Vec<AxisLevels> = vec![("a".into(), vec![json!(0.1), json!(0.2)]), ("b".into(), vec![json!(5)])];
+        let table = |a: &[f64], b: &[i64]| {
+            let ones: Column = Series::new("metric_m".into(), vec![1.0; a.len()]).into();
+            let columns = vec![Series::new("param_a".into(), a).into(), Series::new("param_b".into(), b).into(), ones];
+            DataFrame::new_infer_height(columns).expect("columns of one length")
+        };
+        let mut summary = Summary::new("m", &axes).only_at(&axes);
+        assert_eq!(summary.columns_of_cells(), ["param_a", "param_b", "metric_m"]);
+        summary.add_all(&table(&[0.1, 0.1, 0.15, 0.2], &[5, 6, 5, 5])).expect("columns");
+        assert_eq!((summary.unplaced, summary.cells[0][0].n, summary.cells[1][0].n), (2, 1, 1));
     }
 
     #[test]

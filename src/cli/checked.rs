@@ -8,7 +8,7 @@ use crate::aligner::backend::{Backend, Choice};
 use crate::engine::{BurnTrainer, Control, Outcome, Retrained};
 use crate::spec::config::Config;
 use crate::spec::{Cell, Overrides, Sweep};
-use crate::store::{CellRecord, NamedFault, RunManifest, RunReader, StoreError};
+use crate::store::{CellRecord, NamedFault, RunManifest, RunReader, StoreError, hash_file};
 
 /// What to do about a derived file.
 const REMADE: &str = "the command that made the run writes it again";
@@ -34,6 +34,17 @@ pub fn manifest(reader: &RunReader) -> anyhow::Result<(Option<RunManifest>, Opti
         }
         Err(other) => Err(other.into()),
     }
+}
+
+/// Makes sure that tables are the ones that the manifest lists, as far as it lists them.
+pub fn require_tables(dir: &Path, manifest: &RunManifest, files: &[&str]) -> anyhow::Result<()> {
+    for file in files {
+        let Some(table) = manifest.tables.get(*file) else { continue };
+        let path = dir.join(file);
+        let sound = hash_file(&path).is_ok_and(|blake3| blake3 == table.blake3);
+        anyhow::ensure!(sound, "{} is not what manifest.json lists: {REMADE}", path.display());
+    }
+    Ok(())
 }
 
 /// Refuses to write `path` into a run or into a folder that is not there, before any work is done.

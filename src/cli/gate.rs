@@ -12,8 +12,8 @@ use crate::analysis::gate::{Combination, GateReport, GateResult, Verdict, evalua
 use crate::analysis::{columns_of_cells, columns_of_conditions};
 use crate::spec::{CLEAN, Gate, Sweep};
 use crate::store::{
-    CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, hash_file, is_live,
-    read_columns, write_atomic,
+    CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, is_live, read_columns,
+    write_atomic,
 };
 
 /// Where the verdicts are.
@@ -79,11 +79,7 @@ fn require_as_recorded(reader: &RunReader, sweep: &Sweep) -> anyhow::Result<RunM
         "spec.toml has other gates than manifest.json records: change them in the spec that the run was made from, and run \
          it again"
     );
-    for file in [CELLS_TABLE, CONDITIONS_TABLE] {
-        let Some(table) = manifest.tables.get(file) else { continue };
-        let sound = hash_file(&reader.dir().join(file)).is_ok_and(|blake3| blake3 == table.blake3);
-        anyhow::ensure!(sound, "{file} is not what manifest.json lists: the command that made the run writes it again");
-    }
+    super::checked::require_tables(reader.dir(), &manifest, &[CELLS_TABLE, CONDITIONS_TABLE])?;
     Ok(manifest)
 }
 

@@ -7,6 +7,7 @@ mod boundary;
 mod checked;
 mod code;
 mod columns;
+mod compare;
 mod completions;
 mod devices;
 mod embed;
@@ -15,6 +16,7 @@ mod gradcheck;
 mod output;
 mod plan;
 mod progress;
+mod refine;
 mod run;
 mod show;
 mod status;
@@ -68,6 +70,10 @@ enum Command {
     Gate(gate::GateArgs),
     /// Show where the constraints of a run flip along its axes, and how far they hold
     Boundary(boundary::BoundaryArgs),
+    /// Train further levels where a constraint flips, until each flip is known to a tolerance
+    Refine(refine::RefineArgs),
+    /// Tell what differs between two runs: in their specs, in what computed them, and in the results, paired by seed
+    Compare(compare::CompareArgs),
     /// Check a run's files, and with --rerun retrain a sample of its cells and compare
     Verify(verify::VerifyArgs),
     /// Print one cell's audit manifest as JSON
@@ -275,6 +281,8 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Status(args) => status::main(&args),
         Command::Gate(args) => gate::main(&args),
         Command::Boundary(args) => boundary::main(&args),
+        Command::Refine(args) => refine::main(&args),
+        Command::Compare(args) => compare::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Show(args) => show::main(&args),
         Command::Embed(args) => embed::main(&args),

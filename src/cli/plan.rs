@@ -40,6 +40,8 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
     let backend = args.backend.open_for_work()?;
     let workers = args.backend.workers(&backend);
     let dir = args.output.clone().unwrap_or_else(|| super::run::default_dir(&sweep));
+    let (sweep, kept) = super::run::keeping(sweep, &dir);
+    super::run::say_kept(&dir, kept);
     let wanted = missing(&sweep, &dir, &backend.class);
     let present = sweep.cells.len() - wanted.len();
     let (packs, estimate) = args.backend.packs(&backend, &sweep, &wanted);
@@ -62,6 +64,7 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
             "seconds": time.map(|[low, middle, high]| json!({"low": low, "expected": middle, "high": high})),
             "conditions": sweep.conditions.iter().map(|c| json!({"name": c.name, "changes": c.changes})).collect::<Vec<_>>(),
             "axes": sweep.axes.iter().map(|a| json!({"path": a.path, "levels": a.levels})).collect::<Vec<_>>(),
+            "include": sweep.include,
             "cells": if args.cells { json!(cells()) } else { json!(null) },
         }))?;
         return Ok(exit::OK);
@@ -103,6 +106,10 @@ fn rows(
     for axis in &sweep.axes {
         let levels: Vec<String> = axis.levels.iter().map(output::scalar).collect();
         rows.push(vec![format!("axis {}", axis.path), levels.join(", ")]);
+    }
+    if sweep.included() > 0 {
+        let cells = output::count(sweep.included(), "cell");
+        rows.push(vec!["included".to_string(), format!("{cells} beside the grid")]);
     }
     if let Some(c) = calibration {
         let [low, middle, high] = c.seconds(estimate, workers).map(output::seconds);

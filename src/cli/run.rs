@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -17,7 +17,7 @@ use super::summary::render;
 use super::{BackendArgs, SpecArgs, columns, exit, gate, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::line::Grid;
-use crate::analysis::{AxisLevels, Summary, write_locations, write_surfaces};
+use crate::analysis::{Summary, grid_of, write_locations, write_surfaces};
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
@@ -48,6 +48,7 @@ pub struct RunArgs {
 pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
     let sweep = args.spec.load()?;
     let dir = args.output.clone().unwrap_or_else(|| default_dir(&sweep));
+    let (sweep, kept) = keeping(sweep, &dir);
     let backend = args.backend.open_for_work()?;
     if !RunReader::is_run(&dir) {
         // What cannot be done should leave no directory behind.
@@ -55,8 +56,56 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
         require_memory(&args.backend.packs(&backend, &sweep, &all).1)?;
     }
     let trainer = BurnTrainer::new(backend);
-    let session = Session::open(&sweep, &dir, &trainer)?;
-    session.go(args, &trainer)
+    let mut session = Session::open(&sweep, &dir, &trainer)?;
+    // A directory that is refused keeps nothing.
+    say_kept(&dir, kept);
+    let standing = session.go(&args.backend, &trainer)?;
+    if !standing.gradients_wrong {
+        session.report(&standing, args.json)?;
+    }
+    Ok(standing.exit_code)
+}
+
+/// How a run stands after a process did its work on it.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// Nothing was trained, because it would have been trained wrongly.
+    pub gradients_wrong: bool,
+    pub interrupted: bool,
+    /// Cells of the sweep that are finished.
+    pub finished: usize,
+    pub by_status: BTreeMap<String, u64>,
+    /// Finished cells that were there when the directory was opened.
+    pub present: usize,
+    /// Cells taken over from runs beside this one.
+    pub reused: usize,
+    /// Cells trained by this process.
+    pub trained: usize,
+    pub exit_code: u8,
+}
+
+/// A sweep with the cells that the run in `dir` has beside its grid, and how many those are: they are part of the run
+/// since `refine` added them to its spec, which the spec that it was begun with does not say. Where they cannot be cells
+/// of this sweep it is left as it is, and the directory is refused.
+pub(super) fn keeping(sweep: Sweep, dir: &Path) -> (Sweep, usize) {
+    // Most runs have none, and reading a large sweep takes its time.
+    let mentioned = std::fs::read_to_string(dir.join("spec.toml")).is_ok_and(|text| text.contains("include"));
+    let earlier = (mentioned && RunReader::is_run(dir)).then(|| super::checked::spec(dir).ok()).flatten();
+    let kept = earlier
+        .filter(|earlier| earlier.name == sweep.name && !earlier.include.is_empty())
+        .and_then(|e| sweep.with_includes_of(&e));
+    match kept.map(|kept| (kept.cells.len() - sweep.cells.len(), kept)) {
+        Some((more, kept)) if more > 0 => (kept, more),
+        _ => (sweep, 0),
+    }
+}
+
+/// Says how many cells [`keeping`] kept.
+pub(super) fn say_kept(dir: &Path, kept: usize) {
+    if kept > 0 {
+        let cells = output::count(kept, "cell");
+        output::note(&format!("{}: keeping {cells} that refine added, or an earlier [[include]]", dir.display()));
+    }
 }
 
 /// `results/<name>-<first 8 of the spec hash>`.
@@ -64,8 +113,8 @@ pub fn default_dir(sweep: &Sweep) -> PathBuf {
     Path::new("results").join(format!("{}-{}", sweep.name, &sweep.hash()[..8]))
 }
 
-/// One process's work on a run directory.
-struct Session<'a> {
+/// One process's work on a run directory: [`Session::open`], then [`Session::go`].
+pub(super) struct Session<'a> {
     sweep: &'a Sweep,
     dir: PathBuf,
     run: RunDir,
@@ -82,7 +131,7 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Opens the directory, says what was found, and takes over what sibling runs have.
-    fn open(sweep: &'a Sweep, dir: &Path, trainer: &BurnTrainer) -> anyhow::Result<Self> {
+    pub(super) fn open(sweep: &'a Sweep, dir: &Path, trainer: &BurnTrainer) -> anyhow::Result<Self> {
         let backend = trainer.backend();
         let class = backend.class.clone();
         let identity = Identity {
@@ -127,23 +176,24 @@ impl<'a> Session<'a> {
         Ok(Self { sweep, dir: dir.to_path_buf(), run, manifest, complete_before, present, reused, trained: 0, made_by })
     }
 
-    fn go(mut self, args: &RunArgs, trainer: &BurnTrainer) -> anyhow::Result<u8> {
+    /// Trains what is missing and writes the tables, and says nothing on standard output.
+    pub(super) fn go(&mut self, backend: &BackendArgs, trainer: &BurnTrainer) -> anyhow::Result<Standing> {
         let cells = &self.sweep.cells;
         let missing: Vec<usize> = (0..cells.len()).filter(|i| !self.run.reader().is_finished(&cells[*i].id)).collect();
         if missing.is_empty() && self.reused == 0 && self.files_are_intact() {
             output::note(&format!("{}: all {} cells are there; nothing to do", self.dir.display(), cells.len()));
-            return self.close(args, false);
+            return Ok(self.standing(false));
         }
-        let (packs, estimate) = args.backend.packs(trainer.backend(), self.sweep, &missing);
+        let (packs, estimate) = backend.packs(trainer.backend(), self.sweep, &missing);
         require_memory(&estimate)?;
         self.begin(trainer)?;
         if !self.check_gradients(&missing, trainer)? {
             self.manifest.state = RunState::Incomplete;
             self.manifest.write(&self.dir)?;
-            return Ok(exit::NO);
+            return Ok(Standing { gradients_wrong: true, exit_code: exit::NO, ..self.standing(false) });
         }
-        let (packs, estimate) = self.tune(packs, estimate, args, trainer, &missing);
-        let threads = args.backend.threads(trainer.backend());
+        let (packs, estimate) = self.tune(packs, estimate, backend, trainer, &missing);
+        let threads = backend.threads(trainer.backend());
         // With fewer packs than threads the rest would have nothing to do.
         let workers = Workers { training: threads.training.min(packs.len()).max(1), ..threads };
         let interrupted = self.train(packs, &estimate, trainer, workers)?;
@@ -158,7 +208,7 @@ impl<'a> Session<'a> {
         self.manifest.cells.by_status = counts;
         self.log_session();
         self.manifest.write(&self.dir)?;
-        self.close(args, interrupted)
+        Ok(self.standing(interrupted))
     }
 
     /// Adds this process to the manifest's list of those that worked on the run.
@@ -213,16 +263,16 @@ impl<'a> Session<'a> {
         &mut self,
         packs: Vec<Pack>,
         estimate: Estimate,
-        args: &RunArgs,
+        args: &BackendArgs,
         trainer: &BurnTrainer,
         missing: &[usize],
     ) -> (Vec<Pack>, Estimate) {
         self.manifest.more.remove(TUNING);
-        if args.backend.pack != 0 {
+        if args.pack != 0 {
             return (packs, estimate);
         }
         let backend = trainer.backend();
-        let (workers, place) = (args.backend.workers(backend), backend.place());
+        let (workers, place) = (args.workers(backend), backend.place());
         let size =
             |cell: &Cell, alike: usize, factor: f64| engine::pack_size(&cell.config, alike, workers, place, factor);
         let tuning = engine::tune(&self.sweep.cells, &packs, trainer, workers, size);
@@ -230,7 +280,7 @@ impl<'a> Session<'a> {
             return (packs, estimate);
         }
         self.manifest.more.insert(TUNING.to_string(), json!(tuning.trials));
-        let scaled = args.backend.packs_scaled(backend, self.sweep, missing, tuning.factor());
+        let scaled = args.packs_scaled(backend, self.sweep, missing, tuning.factor());
         if require_memory(&scaled.1).is_ok() { scaled } else { (packs, estimate) }
     }
 
@@ -248,7 +298,7 @@ impl<'a> Session<'a> {
         }
         self.manifest.timings.clear();
         let control = Arc::new(Control::default());
-        watch_interrupts(control.clone())?;
+        watch_interrupts(&control)?;
         let cells = &self.sweep.cells;
         output::note(&format!(
             "{}: training {} of {} cells in {} on {}",
@@ -320,8 +370,7 @@ impl<'a> Session<'a> {
         let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
         self.manifest.tables = write_run_tables(self.run.reader(), &spec)?;
         self.manifest.tables.insert(SURFACES_TABLE.to_string(), write_surfaces(&self.dir, &axes)?);
-        let levels: Vec<AxisLevels> = self.sweep.axes.iter().map(|a| (a.path.clone(), a.levels.clone())).collect();
-        let zip: Vec<Vec<String>> = self.sweep.zip.iter().map(|zip| zip.paths.clone()).collect();
+        let (levels, zip) = grid_of(self.sweep);
         let located = write_locations(&self.dir, &self.sweep.gates, Grid { axes: &levels, zip: &zip })?;
         self.manifest.tables.extend(located.map(|(file, table)| (file.to_string(), table)));
         let gates = gate::write(&self.dir, self.sweep)?;
@@ -329,29 +378,36 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Says how the run stands and which exit code that is.
-    fn close(self, args: &RunArgs, interrupted: bool) -> anyhow::Result<u8> {
-        let counts = self.run.reader().counts();
+    fn standing(&self, interrupted: bool) -> Standing {
+        let by_status = self.run.reader().counts();
         let finished = finished(&self.run, self.sweep);
-        let failed = counts.get("failed").copied().unwrap_or(0);
-        let code = match () {
+        let exit_code = match () {
             () if interrupted => exit::INTERRUPTED,
-            () if failed > 0 => exit::CELLS_FAILED,
+            () if by_status.get("failed").is_some_and(|n| *n > 0) => exit::CELLS_FAILED,
             () if finished < self.sweep.cells.len() => exit::INCOMPLETE,
             () => exit::OK,
         };
+        let (present, reused, trained) = (self.present, self.reused, self.trained);
+        Standing { gradients_wrong: false, interrupted, finished, by_status, present, reused, trained, exit_code }
+    }
+
+    /// Says how the run stands, with a summary of its tables.
+    fn report(&self, standing: &Standing, json: bool) -> anyhow::Result<()> {
+        let Standing { finished, by_status: counts, .. } = standing;
         let path = self.dir.join(CELLS_TABLE);
         let axes: Vec<_> = self.sweep.axes.iter().map(|a| (a.path.clone(), a.levels.clone())).collect();
-        let mut summaries = SUMMARY_METRICS.map(|metric| Summary::new(metric, &axes));
+        let wider = self.sweep.axes.iter().map(|axis| self.sweep.all_levels(axis).len() > axis.levels.len());
+        let wider: Vec<_> = axes.iter().zip(wider).filter(|(_, wider)| *wider).map(|(axis, _)| axis.clone()).collect();
+        let mut summaries = SUMMARY_METRICS.map(|metric| Summary::new(metric, &axes).only_at(&wider));
         for summary in &mut summaries {
             summary.add_all(&read_columns(&path, &summary.columns_of_cells())?)?;
         }
         let gates = (!self.sweep.gates.is_empty()).then(|| gate::judge(&self.dir, self.sweep)).transpose()?;
-        if args.json {
+        if json {
             output::json(&json!({
                 "version": 1, "dir": self.dir, "gates": gates.as_ref().map(|report| report.verdict), "sweep": self.sweep.name, "cells": self.sweep.cells.len(),
-                "finished": finished, "by_status": counts, "present": self.present, "reused": self.reused,
-                "trained": self.trained, "interrupted": interrupted, "exit_code": code, "class": self.manifest.class,
+                "finished": finished, "by_status": counts, "present": standing.present, "reused": standing.reused,
+                "trained": standing.trained, "interrupted": standing.interrupted, "exit_code": standing.exit_code, "class": self.manifest.class,
                 "timings": self.manifest.timings, "summary": summaries,
             }))?;
         } else {
@@ -371,14 +427,14 @@ impl<'a> Session<'a> {
         if let Err(error) = write_step_summary(&summaries, &self.dir) {
             output::note(&format!("{error:#}"));
         }
-        if interrupted {
+        if standing.interrupted {
             output::note("interrupted; the same command goes on from here");
         }
-        if failed > 0 {
+        if let Some(failed) = counts.get("failed").filter(|n| **n > 0) {
             let reason = failed_example(&path)?;
             output::note(&format!("{failed} cells failed, for instance {reason}; the same command tries them again"));
         }
-        Ok(code)
+        Ok(())
     }
 }
 
@@ -402,10 +458,10 @@ fn failed_example(cells: &Path) -> anyhow::Result<String> {
     Ok(first.map(at).unwrap_or_default())
 }
 
-/// The values that each parameter takes in a sweep.
+/// The values that each parameter takes in a sweep, included cells and all.
 fn levels(sweep: &Sweep) -> Levels {
     let fixed = sweep.base.scalars().into_iter().filter(|(path, _)| sweep.axes.iter().all(|a| a.path != *path));
-    let varied = sweep.axes.iter().flat_map(|a| a.levels.iter().map(|level| (a.path.clone(), level.clone())));
+    let varied = sweep.axes.iter().flat_map(|a| sweep.all_levels(a).into_iter().map(|level| (a.path.clone(), level)));
     Levels::of(fixed.chain(varied))
 }
 
@@ -413,7 +469,7 @@ fn levels(sweep: &Sweep) -> Levels {
 fn thresholds(sweep: &Sweep) -> BTreeMap<String, serde_json::Value> {
     let base = sweep.base.scalars();
     let at = |path: &str| match sweep.axes.iter().find(|axis| axis.path == path) {
-        Some(axis) => json!(axis.levels),
+        Some(axis) => json!(sweep.all_levels(axis)),
         None => base.get(path).cloned().unwrap_or_default(),
     };
     let limits = LIMITS.iter().map(|limit| (limit.path.to_string(), at(limit.path)));
@@ -447,10 +503,19 @@ fn record(
     Ok(CellRecord { made_by: made_by.to_string(), ..record })
 }
 
-/// Ctrl-C stops cleanly; a second one at once.
-fn watch_interrupts(control: Arc<Control>) -> anyhow::Result<()> {
-    ctrlc::set_handler(move || {
-        if control.cancel.swap(true, Ordering::Relaxed) {
+/// What a process is training, and whether it was told to stop.
+static AT_WORK: Mutex<Option<Arc<Control>>> = Mutex::new(None);
+
+/// Ctrl-C stops cleanly; a second one at once. A process may train several times: once told to stop, it stops in all.
+fn watch_interrupts(control: &Arc<Control>) -> anyhow::Result<()> {
+    let before = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).replace(control.clone());
+    if let Some(before) = before {
+        control.cancel.fetch_or(before.is_cancelled(), Ordering::Relaxed);
+        return Ok(());
+    }
+    ctrlc::set_handler(|| {
+        let at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if at_work.is_none_or(|control| control.cancel.swap(true, Ordering::Relaxed)) {
             std::process::exit(i32::from(exit::INTERRUPTED));
         }
         output::note("stopping; packs in flight are abandoned (once more to stop at once)");

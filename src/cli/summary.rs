@@ -35,5 +35,9 @@ pub fn render(summary: &Summary) -> String {
         _ => "no cell has a value".to_string(),
     };
     let missing = if without > 0 { format!("; {without} cells have no value") } else { String::new() };
-    format!("{} ({over}{missing})\n{table}\n", summary.metric)
+    let unplaced = match summary.unplaced {
+        0 => String::new(),
+        n => format!("; {} at levels beside the grid's not shown", output::count(n, "cell")),
+    };
+    format!("{} ({over}{missing}{unplaced})\n{table}\n", summary.metric)
 }

@@ -18,7 +18,7 @@ pub const MAX_RESAMPLED: usize = 64;
 
 /// Up to here the levels lie below the probability of drawing the least value every time, n to the power of -n: the
 /// interval goes from the least value to the greatest, whatever the resamples.
-const ALL_OF_THE_RANGE: usize = 4;
+pub const ALL_OF_THE_RANGE: usize = 4;
 
 const PURPOSE: &str = "bootstrap of the mean";
 

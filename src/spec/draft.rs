@@ -22,6 +22,10 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("condition", "tables of a name and operator path = value: every trained cell is evaluated under each as well"),
     ("exclude", "tables of axis path = value, list or { min, max }: a cell that matches all of one is left out"),
     (
+        "include",
+        "tables of axis path = value or list: cells beside the grid, at every level of axes that are not named",
+    ),
+    (
         "gate",
         "tables of metric, min or max, and optionally name, condition, where, share, min_seeds: what `gate` judges",
     ),
@@ -39,11 +43,13 @@ pub(super) struct Draft {
     pub axes: BTreeMap<&'static str, DraftAxis>,
     pub zip: Vec<At<Vec<At<&'static Param>>>>,
     pub exclude: Vec<At<Vec<Term>>>,
+    /// Without ranges.
+    pub include: Vec<At<Vec<Term>>>,
     pub conditions: Vec<At<Condition>>,
     pub gates: Vec<DraftGate>,
 }
 
-/// One condition of an `[[exclude]]`, or of the `where` of a gate.
+/// One condition of an `[[exclude]]`, or of the `where` of a gate; or what an `[[include]]` takes along one axis.
 #[derive(Debug)]
 pub(super) struct Term {
     pub param: &'static Param,
@@ -71,15 +77,17 @@ impl Draft {
                 ("axes", Node::Table(table)) => self.read_axes(table, problems),
                 ("zip", Node::List(groups)) => groups.iter().for_each(|group| self.read_zip(group, problems)),
                 ("exclude", Node::List(tables)) => tables.iter().for_each(|at| self.read_exclude(at, problems)),
+                ("include", Node::List(tables)) => tables.iter().for_each(|at| self.read_include(at, problems)),
                 ("condition", Node::List(tables)) => tables.iter().for_each(|at| self.read_condition(at, problems)),
                 ("gate", Node::List(tables)) => {
                     self.gates.extend(tables.iter().filter_map(|at| gate::read(at, problems)));
                 }
-                ("axes" | "zip" | "exclude" | "condition" | "gate", _) => {
+                ("axes" | "zip" | "exclude" | "include" | "condition" | "gate", _) => {
                     let form = match key.value.as_str() {
                         "axes" => "a table: [axes]",
                         "zip" => "a list of lists of axis paths: zip = [[\"a\", \"b\"]]",
                         "exclude" => "a list of tables: [[exclude]]",
+                        "include" => "a list of tables: [[include]]",
                         "gate" => "a list of tables: [[gate]]",
                         _ => "a list of tables: [[condition]]",
                     };
@@ -199,6 +207,26 @@ impl Draft {
             }
         };
         self.exclude.push(At { value: read_terms(table, false, problems), site: at.site.clone() });
+    }
+
+    fn read_include(&mut self, at: &At<Node>, problems: &mut Vec<Diagnostic>) {
+        let help = "name at least one axis in it: \"train.temperature\" = [0.015, 0.03]";
+        let table = match &at.value {
+            Node::Table(table) if !table.is_empty() => table,
+            _ => return problems.push(Diagnostic::new(&at.site, "an include is a table of axes with values", help)),
+        };
+        let mut terms = Vec::new();
+        walk(table, "", &axis::describes_levels, problems, &mut |param, key, node, problems| {
+            if let Node::Table(_) = node.value {
+                let message = format!("an include takes a value of `{}` or a list of them, not a range", param.path);
+                return problems.push(Diagnostic::new(&node.site, message, accepts(param)));
+            }
+            match read_want(param, node) {
+                Ok(want) => terms.push(Term { param, site: key.clone(), want }),
+                Err(found) => problems.extend(found),
+            }
+        });
+        self.include.push(At { value: terms, site: at.site.clone() });
     }
 
     fn read_condition(&mut self, at: &At<Node>, problems: &mut Vec<Diagnostic>) {

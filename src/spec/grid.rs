@@ -1,4 +1,4 @@
-//! Crossing, zipping and excluding levels: from axes to the list of combinations, in canonical order.
+//! Crossing, zipping, excluding and including levels: from axes to the list of combinations, in canonical order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::diagnostic::{Diagnostic, Site};
 use super::draft::{Draft, Term, Want};
+use super::include;
 use super::params::Param;
 use super::scalar::compare;
-use super::sweep::{Axis, Exclude, Zip};
+use super::sweep::{Axis, Exclude, Include, Zip};
 use super::tree::At;
 
 /// The combinations of a sweep.
@@ -18,17 +19,21 @@ pub(super) struct Grid {
     pub axes: Vec<Axis>,
     pub zip: Vec<Zip>,
     pub exclude: Vec<Exclude>,
-    /// One rank per axis, ascending.
+    /// The cells that are not on the grid.
+    pub include: Vec<Include>,
+    /// `axes` with the levels that only those cells have.
+    pub all: Vec<Axis>,
+    /// One rank per axis of `all`, ascending.
     pub combinations: Vec<Vec<u32>>,
 }
 
 /// Axes that advance together: one, or a zip group. `rows` holds one rank per axis.
-struct Dimension {
-    axes: Vec<usize>,
-    rows: Vec<Vec<u32>>,
+pub(super) struct Dimension {
+    pub axes: Vec<usize>,
+    pub rows: Vec<Vec<u32>>,
 }
 
-/// The number of combinations before excludes, without making any.
+/// The number of combinations before excludes and includes, without making any.
 ///
 /// # Errors
 /// A zip group whose axes differ in length, or that names something that is not an axis of its own.
@@ -83,7 +88,7 @@ pub(super) fn not_an_axis(path: &str, site: &Site, draft: &Draft) -> Diagnostic 
 ///
 /// # Errors
 /// A repeated level or zipped row; an exclude that names no axis, a value that is no level, or that matches nothing;
-/// excludes that leave nothing.
+/// excludes that leave nothing; an include that names no axis, or only a part of a zip group.
 pub(super) fn build(draft: &Draft) -> Result<Grid, Vec<Diagnostic>> {
     let mut problems = Vec::new();
     let mut written = Vec::new();
@@ -115,11 +120,20 @@ pub(super) fn build(draft: &Draft) -> Result<Grid, Vec<Diagnostic>> {
         problems.extend(repeats(dimension, &params, &written));
     }
     let (exclude, masks) = resolve_excludes(draft, &params, &axes, &mut problems);
+    let entries = include::resolve(draft, &params, &axes, &dimensions, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut grid = Grid { zip: zips(&dimensions, &axes), axes, exclude: Vec::new(), combinations: cross(&dimensions) };
+    let mut grid = Grid {
+        zip: zips(&dimensions, &axes),
+        all: axes.clone(),
+        axes,
+        exclude: Vec::new(),
+        include: Vec::new(),
+        combinations: cross(&dimensions),
+    };
     leave_out(&mut grid, draft, exclude, &masks)?;
+    include::add(&mut grid, &params, &dimensions, &entries);
     Ok(grid)
 }
 
@@ -192,7 +206,7 @@ fn zips(dimensions: &[Dimension], axes: &[Axis]) -> Vec<Zip> {
     zips
 }
 
-fn cross(dimensions: &[Dimension]) -> Vec<Vec<u32>> {
+pub(super) fn cross(dimensions: &[Dimension]) -> Vec<Vec<u32>> {
     let width = dimensions.iter().map(|dimension| dimension.axes.len()).sum();
     let mut combinations = vec![vec![0u32; width]];
     for dimension in dimensions {

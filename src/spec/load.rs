@@ -16,7 +16,7 @@ use super::preset::{PRESETS, Preset, preset_named};
 use super::scalar::nearest;
 use super::sweep::{Axis, Cell, Sweep, levels};
 use super::tree::At;
-use super::{flags, gate, grid, tree};
+use super::{flags, gate, grid, include, tree};
 
 /// Where named specs are looked for before the built-in ones.
 const FOLDER: &str = "sweeps";
@@ -141,7 +141,7 @@ fn wrong_preset(draft: &Draft) -> Option<Diagnostic> {
 
 /// Combines the keys into cells.
 fn resolve(draft: &Draft, memory: u64) -> Result<Sweep, Vec<Diagnostic>> {
-    fits(draft, grid::count(draft)?, memory).map_err(|problem| vec![problem])?;
+    fits(draft, grid::count(draft)?.saturating_add(include::count(draft)), memory).map_err(|problem| vec![problem])?;
     let grid = grid::build(draft)?;
     let mut base = base(draft);
     for axis in &grid.axes {
@@ -150,8 +150,8 @@ fn resolve(draft: &Draft, memory: u64) -> Result<Sweep, Vec<Diagnostic>> {
         }
     }
     let base = config(base);
-    let params: Vec<&Param> = grid.axes.iter().filter_map(|axis| param_at(&axis.path)).collect();
-    let axes: Vec<(&Param, &Axis)> = params.into_iter().zip(&grid.axes).collect();
+    let params: Vec<&Param> = grid.all.iter().filter_map(|axis| param_at(&axis.path)).collect();
+    let axes: Vec<(&Param, &Axis)> = params.into_iter().zip(&grid.all).collect();
     let mut conditions: Vec<Condition> = draft.conditions.iter().map(|at| at.value.clone()).collect();
     conditions.sort_by(|a, b| a.name.cmp(&b.name));
     let conditions: Arc<[Condition]> = conditions.into();
@@ -163,7 +163,7 @@ fn resolve(draft: &Draft, memory: u64) -> Result<Sweep, Vec<Diagnostic>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let gates = gate::resolve(draft, &grid.axes, &cells)?;
+    let gates = gate::resolve(draft, &grid.all, &cells)?;
     let text = |at: &Option<tree::At<String>>| at.as_ref().map_or(String::new(), |at| at.value.clone());
     Ok(Sweep {
         name: text(&draft.name),
@@ -172,6 +172,7 @@ fn resolve(draft: &Draft, memory: u64) -> Result<Sweep, Vec<Diagnostic>> {
         axes: grid.axes,
         zip: grid.zip,
         exclude: grid.exclude,
+        include: grid.include,
         conditions,
         gates,
         cells,
@@ -240,7 +241,9 @@ fn broken(rule: &Rule, cells: &[Cell], axes: &[Axis], draft: &Draft) -> Option<D
         let axis = draft.axes.get(path).map(|axis| &axis.site);
         axis.or_else(|| draft.settings.get(path).map(|setting| &setting.site))
     });
-    let sites: Vec<&Site> = sites.collect();
+    let terms = draft.include.iter().flat_map(|include| &include.value);
+    let included = terms.filter(|term| rule.paths.contains(&term.param.path)).map(|term| &term.site);
+    let sites: Vec<&Site> = sites.chain(included.take(1)).collect();
     // A preset breaks no rule, so the spec mentions at least one of the parameters.
     let site = sites.first().copied().or(draft.name.as_ref().map(|name| &name.site))?;
     let mut problem = Diagnostic::new(site, why.clone(), rule.help);
@@ -262,8 +265,9 @@ fn fits(draft: &Draft, count: u128, memory: u64) -> Result<(), Diagnostic> {
     let longest = draft.axes.values().max_by_key(|axis| axis.len());
     let site = longest.map_or(Site { source: 0, start: 0, end: 0 }, |axis| axis.site.clone());
     let many = if count == u128::MAX { "more than 10^38".to_string() } else { grouped(count) };
+    let what = if draft.include.is_empty() { "grid has" } else { "grid and its includes have" };
     let message =
-        format!("the grid has {many} cells: they need about {}, and {} are available", size(need), size(memory.into()));
+        format!("the {what} {many} cells: they need about {}, and {} are available", size(need), size(memory.into()));
     let mut problem = Diagnostic::new(&site, message, "give the axes fewer levels, zip them, or split the sweep");
     problem.label =
         longest.map_or(String::new(), |axis| format!("the longest axis, {} levels", grouped(axis.len().into())));

@@ -12,6 +12,7 @@
 //! | `draft` | a spec's keys, checked one by one |
 //! | `flags` | `--set` and `--axis`, into the same draft |
 //! | `grid` | crossing, zipping and excluding levels |
+//! | `include` | cells beside the grid |
 //! | `gate` | constraints that are judged after the run |
 //! | `check` | rules across the parameters of one cell |
 //! | `sweep` | [`Sweep`]: the cells, the hash, the resolved spec |
@@ -30,6 +31,7 @@ mod fields;
 mod flags;
 mod gate;
 mod grid;
+mod include;
 mod load;
 mod params;
 mod preset;
@@ -51,4 +53,4 @@ pub use params::{Kind, PARAMS, Param, Role, param_at};
 pub use preset::{PRESETS, Preset, preset_named};
 pub use reference::{reference, schema};
 pub use scale::Scale;
-pub use sweep::{Axis, Cell, Exclude, Sweep, Zip};
+pub use sweep::{Axis, Cell, Exclude, Include, Sweep, Zip};

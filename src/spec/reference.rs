@@ -133,7 +133,7 @@ fn key_schema(key: &str, doc: &str, axes: &Map<String, Value>) -> Value {
         }),
         "condition" => condition_schema(axes),
         "gate" => json!({ "type": "array", "items": gate_schema() }),
-        "exclude" => json!({ "type": "array", "items": { "type": "object", "minProperties": 1 } }),
+        "exclude" | "include" => json!({ "type": "array", "items": { "type": "object", "minProperties": 1 } }),
         _ => json!({ "type": "string" }),
     };
     value["description"] = Value::from(doc);

@@ -176,6 +176,55 @@ fn an_exclude_that_matches_nothing() {
 }
 
 #[test]
+fn includes_that_cannot_be() {
+    let text = "name = \"a\"\nzip = [[\"seed\", \"image.noise\"]]\n[axes]\nseed = [0, 1]\n\"image.noise\" = [0.0, 0.5]\n\n\
+                [[include]]\nseed = 2\n[[include]]\nseed = [2, 3]\n\"image.noise\" = 0.1\n[[include]]\n\"train.steps\" = 7";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @r#"
+    error: `seed` is zipped with `image.noise`, which this include does not name
+     --> sweeps/a.toml:8:1
+      |
+    8 | seed = 2
+      | ^^^^
+      |
+      = help: name all axes of the group, with lists of one length that advance together, or none of them
+
+    error: zipped axes differ in length: this include gives `seed` 2 values and `image.noise` 1
+      --> sweeps/a.toml:11:1
+       |
+    11 | "image.noise" = 0.1
+       | ^^^^^^^^^^^^^
+       |
+       = help: name all axes of the group, with lists of one length that advance together, or none of them
+
+    error: `train.steps` is not an axis of this spec
+      --> sweeps/a.toml:13:1
+       |
+    13 | "train.steps" = 7
+       | ^^^^^^^^^^^^^
+       |
+       = help: the axes are image.noise, seed
+    "#);
+    let text = "name = \"a\"\n[axes]\nseed = [0, 1]\n[[include]]\nseed = [2, -1]\n[[include]]\nsed = 3";
+    insta::assert_snapshot!(rendered(text, &[], &[]), @"
+    error: `seed` cannot be -1
+     --> sweeps/a.toml:5:12
+      |
+    5 | seed = [2, -1]
+      |            ^^
+      |
+      = help: `seed` (seed of every random stream of the cell) takes a whole number from 0 to 9223372036854775807
+
+    error: there is no parameter `sed`
+     --> sweeps/a.toml:7:1
+      |
+    7 | sed = 3
+      | ^^^ the nearest is `seed`
+      |
+      = help: `seed` (seed of every random stream of the cell) takes a whole number from 0 to 9223372036854775807
+    ");
+}
+
+#[test]
 fn a_grid_too_large() {
     let text =
         "name = \"a\"\n[axes]\nseed = { seeds = 1_000_000_000 }\n\"image.noise\" = { linear = [0, 1], n = 1_000 }";

@@ -36,6 +36,10 @@ pub struct Zip {
 /// Axis path to levels; a cell that has one of the levels at every path is left out.
 pub type Exclude = BTreeMap<String, Vec<Value>>;
 
+/// Axis path to levels, for every axis: the cells that have one of the levels at every path are trained beside those of
+/// the grid. Axes of a zip group have as many levels as one another, and advance together.
+pub type Include = BTreeMap<String, Vec<Value>>;
+
 /// One point of the sweep: one level per axis, the seed included.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
@@ -62,7 +66,7 @@ pub struct Sweep {
     pub name: String,
     /// The question asked; may be empty. Not part of the hash.
     pub description: String,
-    /// What every cell shares. At an axis path it holds the axis's lowest level, whatever the preset says there.
+    /// What every cell shares. At an axis path it holds the lowest level of the grid, whatever the preset says there.
     pub base: Config,
     /// Sorted by path.
     pub axes: Vec<Axis>,
@@ -70,6 +74,8 @@ pub struct Sweep {
     pub zip: Vec<Zip>,
     /// The excludes that match at least one cell, spelled out as levels.
     pub exclude: Vec<Exclude>,
+    /// The cells that are not on the grid, spelled out: the same cells give the same entries.
+    pub include: Vec<Include>,
     /// Sorted by name; every cell is evaluated under each.
     pub conditions: Arc<[Condition]>,
     /// In the order of the spec; they judge what the cells come to. Not part of the hash.
@@ -103,7 +109,8 @@ impl Sweep {
     /// For each axis the level of every cell as a number that equal levels share, and no others.
     pub fn level_bits(&self) -> Vec<Vec<u64>> {
         let at = |axis: &Axis| PARAMS.iter().position(|param| param.path == axis.path);
-        let at: Vec<usize> = self.axes.iter().filter_map(at).collect();
+        let at = self.axes.iter().map(|axis| at(axis).expect("the parameter is of the registry"));
+        let at: Vec<usize> = at.collect();
         let mut bits = vec![Vec::with_capacity(self.cells.len()); at.len()];
         let mut scalars = Vec::with_capacity(PARAMS.len());
         for cell in &self.cells {
@@ -117,6 +124,11 @@ impl Sweep {
     /// The resolved spec: every parameter spelled out, every axis as a list. Loading it gives the same cells and the
     /// same hash, whatever later versions make of the presets and defaults.
     pub fn to_toml(&self) -> String {
+        self.to_toml_with(&[])
+    }
+
+    /// [`to_toml`](Self::to_toml) with the includes `more`.
+    pub(super) fn to_toml_with(&self, more: &[Include]) -> String {
         let mut out = String::new();
         let text = |value: &str| toml::Value::String(value.to_string()).to_string();
         line(&mut out, "name", &text(&self.name));
@@ -143,9 +155,10 @@ impl Sweep {
         for axis in &self.axes {
             line(&mut out, &format!("{:?}", axis.path), &list(&self.column(axis)));
         }
-        for exclude in &self.exclude {
-            out.push_str("\n[[exclude]]\n");
-            exclude.iter().for_each(|(path, levels)| line(&mut out, &format!("{path:?}"), &list(levels)));
+        let excludes = self.exclude.iter().map(|entry| ("exclude", entry));
+        for (key, entry) in excludes.chain(self.include.iter().chain(more).map(|entry| ("include", entry))) {
+            out.push_str(&format!("\n[[{key}]]\n"));
+            entry.iter().for_each(|(path, levels)| line(&mut out, &format!("{path:?}"), &list(levels)));
         }
         for condition in self.conditions.iter() {
             out.push_str("\n[[condition]]\n");

@@ -1,0 +1,57 @@
+//! What differs between two runs, `a` and `b`: in their specs, in what computed them, and in what came out.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `spec` | settings, axes, conditions, gates |
+//! | `environment` | code, machine, timings |
+//! | `pairs` | which cell of `b` belongs to which of `a`, and how both ended |
+//! | `differences` | metrics, `b` minus `a`, paired by seed |
+
+mod differences;
+mod environment;
+mod pairs;
+mod spec;
+
+use serde::Serialize;
+
+pub use differences::{Difference, Differences, Intervals, Largest, Measured, intervals, order};
+pub use environment::{EnvironmentDiff, What, compare_environments};
+pub use pairs::{Changed, Outcomes, Pairing, StatusPair, columns_of_cells};
+pub use spec::{AxisDiff, ByName, SpecDiff, compare_specs};
+
+/// Version of [`Comparison`] as JSON.
+///
+/// # Changelog
+/// - 1: first version.
+pub const COMPARISON_VERSION: u64 = 1;
+
+/// A value of each run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Each<T> {
+    pub a: T,
+    pub b: T,
+}
+
+impl<T: PartialEq> Each<T> {
+    /// None for equals.
+    pub fn if_different(a: T, b: T) -> Option<Self> {
+        (a != b).then_some(Self { a, b })
+    }
+}
+
+/// What `compare --json` prints, without the two runs themselves.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    pub format: &'static str,
+    pub version: u64,
+    pub spec: SpecDiff,
+    pub environment: EnvironmentDiff,
+    pub outcomes: Outcomes,
+    /// How far the boundaries moved; null as long as they are not compared.
+    pub boundaries: Option<serde_json::Value>,
+    /// What changed most comes first: see [`order`].
+    pub differences: Vec<Difference>,
+    pub intervals: Intervals,
+    /// Metrics that have values in one run only.
+    pub metrics_only: Each<Vec<String>>,
+}

@@ -1,0 +1,185 @@
+//! `cliffline compare`: what differs between two runs. It reads both and writes nothing.
+
+mod text;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use serde_json::{Value, json};
+
+use super::{checked, exit, output};
+use crate::analysis::compare::{
+    COMPARISON_VERSION, Comparison, Differences, Each, Measured, Outcomes, Pairing, columns_of_cells,
+    compare_environments, compare_specs, intervals, order,
+};
+use crate::metric::descriptors;
+use crate::spec::Sweep;
+use crate::store::{
+    CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, VERIFICATION_STATEMENT, is_live, metric_column,
+    read_columns, read_table_info,
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Cells are paired by their levels, the seed among them, not by their ids. The exit code is 0 \
+                        whatever differs, and 2 where nothing can be compared.")]
+pub struct CompareArgs {
+    /// Run directory, called a
+    #[arg(value_name = "A")]
+    a: PathBuf,
+    /// Run directory, called b; differences are b - a
+    #[arg(value_name = "B")]
+    b: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// One of the two.
+struct Run {
+    dir: PathBuf,
+    manifest: RunManifest,
+    sweep: Sweep,
+}
+
+pub fn main(args: &CompareArgs) -> anyhow::Result<u8> {
+    let (a, b) = rayon::join(|| Run::open(&args.a), || Run::open(&args.b));
+    let (a, b) = (a?, b?);
+    for run in [&a, &b] {
+        if is_live(&run.dir)? {
+            output::note(&format!("{} is at work: these are the cells of its last tables", run.dir.display()));
+        }
+    }
+    let comparison = compare(&a, &b)?;
+    if args.json {
+        output::json(&document(&a, &b, &comparison)?)?;
+    } else {
+        output::line(&text::render(&a, &b, &comparison))?;
+    }
+    Ok(exit::OK)
+}
+
+impl Run {
+    fn open(dir: &Path) -> anyhow::Result<Self> {
+        let reader = RunReader::open(dir)?;
+        let (manifest, damage) = checked::manifest(&reader)?;
+        let why = || damage.map_or("missing".to_string(), |(_, why)| why);
+        let manifest = manifest.with_context(|| format!("{}: {}", dir.join("manifest.json").display(), why()))?;
+        for file in [CELLS_TABLE, CONDITIONS_TABLE] {
+            let there = dir.join(file).is_file();
+            anyhow::ensure!(there, "{} has no {file} yet: the command that made the run writes it", dir.display());
+        }
+        checked::require_tables(dir, &manifest, &[CELLS_TABLE, CONDITIONS_TABLE])?;
+        Ok(Self { dir: dir.to_path_buf(), manifest, sweep: checked::spec(dir)? })
+    }
+
+    fn columns(&self, file: &str, columns: &[String]) -> anyhow::Result<polars_core::prelude::DataFrame> {
+        Ok(read_columns(&self.dir.join(file), columns)?)
+    }
+
+    fn metrics(&self) -> anyhow::Result<BTreeSet<String>> {
+        let columns = read_table_info(&self.dir.join(CONDITIONS_TABLE))?.columns;
+        let metrics = columns.iter().filter(|(_, info)| info.role == "metric");
+        Ok(metrics.filter_map(|(column, _)| Some(column.strip_prefix("metric_")?.to_string())).collect())
+    }
+
+    /// The run as the document names it.
+    fn document(&self) -> Value {
+        let manifest = &self.manifest;
+        json!({
+            "dir": self.dir, "run_id": manifest.run_id, "sweep": manifest.sweep, "state": manifest.state,
+            "created_utc": manifest.created_utc, "spec_blake3": manifest.spec_blake3, "class": manifest.class,
+        })
+    }
+}
+
+fn compare(a: &Run, b: &Run) -> anyhow::Result<Comparison> {
+    let spec = compare_specs(&a.sweep, &b.sweep);
+    let pairing = Pairing::new(&a.sweep, &b.sweep);
+    if pairing.is_empty() {
+        let disjoint = spec.axes.iter().filter(|axis| axis.shared == 0).map(|axis| format!("`{}`", axis.path));
+        let disjoint: Vec<String> = disjoint.collect();
+        let why = match disjoint.is_empty() {
+            true => "no combination of their levels is in both".to_string(),
+            false => format!("they share no level of {}", disjoint.join(", ")),
+        };
+        anyhow::bail!(
+            "{} and {} cannot be compared: no cell of one has the levels of a cell of the other; {why}",
+            a.dir.display(),
+            b.dir.display()
+        );
+    }
+    let cells = columns_of_cells();
+    let (outcomes, lost) = pairing.outcomes(&a.columns(CELLS_TABLE, &cells)?, &b.columns(CELLS_TABLE, &cells)?)?;
+    require_finished(a, b, &outcomes)?;
+
+    let keys = ["cell_id", "condition"].map(String::from);
+    let rows = Differences::new(&pairing, &a.columns(CONDITIONS_TABLE, &keys)?, &b.columns(CONDITIONS_TABLE, &keys)?)?;
+    // One metric of both runs is in memory per thread.
+    let measured = |metric: &String| -> anyhow::Result<Measured> {
+        let column = metric_column(metric);
+        let wanted = std::slice::from_ref(&column);
+        let (a, b) = (a.columns(CONDITIONS_TABLE, wanted)?, b.columns(CONDITIONS_TABLE, wanted)?);
+        Ok(rows.rows(metric, a.column(&column).ok(), b.column(&column).ok())?)
+    };
+    let metrics = metrics(a, b)?;
+    let found = metrics.par_iter().map(measured).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut differences = vec![rows.lost(&lost)?];
+    let mut only = Each { a: Vec::new(), b: Vec::new() };
+    for (metric, measured) in metrics.into_iter().zip(found) {
+        match measured {
+            Measured::Neither => {}
+            Measured::OnlyA => only.a.push(metric),
+            Measured::OnlyB => only.b.push(metric),
+            Measured::Both(rows) => differences.extend(rows),
+        }
+    }
+    order(&mut differences);
+    Ok(Comparison {
+        format: "cliffline-comparison",
+        version: COMPARISON_VERSION,
+        spec,
+        environment: compare_environments(&a.manifest, &b.manifest),
+        outcomes,
+        boundaries: None,
+        intervals: intervals(&differences),
+        differences,
+        metrics_only: only,
+    })
+}
+
+fn require_finished(a: &Run, b: &Run, outcomes: &Outcomes) -> anyhow::Result<()> {
+    let (finished, planned) = (&outcomes.finished, &outcomes.planned);
+    anyhow::ensure!(
+        outcomes.finished_pairs > 0,
+        "{} and {} cannot be compared yet: of {} none is finished in both; {} of {} cells are finished in the first, {} of \
+         {} in the second",
+        a.dir.display(),
+        b.dir.display(),
+        output::count(outcomes.pairs as usize, "pair"),
+        finished.a,
+        planned.a,
+        finished.b,
+        planned.b
+    );
+    Ok(())
+}
+
+/// The metrics of both runs, in the order of the registry; those that it does not know follow.
+fn metrics(a: &Run, b: &Run) -> anyhow::Result<Vec<String>> {
+    let mut there = a.metrics()?;
+    there.extend(b.metrics()?);
+    let mut metrics: Vec<String> = descriptors().filter_map(|known| there.take(known.name)).collect();
+    metrics.extend(there);
+    Ok(metrics)
+}
+
+fn document(a: &Run, b: &Run, comparison: &Comparison) -> anyhow::Result<Value> {
+    let mut document = serde_json::to_value(comparison)?;
+    document["a"] = a.document();
+    document["b"] = b.document();
+    document["verification_statement"] = json!(VERIFICATION_STATEMENT);
+    Ok(document)
+}

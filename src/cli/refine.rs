@@ -1,0 +1,304 @@
+//! `cliffline refine`: trains further levels of an axis where a constraint flips, until each flip is known to a
+//! tolerance.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::run::{Session, Standing};
+use super::{BackendArgs, DirArgs, exit, output};
+use crate::aligner::backend::Choice;
+use crate::analysis::line::{AxisRanks, Places};
+use crate::analysis::refine::{Known, LineReport, Report, Rules, Wanted, known, report, wanted};
+use crate::analysis::{AxisLevels, constraint::Constraints, grid_of, read_for_locations};
+use crate::engine::BurnTrainer;
+use crate::spec::{ALL_GATES, Include, LOST, Scale, Sweep};
+use crate::store::{RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, write_atomic};
+
+/// Where the state of a refinement is.
+pub const REFINEMENT_FILE: &str = "refinement.json";
+
+/// Version of [`REFINEMENT_FILE`].
+///
+/// # Changelog
+/// - 1: first version.
+const REFINEMENT_VERSION: u64 = 1;
+
+/// The tolerance where none is given, as a share of the widest gap between neighbouring levels of the grid: three
+/// halvings.
+const DEFAULT_SHARE: f64 = 0.125;
+
+#[derive(Debug, Args)]
+pub struct RefineArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// Axis along which levels are added [default: the numeric axis with the most levels]
+    #[arg(long, value_name = "PATH")]
+    axis: Option<String>,
+    /// Constraint whose flips are located: a gate, all, or lost [default: all gates together, lost without gates]
+    #[arg(long, value_name = "NAME")]
+    constraint: Option<String>,
+    /// Largest distance between the levels on either side of a flip: 0.05 is 5% on a log scale, 0.05 in the
+    /// parameter's unit on a linear one [default: an eighth of the grid's widest gap]
+    #[arg(long, value_name = "DISTANCE", value_parser = distance)]
+    tolerance: Option<f64>,
+    /// Largest distance between any two neighbouring levels, as for --tolerance, so that no wider island is missed
+    /// [default: as wide as the grid's gaps are]
+    #[arg(long, value_name = "DISTANCE", value_parser = distance)]
+    floor: Option<f64>,
+    /// Most cells to train now [default: as many as it takes]
+    #[arg(long, value_name = "CELLS")]
+    budget: Option<u64>,
+    #[command(flatten)]
+    backend: BackendArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+fn distance(text: &str) -> Result<f64, String> {
+    let distance = text.parse().ok().filter(|x: &f64| x.is_finite() && *x > 0.0);
+    distance.ok_or_else(|| "give a number above 0".to_string())
+}
+
+/// What is refined, in the words of the user and in coordinates.
+struct Target {
+    axis: String,
+    scale: Scale,
+    constraint: String,
+    tolerance: f64,
+    floor: Option<f64>,
+    rules: Rules,
+}
+
+pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
+    let dir = &args.dir.dir;
+    let reader = RunReader::open(dir)?;
+    let mut sweep = super::checked::spec(dir)?;
+    let trainer = trainer(args, &reader)?;
+    let target = Target::new(args, &sweep)?;
+    // What an interrupted run lacks comes first.
+    let mut standing = Session::open(&sweep, dir, &trainer)?.go(&args.backend, &trainer)?;
+    let mut added = 0;
+    let known = loop {
+        if standing.exit_code != exit::OK {
+            return Ok(stopped(&standing, dir));
+        }
+        let known = target.look(dir, &sweep)?;
+        let next = affordable(wanted(&known, target.rules), args.budget.map(|budget| budget.saturating_sub(added)));
+        if next.is_empty() {
+            break known;
+        }
+        let cells: u64 = next.iter().map(|wanted| wanted.cells).sum();
+        let open = report(&known, target.rules).open;
+        output::note(&format!(
+            "{} to locate more closely; trying {} more, {} in all",
+            output::count(open as usize, "flip"),
+            output::count(next.len(), "level"),
+            output::count(cells as usize, "cell")
+        ));
+        let before = sweep.cells.len();
+        sweep = sweep.with_includes(&includes(&next, &known, &target, &sweep))?;
+        added += cells;
+        anyhow::ensure!(
+            sweep.cells.len() > before,
+            "no level that was to be tried is new: this is a mistake of the program"
+        );
+        standing = Session::open(&sweep, dir, &trainer)?.go(&args.backend, &trainer)?;
+    };
+    let report = report(&known, target.rules);
+    let document = target.document(&report, added);
+    keep(dir, &document)?;
+    let code = if report.open > 0 { exit::INCOMPLETE } else { exit::OK };
+    if args.json {
+        let mut document = document;
+        document["dir"] = json!(dir);
+        document["exit_code"] = json!(code);
+        output::json(&document)?;
+    } else {
+        output::line(&target.render(&report, added))?;
+    }
+    if report.open > 0 {
+        output::note("the budget is spent; the same command goes on from here");
+    }
+    Ok(code)
+}
+
+/// A trainer of the run's own class, unless another backend is asked for, which the run then refuses.
+fn trainer(args: &RefineArgs, reader: &RunReader) -> anyhow::Result<BurnTrainer> {
+    let own = reader.class().and_then(|class| class.split_whitespace().nth(1).map(ToString::to_string));
+    let choice = match (args.backend.backend, own) {
+        (Choice::Auto, Some(own)) => Choice::named(&own)?,
+        (asked, _) => asked,
+    };
+    let backend = BackendArgs { backend: choice, ..args.backend.clone() };
+    Ok(BurnTrainer::new(backend.open_for_work()?))
+}
+
+/// Says why a refinement ends before its time.
+fn stopped(standing: &Standing, dir: &Path) -> u8 {
+    let why = match standing.exit_code {
+        exit::INTERRUPTED => "interrupted; the same command goes on from here".to_string(),
+        exit::CELLS_FAILED => {
+            format!("cells failed, so nothing is refined; see {} and try again", dir.join("cells.parquet").display())
+        }
+        _ => "the run could not be completed, so nothing is refined".to_string(),
+    };
+    output::note(&why);
+    standing.exit_code
+}
+
+/// The most urgent levels that `budget` cells can pay for, none left out for a cheaper one after it.
+fn affordable(wanted: Vec<Wanted>, budget: Option<u64>) -> Vec<Wanted> {
+    let mut left = budget.unwrap_or(u64::MAX);
+    let pays = |wanted: &Wanted| {
+        let after = left.checked_sub(wanted.cells);
+        left = after.unwrap_or(left);
+        after.is_some()
+    };
+    wanted.into_iter().take_while(pays).collect()
+}
+
+/// The entries of a spec that add levels: one per line.
+fn includes(next: &[Wanted], known: &[Known], target: &Target, sweep: &Sweep) -> Vec<Include> {
+    let mut levels: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
+    let whole = |level: f64| sweep.base.scalars().get(&target.axis).is_some_and(Value::is_u64) && level.fract() == 0.0;
+    for wanted in next {
+        let level = if whole(wanted.level) { json!(wanted.level as u64) } else { json!(wanted.level) };
+        levels.entry(wanted.line).or_default().push(level);
+    }
+    let seeds = sweep.axes.iter().find(|axis| axis.path == "seed").map(|axis| axis.levels.clone());
+    let entry = |(line, levels): (usize, Vec<Value>)| {
+        let fixed = known[line].levels.iter().map(|(path, level)| (path.clone(), vec![level.clone()]));
+        let mut entry: Include = fixed.chain([(target.axis.clone(), levels)]).collect();
+        let own: Vec<Value> = known[line].seeds.iter().map(|seed| json!(seed)).collect();
+        if seeds.as_ref().is_some_and(|seeds| *seeds != own) {
+            entry.insert("seed".to_string(), own);
+        }
+        entry
+    };
+    levels.into_iter().map(entry).collect()
+}
+
+impl Target {
+    fn new(args: &RefineArgs, sweep: &Sweep) -> anyhow::Result<Self> {
+        let numbers = |levels: &[Value]| levels.iter().filter_map(Value::as_f64).collect::<Vec<_>>();
+        let numeric: Vec<_> = sweep
+            .axes
+            .iter()
+            .filter(|axis| axis.levels.len() > 1 && Scale::of(&axis.path, numbers(&axis.levels)).is_some())
+            .collect();
+        let names = || numeric.iter().map(|axis| axis.path.as_str()).collect::<Vec<_>>().join(", ");
+        let axis = match &args.axis {
+            Some(path) => numeric.iter().find(|axis| axis.path == *path).copied(),
+            None => numeric.iter().copied().rev().max_by_key(|axis| axis.levels.len()),
+        };
+        let Some(axis) = axis else {
+            match (&args.axis, numeric.is_empty()) {
+                (_, true) => {
+                    anyhow::bail!("no axis of this run is of numbers and has two levels, so there is nothing to refine")
+                }
+                (path, false) => anyhow::bail!(
+                    "{} is no numeric axis of this run with two levels or more: choose among {}",
+                    path.clone().unwrap_or_default(),
+                    names()
+                ),
+            }
+        };
+        anyhow::ensure!(
+            sweep.zip.iter().all(|zip| !zip.paths.contains(&axis.path)),
+            "{} advances together with other axes, and between its levels nothing says where those are: refine another \
+             axis, or cross them",
+            axis.path
+        );
+        let levels = numbers(&axis.levels);
+        let scale = Scale::of(&axis.path, levels.iter().copied()).unwrap_or(Scale::Linear);
+        let constraint = match &args.constraint {
+            Some(name) => name.clone(),
+            None => match sweep.gates.as_slice() {
+                [] => LOST.to_string(),
+                [one] => one.name.clone(),
+                _ => ALL_GATES.to_string(),
+            },
+        };
+        let widest = levels.windows(2).map(|w| scale.coordinate(w[1]) - scale.coordinate(w[0])).fold(0.0, f64::max);
+        let apart = |width: f64| if scale == Scale::Log { libm::expm1(width) } else { width };
+        let width = |apart: f64| if scale == Scale::Log { libm::log1p(apart) } else { apart };
+        let tolerance = args.tolerance.unwrap_or_else(|| apart(widest * DEFAULT_SHARE));
+        let rules = Rules { tolerance: width(tolerance), floor: args.floor.map(width) };
+        Ok(Self { axis: axis.path.clone(), scale, constraint, tolerance, floor: args.floor, rules })
+    }
+
+    /// What the tables of a run say.
+    fn look(&self, dir: &Path, sweep: &Sweep) -> anyhow::Result<Vec<Known>> {
+        let (axes, zip): (Vec<AxisLevels>, _) = grid_of(sweep);
+        let grid = crate::analysis::line::Grid { axes: &axes, zip: &zip };
+        let (cells, conditions) = read_for_locations(dir, &sweep.gates, grid)?;
+        let places = Places::new(&cells, grid)?;
+        let constraints = Constraints::new(&sweep.gates, &cells, &conditions, &places)?;
+        let Some(of) = constraints.find(&self.constraint) else {
+            let names: Vec<&str> = constraints.all.iter().map(|constraint| constraint.name.as_str()).collect();
+            anyhow::bail!("this run has no constraint {:?}: choose among {}", self.constraint, names.join(", "));
+        };
+        let is_axis = |axis: &AxisRanks| axis.path == self.axis && axis.scale.is_some();
+        let Some(axis) = places.axes.iter().position(is_axis) else { return Ok(Vec::new()) };
+        Ok(known(&places.lines(axis), &constraints, of))
+    }
+
+    fn document(&self, report: &Report, added: u64) -> Value {
+        json!({
+            "format": "cliffline-refinement", "version": REFINEMENT_VERSION, "axis": self.axis, "scale": self.scale,
+            "constraint": self.constraint, "tolerance": self.tolerance, "floor": self.floor, "cells_added_now": added,
+            "cells": report.cells, "uniform_cells": report.uniform_cells, "resolved": report.resolved,
+            "open": report.open, "lines": report.lines, "verification_statement": VERIFICATION_STATEMENT,
+        })
+    }
+
+    fn render(&self, report: &Report, added: u64) -> String {
+        let apart = |x: f64| match self.scale {
+            Scale::Log => format!("{}%", output::short(100.0 * x)),
+            Scale::Linear => output::short(x),
+        };
+        let fixed: Vec<&String> = report.lines.first().map_or(Vec::new(), |line| line.levels.keys().collect());
+        let mut header: Vec<String> = fixed.iter().map(ToString::to_string).collect();
+        header.extend(["levels tried", "flips between", "not yet", "widest gap not looked into"].map(String::from));
+        let between = |ends: &[f64; 2]| format!("{} and {}", output::short(ends[0]), output::short(ends[1]));
+        let list = |gaps: &[[f64; 2]]| gaps.iter().map(between).collect::<Vec<_>>().join("; ");
+        let row = |line: &LineReport| {
+            let mut cells: Vec<String> = line.levels.values().map(output::scalar).collect();
+            cells.push(line.tried.to_string());
+            cells.push(list(&line.resolved));
+            cells.push(list(&line.open));
+            cells.push(line.widest_unexplored.as_ref().map_or(String::new(), between));
+            cells
+        };
+        let floor = self.floor.map_or(String::new(), |floor| format!(", no gap wider than {}", apart(floor)));
+        let ratio = report.uniform_cells as f64 / report.cells.max(1) as f64;
+        format!(
+            "{} along {}, to {}{floor}\n{}\n{} resolved, {} open. {} on these lines, {added} of them trained now; a uniform grid \
+             as fine takes {}, {} times as many",
+            self.constraint,
+            self.axis,
+            apart(self.tolerance),
+            output::table(&header, report.lines.iter().map(row).collect()),
+            output::count(report.resolved as usize, "gap with a flip"),
+            report.open,
+            output::count(report.cells as usize, "cell"),
+            report.uniform_cells,
+            output::short(ratio),
+        )
+    }
+}
+
+/// Writes the state of the refinement and lists it in the manifest.
+fn keep(dir: &Path, document: &Value) -> anyhow::Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(document)?;
+    bytes.push(b'\n');
+    write_atomic(&dir.join(REFINEMENT_FILE), |out| out.write_all(&bytes))?;
+    let Some(mut manifest) = RunManifest::read(dir)? else { return Ok(()) };
+    let blake3 = blake3::hash(&bytes).to_hex().to_string();
+    manifest.tables.insert(REFINEMENT_FILE.to_string(), TableBytes { bytes: bytes.len() as u64, blake3, rows: 1 });
+    Ok(manifest.write(dir)?)
+}
