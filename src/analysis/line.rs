@@ -69,6 +69,11 @@ impl AxisRanks {
         self.levels.get(rank as usize).and_then(Value::as_f64).unwrap_or(f64::NAN)
     }
 
+    /// Whether the grid of the sweep has a level.
+    pub fn is_on_grid(&self, rank: u32) -> bool {
+        self.on_grid[rank as usize]
+    }
+
     /// Whether levels are whole numbers.
     pub fn is_whole(&self) -> bool {
         self.levels.iter().all(Value::is_i64)
@@ -161,9 +166,8 @@ impl Places {
                 fixed.iter().fold(0, |key, other| key * self.axes[*other].many() + at(&self.axes[*other].of_row));
             (line, (line * self.seeds.many() + at(&self.seeds.of_row)) * along.many() + at(&along.of_row))
         };
-        let on_grid = |row: &u32| {
-            fixed.iter().all(|other| self.axes[*other].on_grid[self.axes[*other].of_row[*row as usize] as usize])
-        };
+        let on_grid =
+            |row: &u32| fixed.iter().all(|other| self.axes[*other].is_on_grid(self.axes[*other].of_row[*row as usize]));
         let rows = (0..self.seeds.of_row.len() as u32).filter(on_grid);
         let mut keyed: Vec<(u128, u128, u32)> = rows
             .map(|row| {

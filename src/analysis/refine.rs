@@ -51,6 +51,8 @@ pub struct Known {
     pub seeds: Vec<i64>,
     /// Ascending.
     pub gaps: Vec<Gap>,
+    /// Levels beside the grid that some seeds lack, which came later, and how many.
+    lacking: Vec<(f64, u64)>,
     /// Whether levels are whole numbers.
     whole: bool,
     /// Whether the constraint is judged anywhere on it.
@@ -81,11 +83,17 @@ pub fn known(lines: &Lines<'_>, constraints: &Constraints, of: &Constraint) -> V
             let width = axis.coordinates[above as usize] - axis.coordinates[below as usize];
             Gap { low, high, width, flips: traces.iter().any(inside), middle: between(axis, below, above) }
         };
+        let lacking = |rank: &u32| {
+            let there = line.rows.iter().filter(|row| lines.rank(**row) == *rank).count();
+            let missing = line.by_seed.len() - there;
+            (missing > 0 && !axis.is_on_grid(*rank)).then(|| (axis.number(*rank), missing as u64))
+        };
         let levels = lines.fixed.iter().map(|fixed| lines.fixed_level(&line, *fixed));
         Known {
             levels: levels.map(|(path, level)| (path.to_string(), level.clone())).collect(),
             seeds: traces.iter().map(|trace| trace.seed).collect(),
             gaps: line.levels.windows(2).map(gap).collect(),
+            lacking: line.levels.iter().filter_map(lacking).collect(),
             whole: axis.is_whole(),
             judged: traces.iter().any(|trace| !trace.steps.is_empty()),
         }
@@ -103,7 +111,8 @@ fn between(axis: &AxisRanks, below: u32, above: u32) -> Option<f64> {
     candidates.into_iter().find(|level| low < *level && *level < high)
 }
 
-/// The levels to try next, the most urgent first: gaps wider than the floor, then gaps with a flip, the widest first.
+/// The levels to try next, the most urgent first: those that seeds lack, then gaps wider than the floor, then gaps with a
+/// flip, the widest first.
 pub fn wanted(known: &[Known], rules: Rules) -> Vec<Wanted> {
     let mut found: Vec<(bool, f64, Wanted)> = Vec::new();
     for (number, line) in known.iter().enumerate().filter(|(_, line)| line.judged) {
@@ -117,7 +126,10 @@ pub fn wanted(known: &[Known], rules: Rules) -> Vec<Wanted> {
     }
     // Stable: of equals the first line and the lowest level first.
     found.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
-    found.into_iter().map(|(_, _, wanted)| wanted).collect()
+    let lacking = known.iter().enumerate().filter(|(_, line)| line.judged).flat_map(|(number, line)| {
+        line.lacking.iter().map(move |(level, cells)| Wanted { line: number, level: *level, cells: *cells })
+    });
+    lacking.chain(found.into_iter().map(|(_, _, wanted)| wanted)).collect()
 }
 
 /// What rounding levels to [`DIGITS`] may add to the width of a gap, as a share of it.

@@ -263,33 +263,44 @@ impl Target {
         };
         let fixed: Vec<&String> = report.lines.first().map_or(Vec::new(), |line| line.levels.keys().collect());
         let mut header: Vec<String> = fixed.iter().map(ToString::to_string).collect();
-        header.extend(["levels tried", "flips between", "not yet", "widest gap not looked into"].map(String::from));
+        header.extend(
+            ["levels tried", "flips between", "not close enough", "widest gap not looked into"].map(String::from),
+        );
         let between = |ends: &[f64; 2]| format!("{} and {}", output::short(ends[0]), output::short(ends[1]));
-        let list = |gaps: &[[f64; 2]]| gaps.iter().map(between).collect::<Vec<_>>().join("; ");
         let row = |line: &LineReport| {
             let mut cells: Vec<String> = line.levels.values().map(output::scalar).collect();
             cells.push(line.tried.to_string());
-            cells.push(list(&line.resolved));
-            cells.push(list(&line.open));
+            cells.push(in_runs(&line.resolved));
+            cells.push(in_runs(&line.open));
             cells.push(line.widest_unexplored.as_ref().map_or(String::new(), between));
             cells
         };
         let floor = self.floor.map_or(String::new(), |floor| format!(", no gap wider than {}", apart(floor)));
         let ratio = report.uniform_cells as f64 / report.cells.max(1) as f64;
         format!(
-            "{} along {}, to {}{floor}\n{}\n{} resolved, {} open. {} on these lines, {added} of them trained now; a uniform grid \
-             as fine takes {}, {} times as many",
+            "{} along {}, to {}{floor}\n{}\n{} with a flip, {} more not close enough. {} on these lines, {added} of them trained now; \
+             a uniform grid as fine takes {}, {} times as many",
             self.constraint,
             self.axis,
             apart(self.tolerance),
             output::table(&header, report.lines.iter().map(row).collect()),
-            output::count(report.resolved as usize, "gap with a flip"),
+            output::count(report.resolved as usize, "gap"),
             report.open,
             output::count(report.cells as usize, "cell"),
             report.uniform_cells,
             output::short(ratio),
         )
     }
+}
+
+/// Gaps as text; those that touch are one range, of which it is said how many there are.
+fn in_runs(gaps: &[[f64; 2]]) -> String {
+    let runs = gaps.chunk_by(|a, b| a[1] == b[0]);
+    let text = |run: &[[f64; 2]]| {
+        let ends = format!("{} and {}", output::short(run[0][0]), output::short(run[run.len() - 1][1]));
+        if run.len() > 1 { format!("{ends} ({} gaps)", run.len()) } else { ends }
+    };
+    runs.map(text).collect::<Vec<_>>().join("; ")
 }
 
 /// Writes the state of the refinement and lists it in the manifest.

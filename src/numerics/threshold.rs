@@ -96,12 +96,15 @@ impl ThresholdFit {
 /// **Errors** fewer than three brackets; one that is empty, endless or not finite; all open to the same side; all open
 /// to one side, with those below not below those above.
 /// **Numerics** Newton's method on a concave function, and safeguarded root-finding on a profile that falls on either
-/// side; ends to 1e-9 of log-likelihood. The interval is where the profile is within n / 2 log(1 + t^2 / (n - 1)) of
-/// its maximum, t the 97.5% quantile of Student's distribution with n - 1 degrees of freedom: exact for the mean of
-/// normal values, larger for small n than the half of chi-square's 3.84, to which it tends. Logistic and normal
-/// thresholds with brackets of up to a standard deviation are covered at 94 to 96%.
+/// side; ends to 1e-9 of log-likelihood. The interval is where the profile is within m / 2 log(1 + t^2 / (m - 1)) of
+/// its maximum, t the 97.5% quantile of Student's distribution with m - 1 degrees of freedom and m the number of
+/// brackets, less all but one of those that share a level, but at least 3: exact for the mean of normal values that
+/// are known, about right here. With 8, 16 and 32 logistic or normal thresholds on a grid it covers the median at 93.7
+/// to 97.2% where the steps are up to one standard deviation, at 94.2 to 100% where they are up to three. Chi-square's
+/// 3.84 / 2 for all n, to which it tends, covers at 90 to 95% and 89 to 99%.
 /// **Source** Turnbull 1976, "The empirical distribution function with arbitrarily grouped, censored and truncated
-/// data"; Venzon and Moolgavkar 1988, "A method for computing profile-likelihood-based confidence intervals".
+/// data"; Venzon and Moolgavkar 1988, "A method for computing profile-likelihood-based confidence intervals"; Pratt
+/// 1981, "Concavity of the log likelihood".
 ///
 /// ```
 /// use cliffline::numerics::threshold::{Bracket, fit_thresholds};
@@ -119,7 +122,7 @@ pub fn fit_thresholds(brackets: &[Bracket]) -> Result<ThresholdFit, ThresholdErr
     if let Some((index, bracket)) = brackets.iter().enumerate().find(|(_, bracket)| !is_valid(bracket)) {
         return Err(ThresholdError::Bracket { index, bracket: *bracket });
     }
-    let drop = critical_drop(n);
+    let drop = critical_drop(brackets);
     let (low, high) = shared(brackets);
     if low > high {
         return fit_spread(brackets, drop);
@@ -157,9 +160,27 @@ fn is_valid(bracket: &Bracket) -> bool {
 }
 
 /// How far below its maximum the profile is at the ends of a 95% interval.
-fn critical_drop(n: usize) -> f64 {
+///
+/// As for the mean of as many normal values as brackets there are, less those that share a level with one counted
+/// already: they say little of the scale. Without that, 32 brackets as wide as three standard deviations cover at 90%.
+fn critical_drop(brackets: &[Bracket]) -> f64 {
+    let n = (brackets.len() + 1 - most_shared(brackets).max(1)).max(FEWEST);
     let (t, degrees) = (student_975(n - 1), (n - 1) as f64);
     n as f64 / 2.0 * libm::log1p(t * t / degrees)
+}
+
+/// The most brackets that share levels; exact values are not counted.
+fn most_shared(brackets: &[Bracket]) -> usize {
+    let wide = || brackets.iter().filter(|bracket| !bracket.is_exact());
+    let starts = wide().map(|bracket| (bracket.low.unwrap_or(f64::NEG_INFINITY), true));
+    let mut ends: Vec<(f64, bool)> = starts.chain(wide().filter_map(|bracket| Some((bracket.high?, false)))).collect();
+    // Those that end at a level before those that start there: brackets that only meet share nothing.
+    ends.sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)));
+    let depths = ends.iter().scan(0, |depth, end| {
+        *depth = if end.1 { *depth + 1 } else { *depth - 1 };
+        Some(*depth)
+    });
+    depths.max().unwrap_or(0)
 }
 
 /// The greatest lower end and the least upper end: what all brackets share, if these are in order.
@@ -195,7 +216,7 @@ impl Scaled {
         for _ in 0..TRIALS {
             let trial = self.likelihood.profile(from + side * away, slope);
             slope = trial.slope;
-            if (trial.value - least).abs() < DROP || far - near <= f64::EPSILON * far {
+            if (trial.value - least).abs() < DROP || far.is_finite() && far - near <= f64::EPSILON * far {
                 break;
             }
             if trial.value > least {

@@ -10,12 +10,18 @@ struct Run<F> {
     seeds: i64,
     /// Noise and rate.
     tried: Vec<(f64, f64)>,
+    /// Noise and seed of what is not there yet.
+    lacking: Vec<(f64, i64)>,
 }
 
 impl<F: Fn(f64, f64, i64) -> bool> Run<F> {
     fn known(&self) -> Vec<Known> {
-        let cells: Vec<(f64, f64, i64)> =
-            self.tried.iter().flat_map(|(x, rate)| (0..self.seeds).map(move |seed| (*x, *rate, seed))).collect();
+        let cells: Vec<(f64, f64, i64)> = self
+            .tried
+            .iter()
+            .flat_map(|(x, rate)| (0..self.seeds).map(move |seed| (*x, *rate, seed)))
+            .filter(|(x, _, seed)| !self.lacking.contains(&(*x, *seed)))
+            .collect();
         let status = |(x, rate, seed): &(f64, f64, i64)| if (self.lost)(*x, *rate, *seed) { "collapsed" } else { "ok" };
         let table = DataFrame::new_infer_height(vec![
             Series::new("status".into(), cells.iter().map(status).collect::<Vec<_>>()).into(),
@@ -66,14 +72,14 @@ fn inside(found: &[[f64; 2]], level: f64) -> bool {
 
 #[test]
 fn a_floor_finds_an_island_that_bisection_misses() {
-    let mut plain = Run { lost, seeds: 4, tried: vec![(0.0, 0.0), (1.0, 0.0)] };
+    let mut plain = Run { lost, seeds: 4, tried: vec![(0.0, 0.0), (1.0, 0.0)], lacking: Vec::new() };
     plain.refine(FINE, u64::MAX);
     let missed = report(&plain.known(), FINE);
     assert!((0..4).all(|seed| inside(&missed.lines[0].resolved, 0.8 + 0.01 * f64::from(seed))));
     assert!(!inside(&missed.lines[0].resolved, 0.31) && !inside(&missed.lines[0].resolved, 0.36));
     assert_eq!(missed.lines[0].widest_unexplored, Some([0.0, 0.5]), "and it says where it has not looked");
 
-    let mut floored = Run { lost, seeds: 4, tried: vec![(0.0, 0.0), (1.0, 0.0)] };
+    let mut floored = Run { lost, seeds: 4, tried: vec![(0.0, 0.0), (1.0, 0.0)], lacking: Vec::new() };
     let rules = Rules { floor: Some(0.05), ..FINE };
     floored.refine(rules, u64::MAX);
     let found = report(&floored.known(), rules);
@@ -90,9 +96,9 @@ fn a_floor_finds_an_island_that_bisection_misses() {
 #[test]
 fn a_budget_is_kept_and_what_it_leaves_is_gone_on_with() {
     let start = || (0..=4).flat_map(|x| [0.0, 0.5].map(|rate| (f64::from(x) / 4.0, rate))).collect::<Vec<_>>();
-    let mut whole = Run { lost, seeds: 3, tried: start() };
+    let mut whole = Run { lost, seeds: 3, tried: start(), lacking: Vec::new() };
     let needed = whole.refine(FINE, u64::MAX);
-    let mut first = Run { lost, seeds: 3, tried: start() };
+    let mut first = Run { lost, seeds: 3, tried: start(), lacking: Vec::new() };
     assert_eq!(first.refine(FINE, 7), 6, "two levels of three seeds; a third does not fit");
     assert!(report(&first.known(), FINE).open > 0);
     assert_eq!(first.refine(FINE, u64::MAX), needed - 6, "nothing is tried twice");
@@ -107,13 +113,21 @@ fn a_budget_is_kept_and_what_it_leaves_is_gone_on_with() {
 
 #[test]
 fn the_floor_comes_first_and_then_the_widest_gap_with_a_flip() {
-    let run = Run { lost, seeds: 1, tried: vec![(0.0, 0.0), (0.6, 0.0), (0.7, 0.0), (1.0, 0.0)] };
+    let run = Run { lost, seeds: 1, tried: vec![(0.0, 0.0), (0.6, 0.0), (0.7, 0.0), (1.0, 0.0)], lacking: Vec::new() };
     let next = wanted(&run.known(), Rules { tolerance: 0.01, floor: Some(0.2) });
     assert_eq!(next.iter().map(|wanted| wanted.level).collect::<Vec<_>>(), [0.3, 0.85]);
     let next = wanted(&run.known(), Rules { tolerance: 0.01, floor: Some(0.4) });
     assert_eq!(next.iter().map(|wanted| wanted.level).collect::<Vec<_>>(), [0.3, 0.85]);
     let next = wanted(&run.known(), Rules { tolerance: 0.31, floor: None });
     assert!(next.is_empty(), "the gap with the flip is narrow enough: {next:?}");
+}
+
+#[test]
+fn seeds_that_came_later_get_the_levels_of_the_others() {
+    let mut run = Run { lost, seeds: 4, tried: vec![(0.0, 0.0), (0.6, 0.0), (1.0, 0.0)], lacking: Vec::new() };
+    run.lacking = vec![(0.6, 1), (0.6, 3)];
+    let next = wanted(&run.known(), Rules { tolerance: 1.0, floor: None });
+    assert_eq!(next, [Wanted { line: 0, level: 0.6, cells: 2 }]);
 }
 
 #[test]

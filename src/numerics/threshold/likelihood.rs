@@ -8,8 +8,9 @@ use super::Bracket;
 /// two below the maximum.
 const GAIN: f64 = 1e-13;
 
-/// Newton steps before the best point so far is taken: several times what the worst of many awkward samples took.
-const STEPS: usize = 200;
+/// Newton steps before the best point so far is taken. Samples on a grid take 4; the worst of 40,000 with brackets that
+/// meet to within 1e-9 of their range took 44.
+const STEPS: usize = 100;
 
 /// Most that one step of Newton's method may change the slope: the logarithm of a narrow bracket's probability bends
 /// too strongly for a step beyond it to be of use.
@@ -23,8 +24,8 @@ const STRIDE: f64 = 8.0;
 ///
 /// so that samples on a grid need one term per end and one per width, whatever the number of brackets. An exact value
 /// is the limit of a narrow bracket: both ends, and the slope for the width. In slope * location and slope = 1 / scale
-/// the logarithm is concave (Prékopa 1973: F has a log-concave density), so that any local maximum is the maximum and
-/// the profile of the location rises to it and falls from it.
+/// the logarithm is concave (Pratt 1981, "Concavity of the log likelihood": F has a log-concave density), so that any
+/// local maximum is the maximum and the profile of the location rises to it and falls from it.
 #[derive(Debug)]
 pub(super) struct Likelihood {
     ends: Vec<End>,
@@ -160,8 +161,8 @@ impl Likelihood {
         let mut p = self.at(location, slope);
         for _ in 0..STEPS {
             // So little that it matters only where the Hessian is singular to rounding.
-            let ridge = f64::EPSILON * (p.by_shift_twice + p.by_slope_twice);
-            let (a, c) = (p.by_shift_twice + ridge, p.by_slope_twice + ridge);
+            let ridge = 1.0 + 4.0 * f64::EPSILON;
+            let (a, c) = (p.by_shift_twice * ridge, p.by_slope_twice * ridge);
             let determinant = a * c - p.by_both * p.by_both;
             let shift = (p.by_both * p.by_slope - c * p.by_shift) / determinant;
             let steeper = (p.by_both * p.by_shift - a * p.by_slope) / determinant;
@@ -184,11 +185,12 @@ impl Likelihood {
                 share /= 2.0;
                 next = step(share);
             }
-            if next.value < p.value {
-                break;
+            // No progress but rounding.
+            let last = gain < GAIN || next.value <= p.value;
+            if next.value >= p.value {
+                p = next;
             }
-            p = next;
-            if gain < GAIN {
+            if last {
                 break;
             }
         }
@@ -208,7 +210,7 @@ impl Likelihood {
             let step = -p.by_slope / p.by_slope_twice;
             // Concave: what is left to gain towards slope zero is at most this, too.
             let left = if p.by_slope < 0.0 { -p.by_slope * p.slope } else { f64::INFINITY };
-            if (p.by_slope * step).min(left) < GAIN || high - low <= f64::EPSILON * high {
+            if (p.by_slope * step).min(left) < GAIN || high.is_finite() && high - low <= f64::EPSILON * high {
                 break;
             }
             let mut next = (p.slope + step).clamp(p.slope / STRIDE, p.slope * STRIDE);
