@@ -1,10 +1,15 @@
-//! Surfaces of synthetic runs with eight seeds: `cargo bench --bench surfaces`.
+//! Surfaces and gates of synthetic runs with eight seeds: `cargo bench --bench surfaces`.
 //!
-//! `group` is done once per run, `metric` once per metric; the rest of `surfaces.parquet` is reading and writing.
+//! `group` is done once per run, `metric` once per metric, `gate` for two gates of a planned sweep; `table` is all of
+//! `surfaces.parquet`, reading and writing included, and says the most memory that it took.
 
-use cliffline::analysis::Surfaces;
+use std::path::Path;
+
+use cliffline::analysis::{Surfaces, gate::evaluate, write_surfaces};
 use cliffline::numerics::bootstrap::mean_interval;
 use cliffline::numerics::stream::Streams;
+use cliffline::spec::{Overrides, Sweep, from_str};
+use cliffline::store::{CELLS_TABLE, CONDITIONS_TABLE, ColumnInfo, TableInfo, TableWriter};
 use divan::Bencher;
 use polars_core::prelude::{Column, DataFrame, NamedFrom, Series};
 
@@ -62,6 +67,81 @@ fn metric(bencher: Bencher, cells: usize) {
     let run = Run::new(cells);
     let surfaces = run.surfaces();
     bencher.bench_local(|| surfaces.rows("x", &run.values).expect("rows"));
+}
+
+/// A plan of a million cells, and a gate of its own for a part of it.
+fn sweep() -> Sweep {
+    let text = "name = \"g\"\npreset = \"tiny\"\n[axes]\nseed = { seeds = 8 }\n\
+                train.temperature = { log = [0.01, 10.0], n = 250 }\nimage.noise = { linear = [0.0, 2.0], n = 500 }\n\
+                [[gate]]\nmetric = \"lost\"\nmax = 0\n[[gate]]\nmetric = \"effective_rank_img\"\nmin = -2\n\
+                where = { image.noise = { max = 1.0 } }\n";
+    from_str(text, "g.toml", &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn gate(bencher: Bencher) {
+    let sweep = sweep();
+    let many = sweep.cells.len();
+    let mut stream = Streams::new(0, "bench").item(2);
+    let column = |name: &str, values: Vec<&str>| -> Column { Series::new(name.into(), values).into() };
+    let cells = DataFrame::new_infer_height(vec![
+        column("cell_id", sweep.cells.iter().map(|cell| cell.id.as_str()).collect()),
+        column("status", vec!["ok"; many]),
+        Series::new("metric_effective_rank_img".into(), (0..many).map(|_| stream.normal()).collect::<Vec<_>>()).into(),
+    ]);
+    let cells = cells.expect("columns of one length");
+    bencher.bench_local(|| evaluate(&sweep, &cells, &DataFrame::empty()).expect("tables"));
+}
+
+/// Metrics of the table that is read.
+const METRICS: usize = 12;
+/// Rows of a row group in the tables of a run.
+const SEGMENT: usize = 1 << 14;
+
+#[divan::bench(args = [1_000_000], sample_count = 3, sample_size = 1)]
+fn table(bencher: Bencher, cells: usize) {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_run(dir.path(), cells);
+    forget_peak();
+    let axes = ["image.noise", "train.temperature"].map(String::from);
+    bencher.bench_local(|| write_surfaces(dir.path(), &axes).expect("written"));
+    println!("most memory: {} MB", peak_kb() / 1000);
+}
+
+/// `cells.parquet` and `conditions.parquet`.
+fn write_run(dir: &Path, cells: usize) {
+    let mut run = Run::new(cells);
+    for metric in 0..METRICS {
+        let mut stream = Streams::new(0, "bench metric").item(metric as u64);
+        let values: Vec<_> = (0..cells).map(|n| (!n.is_multiple_of(10)).then(|| stream.normal())).collect();
+        let column: Column = Series::new(format!("metric_{metric:02}").into(), values).into();
+        run.cells.with_column(column.clone()).expect("as long");
+        run.conditions.with_column(column).expect("as long");
+    }
+    for (file, frame) in [(CELLS_TABLE, &run.cells), (CONDITIONS_TABLE, &run.conditions)] {
+        let role = |name: &str| if name.starts_with("metric_") { "metric" } else { "param" };
+        let info = |name: &str| (name.to_string(), ColumnInfo::new(role(name), "", "of the bench"));
+        let info = TableInfo::new("bench", frame.get_column_names().into_iter().map(|name| info(name)));
+        let mut writer = TableWriter::create(&dir.join(file), frame.schema(), &info).expect("created");
+        for start in (0..cells).step_by(SEGMENT) {
+            writer.write(&frame.slice(start as i64, SEGMENT)).expect("written");
+            writer.cut().expect("written");
+        }
+        writer.finish().expect("written");
+    }
+}
+
+/// From here on the kernel counts the most memory anew.
+fn forget_peak() {
+    // Where there is no such file the peak is that of the whole bench.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// The most memory this process has held at once; 0 where the kernel does not say.
+fn peak_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// One interval, on one thread.

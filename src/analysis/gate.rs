@@ -14,13 +14,14 @@
 //! would judge the survivors alone. A cell that is not finished, or whose metric is undefined though its training went
 //! well, is missing evidence.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use polars_core::prelude::{DataFrame, PolarsResult};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::outcome::{Seen, outcomes};
+use super::ranks::{find, paired, ranks};
 use crate::spec::{Gate, Sweep};
 
 /// Version of [`GateReport`] as JSON.
@@ -175,12 +176,12 @@ impl Seeds {
 /// A column of another type than the tables have.
 pub fn evaluate(sweep: &Sweep, cells: &DataFrame, conditions: &DataFrame) -> PolarsResult<GateReport> {
     let ids = cells.column("cell_id")?.str()?;
-    let rows: HashMap<&str, usize> = ids.iter().enumerate().filter_map(|(row, id)| Some((id?, row))).collect();
-    let planned: Vec<Option<usize>> = sweep.cells.iter().map(|cell| rows.get(cell.id.as_str()).copied()).collect();
+    let planned = find(ids.iter(), sweep.cells.iter().map(|cell| Some(cell.id.as_str())));
     let groups = Groups::of(sweep);
     let judge = |gate: &Gate| -> PolarsResult<GateResult> {
         let of_rows = outcomes(gate, cells, conditions)?;
-        let seen: Vec<Seen<'_>> = planned.iter().map(|row| row.map_or(Seen::Unfinished, |row| of_rows[row])).collect();
+        let seen: Vec<Seen<'_>> =
+            planned.iter().map(|row| row.map_or(Seen::Unfinished, |row| of_rows[row as usize])).collect();
         Ok(groups.judge(gate, sweep, &seen))
     };
     let gates = sweep.gates.iter().map(judge).collect::<PolarsResult<Vec<_>>>()?;
@@ -188,43 +189,76 @@ pub fn evaluate(sweep: &Sweep, cells: &DataFrame, conditions: &DataFrame) -> Pol
     Ok(GateReport { format: "cliffline-gates", version: GATES_VERSION, sweep: sweep.name.clone(), verdict, gates })
 }
 
+/// One axis of a plan.
+struct Levels {
+    path: String,
+    /// For each cell the rank of its level.
+    of_cell: Vec<u32>,
+    /// For each rank its level.
+    values: Vec<Value>,
+}
+
 /// The cells of a sweep by their levels, the seed aside.
 struct Groups {
-    /// In the order of the plan.
-    levels: Vec<BTreeMap<String, Value>>,
+    /// All axes, the seed's as well.
+    axes: Vec<Levels>,
+    /// For each group its first cell; groups are in the order of the plan.
+    first: Vec<usize>,
     /// For each cell of the plan its group.
-    of_cell: Vec<usize>,
+    of_cell: Vec<u32>,
 }
 
 impl Groups {
     fn of(sweep: &Sweep) -> Self {
-        let paths: Vec<&str> = sweep.axes.iter().map(|a| a.path.as_str()).filter(|path| *path != "seed").collect();
-        let mut numbers: HashMap<String, usize> = HashMap::new();
-        let (mut levels, mut of_cell) = (Vec::new(), Vec::with_capacity(sweep.cells.len()));
-        for cell in &sweep.cells {
-            let values = cell.config.values_at(paths.iter().copied());
-            let next = numbers.len();
-            let number = *numbers.entry(json!(values).to_string()).or_insert(next);
-            if number == next {
-                levels.push(paths.iter().map(ToString::to_string).zip(values).collect());
-            }
-            of_cell.push(number);
+        let paths: Vec<&str> = sweep.axes.iter().map(|axis| axis.path.as_str()).collect();
+        let axes = paths.iter().zip(sweep.level_bits()).map(|(path, bits)| {
+            let of_cell = ranks(bits.into_iter());
+            let level = |cell: &usize| sweep.cells[*cell].config.values_at(std::iter::once(*path)).pop();
+            let values = firsts(&of_cell).iter().map(|cell| level(cell).unwrap_or_default()).collect();
+            Levels { path: path.to_string(), of_cell, values }
+        });
+        let axes: Vec<Levels> = axes.collect();
+        let but_seed = axes.iter().filter(|axis| axis.path != "seed");
+        let mut of_cell = but_seed.fold(vec![0; sweep.cells.len()], |groups, axis| paired(&groups, &axis.of_cell));
+        let mut first = firsts(&of_cell);
+        // From the order of their levels to that of the plan.
+        let places = ranks(first.iter());
+        of_cell.iter_mut().for_each(|group| *group = places[*group as usize]);
+        first.sort_unstable();
+        Self { axes, first, of_cell }
+    }
+
+    /// Axis path to level, the seed aside.
+    fn levels(&self, group: usize) -> BTreeMap<String, Value> {
+        let cell = self.first[group];
+        let level = |axis: &Levels| (axis.path.clone(), axis.values[axis.of_cell[cell] as usize].clone());
+        self.axes.iter().filter(|axis| axis.path != "seed").map(level).collect()
+    }
+
+    /// For each cell of the plan whether a gate judges it.
+    fn covered(&self, gate: &Gate) -> Vec<bool> {
+        let mut covered = vec![true; self.of_cell.len()];
+        for (path, scope) in &gate.scope {
+            let Some(axis) = self.axes.iter().find(|axis| axis.path == *path) else {
+                covered.fill(false);
+                continue;
+            };
+            let inside: Vec<bool> = axis.values.iter().map(|level| scope.covers(level)).collect();
+            covered.iter_mut().zip(&axis.of_cell).for_each(|(covered, rank)| *covered &= inside[*rank as usize]);
         }
-        Self { levels, of_cell }
+        covered
     }
 
     fn judge(&self, gate: &Gate, sweep: &Sweep, seen: &[Seen<'_>]) -> GateResult {
-        let mut seeds = vec![Seeds::default(); self.levels.len()];
-        let mut worst: Vec<Option<usize>> = vec![None; self.levels.len()];
-        for (index, (group, seen_here)) in self.of_cell.iter().zip(seen).enumerate() {
-            let cell = &sweep.cells[index];
-            if !gate.scope.is_empty() && !gate.covers(&sweep.levels(cell)) {
-                continue;
-            }
-            seeds[*group].add(gate, *seen_here);
+        let mut seeds = vec![Seeds::default(); self.first.len()];
+        let mut worst: Vec<Option<usize>> = vec![None; self.first.len()];
+        let here = self.of_cell.iter().zip(seen).zip(self.covered(gate)).enumerate();
+        for (index, ((group, seen_here), _)) in here.filter(|(_, (_, covered))| *covered) {
+            let group = *group as usize;
+            seeds[group].add(gate, *seen_here);
             let is_worse = |known: usize| severity(gate, *seen_here) < severity(gate, seen[known]);
-            if severity(gate, *seen_here) < f64::INFINITY && worst[*group].is_none_or(is_worse) {
-                worst[*group] = Some(index);
+            if severity(gate, *seen_here) < f64::INFINITY && worst[group].is_none_or(is_worse) {
+                worst[group] = Some(index);
             }
         }
         let mut judged: Vec<(Verdict, f64, usize, u64)> = Vec::new();
@@ -236,7 +270,7 @@ impl Groups {
         // The worst first; of equals the first of the plan.
         judged.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
         let combination = |(verdict, _, group, needed): &(Verdict, f64, usize, u64)| Combination {
-            levels: self.levels[*group].clone(),
+            levels: self.levels(*group),
             verdict: *verdict,
             needed: *needed,
             seeds: seeds[*group],
@@ -257,6 +291,13 @@ impl Groups {
             not_listed: not_passed.saturating_sub(LISTED) as u64,
         }
     }
+}
+
+/// For each rank the first place that has it.
+fn firsts(ranks: &[u32]) -> Vec<usize> {
+    let mut first = vec![0; ranks.iter().max().map_or(0, |last| *last as usize + 1)];
+    ranks.iter().enumerate().rev().for_each(|(at, rank)| first[*rank as usize] = at);
+    first
 }
 
 /// Less is worse: a lost cell before any value, a value by its margin; infinite without evidence.
@@ -282,6 +323,7 @@ fn worst_of(gate: &Gate, sweep: &Sweep, index: usize, seen: Seen<'_>) -> Worst {
 #[cfg(test)]
 mod tests {
     use polars_core::prelude::{Column, NamedFrom, Series};
+    use serde_json::json;
 
     use super::*;
     use crate::analysis::outcome::{columns_of_cells, columns_of_conditions};
@@ -418,6 +460,31 @@ mod tests {
         assert_eq!(report.gates[3].cells, seeds(0, 0, 1, 0, 5), "a table without the column has no values");
         assert_eq!(report.gates[2].cells.planned, 3, "a gate on one temperature judges three cells");
         assert_eq!(report.verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn groups_and_scopes_are_those_of_every_cells_levels() {
+        let text = "name = \"t\"\npreset = \"tiny\"\nzip = [[\"model.hidden_txt\", \"model.hidden_img\"]]\n[axes]\n\
+                    seed = { seeds = 3 }\nmodel.hidden_img = [64, 32, 64]\nmodel.hidden_txt = [32, 64, 64]\n\
+                    pairing.kind = [\"swap\", \"block\"]\nstop.freeze = [true, false]\ntrain.temperature = [1.0, 0.1]\n\
+                    [[exclude]]\nstop.freeze = true\npairing.kind = \"block\"\n\
+                    [[gate]]\nmetric = \"lost\"\nmax = 0.0\n[gate.where]\nseed = [0, 2]\nstop.freeze = [false]\n\
+                    model.hidden_img = { min = 40 }\n";
+        let sweep = from_str(text, "t.toml", &Overrides::default()).unwrap_or_else(|error| panic!("{error}"));
+        let groups = Groups::of(&sweep);
+        let covered = groups.covered(&sweep.gates[0]);
+        let mut known: Vec<BTreeMap<String, Value>> = Vec::new();
+        for (at, cell) in sweep.cells.iter().enumerate() {
+            let levels = sweep.levels(cell);
+            assert_eq!(covered[at], sweep.gates[0].covers(&levels), "{levels:?}");
+            let others: BTreeMap<_, _> = levels.into_iter().filter(|(path, _)| path != "seed").collect();
+            let number = known.iter().position(|levels| *levels == others).unwrap_or_else(|| {
+                known.push(others.clone());
+                known.len() - 1
+            });
+            assert_eq!((groups.of_cell[at] as usize, groups.levels(number)), (number, others));
+        }
+        assert_eq!((known.len(), groups.first.len()), (3 * 3 * 2, 3 * 3 * 2));
     }
 
     #[test]

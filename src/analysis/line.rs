@@ -7,8 +7,8 @@ use polars_core::prelude::{AnyValue, Column, DataFrame, PolarsResult};
 use rayon::slice::ParallelSliceMut;
 use serde_json::Value;
 
+use super::ranks::ranks_of;
 use super::summary::AxisLevels;
-use super::surface::ranks_of;
 use crate::spec::{Gate, Scale};
 use crate::store::param_column;
 

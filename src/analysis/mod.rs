@@ -8,6 +8,7 @@ pub mod line;
 mod location_tables;
 pub mod margin;
 mod outcome;
+mod ranks;
 pub mod refine;
 mod summary;
 mod surface;

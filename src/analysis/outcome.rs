@@ -1,9 +1,8 @@
 //! What finished cells say about a constraint.
 
-use std::collections::HashMap;
-
 use polars_core::prelude::{DataFrame, PolarsResult};
 
+use super::ranks::find;
 use crate::spec::{CLEAN, Gate, LOST};
 use crate::store::{RecordedStatus, metric_column};
 
@@ -73,7 +72,7 @@ fn values(gate: &Gate, cells: &DataFrame, conditions: &DataFrame) -> PolarsResul
     }
     let (ids, names) = (conditions.column("cell_id")?.str()?, conditions.column("condition")?.str()?);
     let here = ids.iter().zip(names.iter()).enumerate().filter(|(_, (_, name))| *name == Some(gate.condition.as_str()));
-    let rows: HashMap<&str, usize> = here.filter_map(|(row, (id, _))| Some((id?, row))).collect();
-    let ids = cells.column("cell_id")?.str()?;
-    Ok(ids.iter().map(|id| column.get(*rows.get(id?)?)).collect())
+    let (rows, ids): (Vec<usize>, Vec<Option<&str>>) = here.map(|(row, (id, _))| (row, id)).unzip();
+    let found = find(ids.into_iter(), cells.column("cell_id")?.str()?.iter());
+    Ok(found.into_iter().map(|at| column.get(rows[at? as usize])).collect())
 }

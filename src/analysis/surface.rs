@@ -3,15 +3,15 @@
 //! Nothing is dropped in silence: every finished cell is counted, whatever became of it. The value of a collapsed cell
 //! is a value like any other; one that diverged or failed has none, and is missing.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-
-use polars_core::prelude::{Column, DataFrame, DataType, IdxCa, IdxSize, NamedFrom, PolarsError, PolarsResult, Series};
+use polars_core::prelude::{
+    Column, DataFrame, Float64Chunked, IdxCa, IdxSize, NamedFrom, PolarsError, PolarsResult, Series,
+};
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
+use super::ranks::{find, paired, ranks_of};
 use crate::numerics::bootstrap::mean_interval;
 use crate::numerics::interval::wilson;
-use crate::numerics::stats::{StatsError, mean, quantiles};
+use crate::numerics::stats::{StatsError, mean, quantile_of_sorted};
 use crate::spec::CLEAN;
 use crate::store::{RecordedStatus, metric_column, param_column};
 
@@ -28,9 +28,9 @@ const CHUNK: usize = 1 << 8;
 /// # Errors
 /// A column that `cells`, a table like `cells.parquet`, lacks or has in another type; a value that is not finite.
 pub fn surface(cells: &DataFrame, metric: &str, axes: &[String]) -> PolarsResult<DataFrame> {
-    let groups = Groups::new(cells, axes)?;
-    let places = groups.of_cell.clone();
-    let surfaces = Surfaces { groups, conditions: vec![CLEAN.to_string()], places };
+    let mut groups = Groups::new(cells, axes)?;
+    let places = std::mem::take(&mut groups.of_cell);
+    let surfaces = Surfaces { fixed: Fixed::new(&groups, &[CLEAN])?, places };
     let rows = surfaces.rows(metric, cells.column(&metric_column(metric))?)?;
     rows.drop("condition")
 }
@@ -54,7 +54,7 @@ impl Groups {
             // A table of no cells knows no parameters.
             if cells.height() > 0 {
                 let column = cells.column(&name)?;
-                of_cell = ranks(of_cell.into_iter().zip(ranks_of(column)?));
+                of_cell = paired(&of_cell, &ranks_of(column)?);
                 levels.push(column.clone());
             }
         }
@@ -74,47 +74,52 @@ impl Groups {
     }
 }
 
-/// For each value its rank among the distinct ones, from 0.
-fn ranks<T: Ord + Hash + Copy>(values: impl Iterator<Item = T>) -> Vec<u32> {
-    let mut known: HashMap<T, u32> = HashMap::new();
-    let mut distinct = Vec::new();
-    let mut codes: Vec<u32> = values
-        .map(|value| {
-            *known.entry(value).or_insert_with(|| {
-                distinct.push(value);
-                distinct.len() as u32 - 1
-            })
-        })
-        .collect();
-    let mut ascending: Vec<u32> = (0..distinct.len() as u32).collect();
-    ascending.sort_unstable_by_key(|code| distinct[*code as usize]);
-    let mut rank = vec![0; distinct.len()];
-    (0..).zip(ascending).for_each(|(at, code)| rank[code as usize] = at);
-    codes.iter_mut().for_each(|code| *code = rank[*code as usize]);
-    codes
+/// The columns that every metric has alike, a row per condition and group.
+struct Fixed {
+    /// Condition and levels.
+    first: Vec<Column>,
+    cells: Column,
+    /// Shares of the statuses and the interval of what is lost.
+    last: Vec<Column>,
 }
 
-/// [`ranks`] of a column of any type that parameters have; null comes first.
-pub(super) fn ranks_of(column: &Column) -> PolarsResult<Vec<u32>> {
-    // Bits that are ordered like the numbers: for negative ones all but the sign are turned round.
-    let ordered = |x: f64| {
-        let bits = x.to_bits() as i64;
-        bits ^ (((bits >> 63) as u64) >> 1) as i64
-    };
-    Ok(match column.dtype() {
-        DataType::Int64 => ranks(column.i64()?.iter()),
-        DataType::Float64 => ranks(column.f64()?.iter().map(|x| x.map(ordered))),
-        DataType::Boolean => ranks(column.bool()?.iter()),
-        _ => ranks(column.str()?.iter()),
-    })
+impl Fixed {
+    fn new(groups: &Groups, conditions: &[&str]) -> PolarsResult<Self> {
+        let statuses = &groups.statuses;
+        let every = || conditions.iter().flat_map(|_| statuses);
+        let cells: Vec<u64> = every().map(|group| group.iter().sum()).collect();
+        let named: Vec<&str> = conditions.iter().flat_map(|name| std::iter::repeat_n(*name, statuses.len())).collect();
+        let mut first = vec![Series::new("condition".into(), named).into()];
+        let again: Vec<IdxSize> = conditions.iter().flat_map(|_| 0..statuses.len() as IdxSize).collect();
+        first.extend(groups.levels.take(&IdxCa::from_vec("".into(), again))?.columns().iter().cloned());
+        let mut last = Vec::new();
+        for (at, status) in STATUSES.iter().enumerate() {
+            let shares = every().zip(&cells).map(|(group, cells)| group[at] as f64 / *cells as f64);
+            last.push(floats(&format!("share_{}", status.name()), shares));
+        }
+        let lost: Vec<(f64, f64)> = every()
+            .zip(&cells)
+            .map(|(group, cells)| wilson(cells - group[0], *cells))
+            .collect::<Result<_, _>>()
+            .map_err(|error| PolarsError::ComputeError(error.to_string().into()))?;
+        last.push(floats("lost_low", lost.iter().map(|ends| ends.0)));
+        last.push(floats("lost_high", lost.iter().map(|ends| ends.1)));
+        Ok(Self { first, cells: counts("cells", cells.into_iter()), last })
+    }
+}
+
+fn floats(name: &str, values: impl Iterator<Item = f64>) -> Column {
+    Series::new(name.into(), values.collect::<Vec<_>>()).into()
+}
+
+fn counts(name: &str, values: impl Iterator<Item = u64>) -> Column {
+    Series::new(name.into(), values.map(|count| count as i64).collect::<Vec<_>>()).into()
 }
 
 /// The surfaces of a run under each condition, metric by metric.
 pub struct Surfaces {
-    groups: Groups,
-    /// The one under which cells were trained first, the others sorted.
-    conditions: Vec<String>,
-    /// For each row with values its condition and group: condition times the number of groups, plus group.
+    fixed: Fixed,
+    /// For each row with values that of the surface that it belongs to: condition times the number of groups, plus group.
     places: Vec<u32>,
 }
 
@@ -126,24 +131,27 @@ impl Surfaces {
     /// A column that is not there or of another type; a row of a cell that is not among `cells`.
     pub fn new(cells: &DataFrame, conditions: &DataFrame, axes: &[String]) -> PolarsResult<Self> {
         let groups = Groups::new(cells, axes)?;
-        let ids = cells.column("cell_id")?.str()?;
-        let group_of: HashMap<&str, u32> =
-            ids.iter().zip(&groups.of_cell).filter_map(|(id, group)| Some((id?, *group))).collect();
+        let ids = conditions.column("cell_id")?.str()?;
+        let cell_of = find(cells.column("cell_id")?.str()?.iter(), ids.iter());
         let named = conditions.column("condition")?.str()?;
-        let mut names: Vec<&str> = named.iter().flatten().collect();
-        names.sort_unstable_by_key(|name| (*name != CLEAN, *name));
-        names.dedup();
-        let number: HashMap<&str, u32> = names.iter().copied().zip(0..).collect();
+        // The one under which cells were trained first, the others sorted.
+        let mut names: Vec<Option<&str>> = Vec::new();
+        for name in named.iter() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.sort_unstable_by_key(|name| (*name != Some(CLEAN), *name));
         let many = groups.statuses.len() as u32;
-        let place = |(id, name): (Option<&str>, Option<&str>)| {
-            let place = id.and_then(|id| group_of.get(id)).zip(name.and_then(|name| number.get(name)));
-            let place = place.map(|(group, condition)| condition * many + group);
+        let place = |((cell, name), id): ((Option<u32>, Option<&str>), Option<&str>)| {
+            let condition = names.iter().position(|other| *other == name).filter(|_| name.is_some());
+            let place = cell.zip(condition).map(|(cell, at)| at as u32 * many + groups.of_cell[cell as usize]);
             place.ok_or_else(|| PolarsError::ComputeError(format!("no cell {id:?} for condition {name:?}").into()))
         };
-        let rows = conditions.column("cell_id")?.str()?.iter().zip(named.iter());
+        let rows = cell_of.into_iter().zip(named.iter()).zip(ids.iter());
         let places = rows.map(place).collect::<PolarsResult<_>>()?;
-        let conditions = names.into_iter().map(String::from).collect();
-        Ok(Self { groups, conditions, places })
+        let names: Vec<&str> = names.into_iter().flatten().collect();
+        Ok(Self { fixed: Fixed::new(&groups, &names)?, places })
     }
 
     /// No rows, in the columns and types of all.
@@ -157,15 +165,15 @@ impl Surfaces {
     /// # Errors
     /// Values that are not real numbers, or not as many as there are rows; one that is not finite.
     pub fn rows(&self, metric: &str, values: &Column) -> PolarsResult<DataFrame> {
-        let rows: Vec<Option<f64>> = values.f64()?.iter().collect();
-        if rows.len() != self.places.len() {
-            return Err(PolarsError::ShapeMismatch(format!("{metric}: {} values", rows.len()).into()));
+        let values = values.f64()?;
+        if values.len() != self.places.len() {
+            return Err(PolarsError::ShapeMismatch(format!("{metric}: {} values", values.len()).into()));
         }
-        let there = rows.iter().any(Option::is_some);
-        let groups = self.groups.statuses.len();
-        let places = if there { self.conditions.len() * groups } else { 0 };
-        let (mut by_place, ends) = gather(&rows, &self.places, places);
-        let mut parts = Vec::with_capacity(places);
+        if values.null_count() == values.len() {
+            return self.none();
+        }
+        let (mut by_place, ends) = gather(values, &self.places, self.fixed.cells.len());
+        let mut parts = Vec::with_capacity(ends.len());
         let mut rest = &mut by_place[..];
         let mut start = 0;
         for end in ends {
@@ -182,52 +190,28 @@ impl Surfaces {
         self.frame(metric, &statistics)
     }
 
+    /// All rows, or none.
     fn frame(&self, metric: &str, rows: &[Statistics]) -> PolarsResult<DataFrame> {
-        let groups = self.groups.statuses.len();
-        let group = |row: usize| row % groups;
-        let indices: Vec<IdxSize> = (0..rows.len()).map(|row| group(row) as IdxSize).collect();
-        let condition: Vec<&str> = (0..rows.len()).map(|row| self.conditions[row / groups].as_str()).collect();
-        let mut columns: Vec<Column> = vec![
-            Series::new("metric".into(), vec![metric; rows.len()]).into(),
-            Series::new("condition".into(), condition).into(),
-        ];
-        let levels = self.groups.levels.take(&IdxCa::from_vec("".into(), indices))?;
-        columns.extend(levels.columns().iter().cloned());
-        let cells: Vec<u64> = (0..rows.len()).map(|row| self.groups.statuses[group(row)].iter().sum()).collect();
-        let counts = |name: &str, count: &dyn Fn(usize) -> u64| -> Column {
-            Series::new(name.into(), (0..rows.len()).map(|row| count(row) as i64).collect::<Vec<_>>()).into()
-        };
-        columns.push(counts("n", &|row| rows[row].n));
-        columns.push(counts("cells", &|row| cells[row]));
-        columns.push(counts("missing", &|row| cells[row] - rows[row].n.min(cells[row])));
+        let fixed = |column: &Column| column.slice(0, rows.len());
+        let mut columns: Vec<Column> = vec![Series::new("metric".into(), vec![metric; rows.len()]).into()];
+        columns.extend(self.fixed.first.iter().map(fixed));
+        columns.push(counts("n", rows.iter().map(|row| row.n)));
+        columns.push(fixed(&self.fixed.cells));
+        let missing = rows.iter().zip(self.fixed.cells.i64()?.iter().flatten());
+        columns.push(counts("missing", missing.map(|(row, cells)| (cells as u64).saturating_sub(row.n))));
         for (at, name) in VALUES.iter().enumerate() {
             let values: Vec<Option<f64>> = rows.iter().map(|row| row.values[at]).collect();
             columns.push(Series::new((*name).into(), values).into());
         }
-        for (at, status) in STATUSES.iter().enumerate() {
-            let share = |row: usize| self.groups.statuses[group(row)][at] as f64 / cells[row] as f64;
-            columns
-                .push(Series::new(share_column(*status).into(), (0..rows.len()).map(share).collect::<Vec<_>>()).into());
-        }
-        let lost = |row: usize| wilson(cells[row] - self.groups.statuses[group(row)][0], cells[row]);
-        let lost: Vec<(f64, f64)> = (0..rows.len())
-            .map(lost)
-            .collect::<Result<_, _>>()
-            .map_err(|error| PolarsError::ComputeError(error.to_string().into()))?;
-        columns.push(Series::new("lost_low".into(), lost.iter().map(|ends| ends.0).collect::<Vec<_>>()).into());
-        columns.push(Series::new("lost_high".into(), lost.iter().map(|ends| ends.1).collect::<Vec<_>>()).into());
+        columns.extend(self.fixed.last.iter().map(fixed));
         DataFrame::new(rows.len(), columns)
     }
 }
 
-fn share_column(status: RecordedStatus) -> String {
-    format!("share_{}", status.name())
-}
-
 /// The values of each place, one place after the other, and where each ends.
-fn gather(values: &[Option<f64>], places: &[u32], many: usize) -> (Vec<f64>, Vec<usize>) {
+fn gather(values: &Float64Chunked, places: &[u32], many: usize) -> (Vec<f64>, Vec<usize>) {
     let mut ends = vec![0; many];
-    let there = || values.iter().zip(places).filter_map(|(value, place)| Some(((*value)?, *place as usize)));
+    let there = || values.iter().zip(places).filter_map(|(value, place)| Some((value?, *place as usize)));
     there().for_each(|(_, place)| ends[place] += 1);
     let mut total = 0;
     for end in &mut ends {
@@ -259,7 +243,6 @@ impl Statistics {
         let (Some(least), Some(greatest)) = (values.first(), values.last()) else { return Ok(Self::default()) };
         // The mean of equal values can differ from them by a rounding.
         let mean = mean(values)?.clamp(*least, *greatest);
-        let quantiles = quantiles(values, &[0.25, 0.5, 0.75])?;
         let n = values.len();
         let (mut sd, mut interval) = (None, None);
         if n > 1 {
@@ -271,9 +254,9 @@ impl Statistics {
             Some(mean),
             sd,
             Some(*least),
-            Some(quantiles[0]),
-            Some(quantiles[1]),
-            Some(quantiles[2]),
+            Some(quantile_of_sorted(values, 0.25)?),
+            Some(quantile_of_sorted(values, 0.5)?),
+            Some(quantile_of_sorted(values, 0.75)?),
             Some(*greatest),
             interval.map(|ends| ends.0),
             interval.map(|ends| ends.1),
@@ -442,14 +425,5 @@ mod tests {
         assert_eq!(surfaces.rows("x", conditions.column("metric_x").expect("there")).expect("rows").height(), 0);
         let (_, conditions) = tables(&IN_ORDER);
         assert!(Surfaces::new(&cells, &conditions, &[]).is_err());
-    }
-
-    #[test]
-    fn levels_of_every_type_ascend() {
-        let floats = [Some(-1.0), Some(0.5), None, Some(-2.0), Some(0.5)];
-        assert_eq!(ranks_of(&Series::new("a".into(), floats).into()).expect("known"), [2, 3, 0, 1, 3]);
-        assert_eq!(ranks_of(&Series::new("a".into(), [17i64, 3]).into()).expect("known"), [1, 0]);
-        assert_eq!(ranks_of(&Series::new("a".into(), ["swap", "block"]).into()).expect("known"), [1, 0]);
-        assert_eq!(ranks_of(&Series::new("a".into(), [true, false]).into()).expect("known"), [1, 0]);
     }
 }

@@ -9,10 +9,10 @@ use super::surface::Surfaces;
 use crate::numerics::bootstrap::{MAX_RESAMPLED, RESAMPLES};
 use crate::store::{
     CELLS_TABLE, CONDITIONS_TABLE, ColumnInfo, SURFACES_TABLE, StoreError, TableBytes, TableInfo, TableWriter,
-    param_column, read_columns, read_table_info,
+    metric_column, param_column, read_columns, read_table_info,
 };
 
-/// Writes the surfaces of a run over all `axes` but the seed beside its other tables, one metric in memory at a time.
+/// Writes the surfaces of a run over all `axes` but the seed beside its other tables, two metrics in memory at a time.
 /// Metrics come sorted by name.
 ///
 /// # Errors
@@ -34,11 +34,20 @@ pub fn write_surfaces(dir: &Path, axes: &[String]) -> Result<TableBytes, StoreEr
     let info = TableInfo::new("surfaces", described(&levels, &known));
     // The columns of no rows: names and types.
     let mut writer = TableWriter::create(&path, surfaces.none().map_err(failed)?.schema(), &info)?;
-    for metric in metrics {
-        let column = crate::store::metric_column(metric);
-        let values: DataFrame = read_columns(&conditions, std::slice::from_ref(&column))?;
-        let rows = values.column(&column).and_then(|values| surfaces.rows(metric, values)).map_err(failed)?;
-        writer.write(&rows)?;
+    let rows_of = |metric: &str| -> Result<DataFrame, StoreError> {
+        let column = metric_column(metric);
+        let values = read_columns(&conditions, std::slice::from_ref(&column))?;
+        values.column(&column).and_then(|values| surfaces.rows(metric, values)).map_err(failed)
+    };
+    let mut ready: Option<DataFrame> = None;
+    for metric in metrics.into_iter().map(Some).chain([None]) {
+        // The rows of one metric are written while those of the next are made.
+        let mut next = None;
+        rayon::in_place_scope(|scope| {
+            scope.spawn(|_| next = metric.map(rows_of));
+            ready.take().map_or(Ok(()), |rows| writer.write(&rows))
+        })?;
+        ready = next.transpose()?;
     }
     writer.finish()
 }

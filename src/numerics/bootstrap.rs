@@ -2,8 +2,10 @@
 
 use std::sync::OnceLock;
 
+use pulp::{Arch, Simd, WithSimd};
+
 use super::interval::{expanded_level, student_975};
-use super::stats::{Position, StatsError, at_positions, mean};
+use super::stats::{Position, StatsError, interpolate, mean};
 use super::stream::Streams;
 
 /// Resamples of every interval: enough that Monte Carlo moves an end by 3% of the half-width for eight values (one
@@ -50,25 +52,38 @@ pub fn mean_interval(ascending: &[f64], scratch: &mut Vec<f64>) -> Result<(f64, 
         let half = student_975(n - 1) * (squares / ((n - 1) as f64 * n as f64)).sqrt();
         return Ok((within(centre - half), within(centre + half)));
     }
-    let resamples = Resamples::of(n);
-    resamples.sums(ascending, centre, scratch);
-    let spread = ascending.iter().map(|x| (x - centre) * (x - centre)).sum::<f64>().sqrt();
-    let (sums, tail) = scratch.split_at_mut(RESAMPLES);
-    let low = resamples.end(sums.iter().copied(), spread, tail);
-    let high = -resamples.end(sums.iter().map(|x| -x), spread, tail);
+    let (low, high) = Resamples::of(n).ends(ascending, centre, scratch);
     Ok((within(centre + low / n as f64), within(centre + high / n as f64)))
 }
 
-/// Sums of resamples this many standard deviations below their mean and further are where the end of an interval is
-/// looked for first: some tenth of them, of which it needs at most the fortieth part.
-const TAIL: f64 = 1.25;
+/// Resamples whose sums are formed at a time, in registers: five of the widest vectors, twenty of the narrowest.
+const BLOCK: usize = 160;
+/// Sums that are looked at together: one of the widest vectors.
+const WIDTH: usize = 32;
+const _: () = assert!(RESAMPLES.is_multiple_of(BLOCK) && BLOCK.is_multiple_of(WIDTH) && RESAMPLES <= i16::MAX as usize);
+
+/// Resamples left between the bounds of an end when the search for it stops: so few that their exact sums cost about
+/// what one more step would.
+const FEW: usize = 8;
+
+/// Where the search for an end starts, in standard deviations around the normal one, as a fraction of one: some thirty
+/// resamples' worth.
+const FIRST_STEP: f64 = 0.125;
+
+/// Sums of resamples in whole numbers: of deviations that are rounded so that no sum leaves the type.
+type Rounded = [i16; RESAMPLES];
 
 /// How often each of `n` values is drawn in each resample.
 struct Resamples {
-    /// `[n, RESAMPLES]`.
-    counts: Vec<f64>,
+    n: usize,
+    /// `[RESAMPLES / BLOCK, n, BLOCK]`, for the sums of all.
+    blocks: Vec<i16>,
+    /// `[RESAMPLES, n]`, for the sum of one.
+    rows: Vec<u8>,
     /// Where the lower end of the interval lies among the sorted means; the upper lies as far from their end.
     end: Position,
+    /// Where it lies in a normal distribution, in standard deviations from its mean.
+    reach: f64,
 }
 
 impl Resamples {
@@ -80,50 +95,150 @@ impl Resamples {
 
     fn draw(n: usize) -> Self {
         let mut stream = Streams::new(0, PURPOSE).item(n as u64);
-        let mut counts = vec![0.0; n * RESAMPLES];
+        let (mut blocks, mut rows) = (vec![0; n * RESAMPLES], vec![0; n * RESAMPLES]);
         for resample in 0..RESAMPLES {
             for _ in 0..n {
-                counts[stream.below(n) * RESAMPLES + resample] += 1.0;
+                let value = stream.below(n);
+                blocks[(resample / BLOCK * n + value) * BLOCK + resample % BLOCK] += 1;
+                rows[resample * n + value] += 1;
             }
         }
         let at = (RESAMPLES - 1) as f64 * expanded_level(n);
-        Self { counts, end: Position { below: at as usize, share: at.fract() } }
+        let reach = (n as f64 / (n - 1) as f64).sqrt() * student_975(n - 1);
+        Self { n, blocks, rows, end: Position { below: at as usize, share: at.fract() }, reach }
     }
 
-    /// The quantile of the sums at the lower end. `tail` is room for as many.
-    fn end(&self, sums: impl Iterator<Item = f64> + Clone, spread: f64, tail: &mut [f64]) -> f64 {
-        let mut gather = |cut: f64| {
-            let mut length = 0;
-            for sum in sums.clone() {
-                // Written always and kept sometimes: no branch to predict.
-                tail[length] = sum;
-                length += usize::from(sum < cut);
-            }
-            length
-        };
-        let mut length = gather(-TAIL * spread);
-        if length < self.end.below + 2 {
-            length = gather(f64::INFINITY);
+    /// The interval of the resamples' sums of deviations from `centre`, which keeps their digits where the values share
+    /// an offset.
+    ///
+    /// Rounded sums find the few resamples that can be an end; their exact sums, added up in the order of the values,
+    /// decide. So the result is that of sorting all exact sums, and whole numbers are the same in vectors of any width.
+    fn ends(&self, values: &[f64], centre: f64, exact: &mut Vec<f64>) -> (f64, f64) {
+        let greatest = values.iter().fold(0.0f64, |most, x| most.max((x - centre).abs()));
+        // So that n of them fit.
+        let unit = (usize::from(i16::MAX.unsigned_abs()) / self.n) as f64;
+        let mut rounded = [0i16; MAX_RESAMPLED];
+        let mut squares = 0.0;
+        for (rounded, x) in rounded.iter_mut().zip(values) {
+            let deviation = ((x - centre) / greatest * unit).round_ties_even();
+            squares += deviation * deviation;
+            *rounded = deviation as i16;
         }
-        at_positions(&mut tail[..length], &[self.end])[0]
+        Arch::new().dispatch(Ends {
+            resamples: self,
+            values,
+            centre,
+            rounded: &rounded[..self.n],
+            spread: squares.sqrt(),
+            exact,
+        })
     }
+}
 
-    /// The resamples' sums of deviations from `centre`, which keeps their digits where the values share an offset.
-    fn sums(&self, values: &[f64], centre: f64, sums: &mut Vec<f64>) {
-        sums.clear();
-        // And room for their tail, with one to spare for what is written and not kept.
-        sums.resize(2 * RESAMPLES + 1, 0.0);
-        let sums = &mut sums[..RESAMPLES];
-        // No fused multiply-add, so that every instruction set gives the same bits.
-        pulp::Arch::new().dispatch(|| {
-            for (value, counts) in values.iter().zip(self.counts.chunks_exact(RESAMPLES)) {
-                let deviation = value - centre;
-                for (sum, count) in sums.iter_mut().zip(counts) {
-                    *sum += deviation * count;
+/// The ends of an interval, in the widest vectors there are.
+struct Ends<'a> {
+    resamples: &'a Resamples,
+    values: &'a [f64],
+    centre: f64,
+    /// The values' deviations from `centre`, rounded, and the standard deviation of a resample's sum of them.
+    rounded: &'a [i16],
+    spread: f64,
+    exact: &'a mut Vec<f64>,
+}
+
+impl WithSimd for Ends<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) -> (f64, f64) {
+        let mut sums = [0i16; RESAMPLES];
+        self.sums(&mut sums);
+        let Position { below, share } = self.resamples.end;
+        let (reach, step) = (self.resamples.reach * self.spread, FIRST_STEP * self.spread);
+        let low = self.pair(&sums, below, bounds(&sums, below, -reach, step));
+        let below = RESAMPLES - 2 - below;
+        let high = self.pair(&sums, below, bounds(&sums, below, reach, step));
+        (interpolate(low.0, low.1, share), interpolate(high.1, high.0, share))
+    }
+}
+
+impl Ends<'_> {
+    #[inline(always)]
+    fn sums(&self, sums: &mut Rounded) {
+        let blocks = self.resamples.blocks.chunks_exact(self.rounded.len() * BLOCK);
+        for (sums, counts) in sums.chunks_exact_mut(BLOCK).zip(blocks) {
+            let mut block = [0i16; BLOCK];
+            for (deviation, counts) in self.rounded.iter().zip(counts.chunks_exact(BLOCK)) {
+                for (sum, count) in block.iter_mut().zip(counts) {
+                    *sum = sum.wrapping_add(deviation.wrapping_mul(*count));
                 }
             }
-        });
+            sums.copy_from_slice(&block);
+        }
     }
+
+    /// The order statistic `below` of the exact sums, and the next; rounded they lie within the bounds.
+    #[inline(always)]
+    fn pair(&mut self, sums: &Rounded, below: usize, (from, to): (i16, i16)) -> (f64, f64) {
+        let n = self.values.len();
+        // A rounded sum is off by less than half a unit per value and one for all roundings of the exact one; two sums
+        // further apart than twice that are in the same order exactly.
+        let slack = n as i16 + 2;
+        let (from, to) = (from.saturating_sub(slack), to.saturating_add(slack));
+        self.exact.clear();
+        for (at, sums) in sums.chunks_exact(WIDTH).enumerate() {
+            if sums.iter().fold(false, |any, x| any | ((*x >= from) & (*x <= to))) {
+                for (at, _) in (at * WIDTH..).zip(sums).filter(|(_, x)| (from..=to).contains(*x)) {
+                    let row = &self.resamples.rows[at * n..][..n];
+                    // No fused multiply-add, so that every instruction set gives the same bits.
+                    let add = |sum, (x, n): (&f64, &u8)| sum + (x - self.centre) * f64::from(*n);
+                    self.exact.push(self.values.iter().zip(row).fold(0.0, add));
+                }
+            }
+        }
+        let (_, low, above) = self.exact.select_nth_unstable_by(below - under(sums, from), f64::total_cmp);
+        let low = *low;
+        (low, above.iter().copied().min_by(f64::total_cmp).unwrap_or(low))
+    }
+}
+
+/// How many sums are less than `limit`.
+#[inline(always)]
+fn under(sums: &Rounded, limit: i16) -> usize {
+    sums.iter().map(|x| u16::from(*x < limit)).sum::<u16>().into()
+}
+
+/// Bounds, inclusive, of the order statistic `below` and the next. Looks around `guess` first, a `step` further each time.
+#[inline(always)]
+fn bounds(sums: &Rounded, below: usize, guess: f64, step: f64) -> (i16, i16) {
+    let (least, greatest) = (i32::from(i16::MIN), i32::from(i16::MAX));
+    let (mut from, mut to) = (least, greatest);
+    let (mut under_from, mut up_to) = (0, RESAMPLES);
+    let mut probe = (guess as i32).clamp(least + 1, greatest);
+    let mut step = (step as i32).max(1);
+    while up_to - under_from > FEW && from < to {
+        let count = under(sums, probe as i16);
+        if count <= below {
+            (from, under_from) = (probe, count);
+        } else {
+            (to, up_to) = (probe - 1, count);
+        }
+        probe = if to == greatest {
+            from.saturating_add(step)
+        } else if from == least {
+            to.saturating_sub(step - 1)
+        } else {
+            (from + to + 1).div_euclid(2)
+        };
+        probe = probe.clamp(least + 1, greatest);
+        step = step.saturating_mul(2);
+    }
+    let mut to = to as i16;
+    if up_to < below + 2 {
+        // The next is the least above.
+        to = sums.iter().map(|x| if *x > to { *x } else { i16::MAX }).min().unwrap_or(to);
+    }
+    (from as i16, to)
 }
 
 #[cfg(test)]
@@ -163,6 +278,46 @@ mod tests {
             let got = interval(values);
             let off = |x: f64, y: f64| (x - y).abs() / standard_error;
             assert!(off(got.0, low) < 4.0 * spread && off(got.1, high) < 4.0 * spread, "{got:?} {low} {high}");
+        }
+    }
+
+    /// By its definition: every sum, sorted.
+    fn by_sorting(ascending: &[f64]) -> (f64, f64) {
+        let n = ascending.len();
+        let centre = mean(ascending).expect("finite");
+        let resamples = Resamples::of(n);
+        let sum = |row: &[u8]| ascending.iter().zip(row).map(|(x, count)| (x - centre) * f64::from(*count)).sum();
+        let mut sums: Vec<f64> = resamples.rows.chunks_exact(n).map(sum).collect();
+        sums.sort_by(f64::total_cmp);
+        let Position { below, share } = resamples.end;
+        let from_end = RESAMPLES - 1 - below;
+        let low = interpolate(sums[below], sums[below + 1], share);
+        let high = interpolate(sums[from_end], sums[from_end - 1], share);
+        let within = |x: f64| (centre + x / n as f64).clamp(ascending[0], ascending[n - 1]);
+        (within(low), within(high))
+    }
+
+    #[test]
+    fn the_search_ends_where_sorting_does() {
+        let mut scratch = Vec::new();
+        for n in [5, 6, 7, 8, 9, 16, 31, 64] {
+            for item in 0..20 {
+                let mut stream = Streams::new(2, "search").item(item);
+                let normal: Vec<f64> = (0..n).map(|_| stream.normal()).collect();
+                let heavy = |x: &f64| x.powi(5);
+                // Few distinct values, of which most sums are equal; sums that differ by less than they are rounded.
+                let ties = |x: &f64| x.round().max(0.0);
+                let close = |x: &f64| if *x > 1.5 { 1e9 } else { *x };
+                let (tiny, huge) = (|x: &f64| x * 1e-310, |x: &f64| x * 1e300);
+                for shape in [heavy as fn(&f64) -> f64, ties, close, tiny, huge, |x| x + 1e6, |x| -x.exp()] {
+                    let mut values: Vec<f64> = normal.iter().map(shape).collect();
+                    values.sort_by(f64::total_cmp);
+                    let got = mean_interval(&values, &mut scratch).expect("an interval");
+                    let expected =
+                        if values[0] == values[n - 1] { (values[0], values[0]) } else { by_sorting(&values) };
+                    assert_eq!(got, expected, "{values:?}");
+                }
+            }
         }
     }
 

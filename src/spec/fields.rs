@@ -31,6 +31,16 @@ impl Scalar {
         }
     }
 
+    /// A number that equal scalars of one parameter share, and no others.
+    pub(super) fn bits(self) -> u64 {
+        match self {
+            Self::Int(value) => value,
+            Self::Float(value) => value.to_bits(),
+            Self::Bool(value) => value.into(),
+            Self::Choice(index) => index as u64,
+        }
+    }
+
     /// Appends the scalar as JSON. `kind` is that of its parameter.
     pub(super) fn write_json(self, kind: Kind, out: &mut String) {
         // Writing to a String cannot fail.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::condition::{Condition, cell_id};
 use super::config::Config;
+use super::fields::Field;
 use super::gate::Gate;
 use super::params::PARAMS;
 
@@ -103,6 +104,21 @@ impl Sweep {
     /// Axis path to the level of a cell.
     pub fn levels(&self, cell: &Cell) -> BTreeMap<String, Value> {
         levels(&self.axes, &cell.config)
+    }
+
+    /// For each axis the level of every cell as a number that equal levels share, and no others.
+    pub fn level_bits(&self) -> Vec<Vec<u64>> {
+        let at = |axis: &Axis| PARAMS.iter().position(|param| param.path == axis.path);
+        let at = self.axes.iter().map(|axis| at(axis).expect("the parameter is of the registry"));
+        let at: Vec<usize> = at.collect();
+        let mut bits = vec![Vec::with_capacity(self.cells.len()); at.len()];
+        let mut scalars = Vec::with_capacity(PARAMS.len());
+        for cell in &self.cells {
+            scalars.clear();
+            cell.config.scalars_into(&mut scalars);
+            bits.iter_mut().zip(&at).for_each(|(bits, at)| bits.push(scalars[*at].bits()));
+        }
+        bits
     }
 
     /// The resolved spec: every parameter spelled out, every axis as a list. Loading it gives the same cells and the
