@@ -3,8 +3,10 @@
 //! A boundary is an end of the widest run of levels at which the constraint holds: its `lower` edge, below which it is
 //! violated, or its `upper` edge. Across seeds there are two estimates. The **mean** of the seeds' edges takes each where
 //! the margin of its gate, changing linearly between two neighbouring levels, is zero, or in the middle between them where
-//! there is no margin (a cell was lost); its interval is a bootstrap over seeds, never narrower than what the levels leave
-//! open of those in the middle. It is there when every seed has its edge within the levels that were tried. The **fit**
+//! there is no margin (a cell was lost). Its interval is a bootstrap over seeds, and at least from the mean of the levels
+//! below the edges to that of the levels above: that margins change linearly is an assumption, and between distant levels
+//! a wrong one. In the collapse sweep, interpolated edges were off by several times what differs between seeds, once
+//! levels were added between them. The mean is there when every seed has its edge within the levels that were tried. The **fit**
 //! assumes no margins and tolerates censored seeds: edges of seeds follow a logistic distribution along the axis, of
 //! which each seed shows the levels between which its own lies.
 
@@ -108,14 +110,9 @@ fn mean_edge(flips: &[super::trace::Flip], at: impl Fn(u32) -> f64) -> Result<Me
     places.sort_by(f64::total_cmp);
     let of = |end: &dyn Fn(&super::trace::Flip) -> f64| mean(&flips.iter().map(end).collect::<Vec<_>>());
     let bracket = (of(&|flip| at(flip.below))?, of(&|flip| at(flip.above))?);
-    // What the levels leave open: the mean lies somewhere between those of the ends of what was not interpolated.
-    let open = (
-        of(&|flip| if flip.interpolated { flip.at } else { at(flip.below) })?,
-        of(&|flip| if flip.interpolated { flip.at } else { at(flip.above) })?,
-    );
     let interval = if places.len() > 1 {
         let (low, high) = mean_interval(&places, &mut Vec::new())?;
-        Some((low.min(open.0), high.max(open.1)))
+        Some((low.min(bracket.0), high.max(bracket.1)))
     } else {
         None
     };
