@@ -131,13 +131,16 @@ fn counts(name: &str, values: &[Option<u64>]) -> Column {
 
 /// Columns of `margins.parquet` that hold levels and counts across seeds.
 const MARGIN_COUNTS: [&str; 4] = ["seeds", "never_reached", "always_violated", "missing_evidence"];
-const MARGIN_LEVELS: [&str; 7] = ["margin", "next", "least", "median", "greatest", "median_low", "median_high"];
+const MARGIN_LEVELS: [&str; 9] =
+    ["margin", "next", "run_low", "run_high", "least", "median", "greatest", "median_low", "median_high"];
+/// The first of those that are across seeds only.
+const MARGIN_LEVELS_ACROSS: usize = 4;
 
 #[derive(Default)]
 struct MarginRows {
     heads: Heads,
     direction: Vec<&'static str>,
-    levels: [Vec<Option<f64>>; 7],
+    levels: [Vec<Option<f64>>; 9],
     censored: Vec<&'static str>,
     holds_again: Vec<bool>,
     counts: [Vec<Option<u64>>; 4],
@@ -150,7 +153,8 @@ impl MarginRows {
             let mut push = |seed: Option<i64>, reach: &Reach, more: [Option<f64>; 5], counted: [Option<u64>; 4]| {
                 self.heads.add(found, seed);
                 self.direction.push(margins.direction.name());
-                let levels = [level(reach.margin), level(reach.next)].into_iter().chain(more);
+                let run = [reach.run.map(|run| run.0), reach.run.map(|run| run.1)];
+                let levels = [reach.margin, reach.next].into_iter().chain(run).map(level).chain(more);
                 self.levels.iter_mut().zip(levels).for_each(|(column, level)| column.push(level));
                 self.censored.push(reach.censored.name());
                 self.holds_again.push(reach.holds_again);
@@ -168,11 +172,18 @@ impl MarginRows {
         let (mut columns, levels) = self.heads.columns(context)?;
         columns.push(Series::new("direction".into(), self.direction).into());
         columns.extend(levels);
-        columns.extend(MARGIN_LEVELS[..2].iter().zip(&self.levels).map(|(name, values)| floats(name, values)));
+        columns.extend(
+            MARGIN_LEVELS[..MARGIN_LEVELS_ACROSS].iter().zip(&self.levels).map(|(name, values)| floats(name, values)),
+        );
         columns.push(Series::new("censored".into(), self.censored).into());
         columns.push(Series::new("holds_again".into(), self.holds_again).into());
         columns.extend(MARGIN_COUNTS.iter().zip(&self.counts).map(|(name, values)| counts(name, values)));
-        columns.extend(MARGIN_LEVELS[2..].iter().zip(&self.levels[2..]).map(|(name, values)| floats(name, values)));
+        columns.extend(
+            MARGIN_LEVELS[MARGIN_LEVELS_ACROSS..]
+                .iter()
+                .zip(&self.levels[MARGIN_LEVELS_ACROSS..])
+                .map(|(name, values)| floats(name, values)),
+        );
         DataFrame::new_infer_height(columns)
     }
 }
@@ -378,6 +389,13 @@ fn margin_columns() -> Vec<(String, ColumnInfo)> {
         own("next", "value", "", "the first level at which it does not; null when it holds at all"),
         own("censored", "status", "", "no: the next level violates it; never_reached: it holds at every level; always_violated: it is violated at the first level; missing_evidence: the next level has no outcome, or too few seeds"),
         own("holds_again", "status", "", "whether it holds again at a level beyond"),
+        own(
+            "run_low",
+            "value",
+            "",
+            "lowest level of the widest run of neighbouring levels, on the axis's scale, at which it holds: where it is safe to be; null without one",
+        ),
+        own("run_high", "value", "", "highest level of the same"),
         own("never_reached", "value", "seeds", "seeds for which it holds at every level"),
         own("always_violated", "value", "seeds", "seeds for which it is violated at the first level"),
         own("missing_evidence", "value", "seeds", "seeds whose margin ends at a level without outcome"),

@@ -68,37 +68,47 @@ pub struct Reach {
     pub censored: Censored,
     /// Whether it holds again at a level beyond.
     pub holds_again: bool,
+    /// The lowest and the highest rank of the widest run of neighbouring levels at which it holds; of equals the lowest.
+    pub run: Option<(u32, u32)>,
 }
 
 impl Reach {
-    /// `levels` from the end on.
-    fn new(levels: impl Iterator<Item = (u32, State)>) -> Option<Self> {
-        let mut reach = Self { margin: None, next: None, censored: Censored::NeverReached, holds_again: false };
-        let mut any = false;
-        for (rank, state) in levels.filter(|(_, state)| *state != State::NotJudged) {
-            any = true;
-            match (reach.next, state) {
-                (None, State::Holds) => reach.margin = Some(rank),
-                (None, State::Violates) => {
-                    reach.next = Some(rank);
-                    reach.censored = if reach.margin.is_some() { Censored::No } else { Censored::AlwaysViolated };
-                }
-                (None, _) => {
-                    reach.next = Some(rank);
-                    reach.censored = Censored::MissingEvidence;
-                }
-                (Some(_), _) => reach.holds_again |= state == State::Holds,
+    /// Of `levels` that are judged, ascending, counted from the end that a direction begins with; none without a level.
+    /// `along` has the coordinates of ranks.
+    fn new(levels: &[(u32, State)], direction: Direction, along: &[f64]) -> Option<Self> {
+        let levels: Vec<(u32, State)> = levels.iter().copied().filter(|level| level.1 != State::NotJudged).collect();
+        let mut reach = Self {
+            margin: None,
+            next: None,
+            censored: Censored::NeverReached,
+            holds_again: false,
+            run: widest_run(&levels, along),
+        };
+        let mut step = |(rank, state): (u32, State)| match (reach.next, state) {
+            (None, State::Holds) => reach.margin = Some(rank),
+            (None, State::Violates) => {
+                reach.next = Some(rank);
+                reach.censored = if reach.margin.is_some() { Censored::No } else { Censored::AlwaysViolated };
             }
-        }
-        any.then_some(reach)
-    }
-
-    fn in_direction(levels: &[(u32, State)], direction: Direction) -> Option<Self> {
+            (None, _) => {
+                reach.next = Some(rank);
+                reach.censored = Censored::MissingEvidence;
+            }
+            (Some(_), _) => reach.holds_again |= state == State::Holds,
+        };
         match direction {
-            Direction::Up => Self::new(levels.iter().copied()),
-            Direction::Down => Self::new(levels.iter().rev().copied()),
+            Direction::Up => levels.iter().copied().for_each(&mut step),
+            Direction::Down => levels.iter().rev().copied().for_each(&mut step),
         }
+        (!levels.is_empty()).then_some(reach)
     }
+}
+
+fn widest_run(levels: &[(u32, State)], along: &[f64]) -> Option<(u32, u32)> {
+    let runs = levels.chunk_by(|a, b| a.1 == b.1).filter(|run| run[0].1 == State::Holds);
+    let ends = runs.filter_map(|run| Some((run.first()?.0, run.last()?.0)));
+    let width = |(low, high): (u32, u32)| along[high as usize] - along[low as usize];
+    ends.reduce(|best, run| if width(run) > width(best) { run } else { best })
 }
 
 /// The margins of the seeds of a line, counted.
@@ -183,14 +193,15 @@ pub fn margins(
             (*level, state)
         })
         .collect();
+    let along = &lines.along().coordinates;
     let in_direction = |direction: Direction| {
         let seed = |trace: &Trace| {
             let steps: Vec<(u32, State)> = trace.steps.iter().map(|step| (step.0, step.1)).collect();
-            Some((trace.seed, Reach::in_direction(&steps, direction)?))
+            Some((trace.seed, Reach::new(&steps, direction, along)?))
         };
         let seeds: Vec<(i64, Reach)> = traces.iter().filter_map(seed).collect();
         let reaches: Vec<Reach> = seeds.iter().map(|(_, reach)| *reach).collect();
-        let gates = Reach::in_direction(&verdicts, direction)?;
+        let gates = Reach::new(&verdicts, direction, along)?;
         Some(Margins { direction, across: AcrossSeeds::new(&reaches, direction), seeds, gates })
     };
     Direction::BOTH.into_iter().filter_map(in_direction).collect()

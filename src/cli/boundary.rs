@@ -121,11 +121,9 @@ fn fixed(rows: &[&Row]) -> Vec<String> {
     first.keys().filter(is_fixed).cloned().collect()
 }
 
-/// Axis path of a column, as far as a column's name tells.
-fn heading(column: &str, row: &Row) -> String {
-    // `param_train_learning_rate`: the registry knows which underscore was a dot.
+/// The path of a column's parameter.
+fn heading(column: &str) -> String {
     let path = crate::spec::PARAMS.iter().map(|param| param.path).find(|path| param_column(path) == column);
-    let _ = row;
     path.unwrap_or(column).to_string()
 }
 
@@ -147,8 +145,7 @@ fn with_interval(row: &Row, [at, low, high]: [&str; 3]) -> String {
 /// The edges of the lines of one constraint along one axis.
 fn edges(rows: &[&Row]) -> String {
     let columns = fixed(rows);
-    let first = rows[0];
-    let mut header: Vec<String> = columns.iter().map(|column| heading(column, first)).collect();
+    let mut header: Vec<String> = columns.iter().map(|column| heading(column)).collect();
     header.extend(
         ["violated", "mean over seeds [95%]", "fit [95%]", "seeds", "crossed", "beyond", "never hold"]
             .map(String::from),
@@ -192,31 +189,49 @@ fn edges(rows: &[&Row]) -> String {
     lines.join("\n")
 }
 
-/// The margins of the lines of one constraint along one axis.
+/// The margins of the lines of one constraint along one axis: a line each, both directions beside one another.
 fn reaches(rows: &[&Row]) -> String {
     let columns = fixed(rows);
-    let Some(first) = rows.first() else { return String::new() };
-    let mut header: Vec<String> = columns.iter().map(|column| heading(column, first)).collect();
-    header.extend(
-        ["counted", "gate passes to", "median over seeds [95%]", "seeds", "never reached", "always violated"]
-            .map(String::from),
-    );
-    let at_all = |row: &&&Row| count(row, "always_violated") < count(row, "seeds");
-    let row = |row: &&Row| {
-        let mut cells: Vec<String> = columns.iter().map(|column| output::scalar(&row[column])).collect();
-        let up = text(row, "direction") == "up";
-        cells.push(if up { "upwards" } else { "downwards" }.to_string());
-        let margin = number(&row["margin"]);
-        cells.push(match text(row, "censored") {
-            "never_reached" => format!("{margin}, the last level"),
-            "always_violated" => "nowhere".to_string(),
-            "missing_evidence" => format!("{margin}, then too little evidence"),
-            _ => margin,
+    // A direction in which nothing holds from the end on, as where constraints hold in the middle only, says nothing.
+    let says = |direction: usize| {
+        rows.chunks(2)
+            .any(|pair| pair.get(direction).is_some_and(|row| count(row, "always_violated") < count(row, "seeds")))
+    };
+    let directions: Vec<(usize, &str)> = [(0, "from the lowest up to"), (1, "from the highest down to")]
+        .into_iter()
+        .filter(|(direction, _)| says(*direction))
+        .collect();
+    let mut header: Vec<String> = columns.iter().map(|column| heading(column)).collect();
+    header.push("passes at".to_string());
+    header.extend(directions.iter().flat_map(|(_, title)| [title.to_string(), "median [95%]".to_string()]));
+    let row = |pair: &[&Row]| {
+        let mut cells: Vec<String> = columns.iter().map(|column| output::scalar(&pair[0][column])).collect();
+        cells.push(match (&pair[0]["run_low"], &pair[0]["run_high"]) {
+            (Value::Null, _) => "no level".to_string(),
+            (low, high) if low == high => number(low),
+            (low, high) => format!("{} to {}", number(low), number(high)),
         });
-        cells.push(with_interval(row, ["median", "median_low", "median_high"]));
-        cells.extend(["seeds", "never_reached", "always_violated"].map(|column| count(row, column).to_string()));
+        for row in directions.iter().filter_map(|(direction, _)| pair.get(*direction)) {
+            let margin = number(&row["margin"]);
+            cells.push(match text(row, "censored") {
+                "never_reached" => "the other end".to_string(),
+                "missing_evidence" => format!("{margin}, then too little evidence"),
+                _ => margin,
+            });
+            cells.push(with_interval(row, ["median", "median_low", "median_high"]));
+        }
         cells
     };
-    let table: Vec<Vec<String>> = rows.iter().filter(at_all).map(row).collect();
-    if table.is_empty() { String::new() } else { format!("margins\n{}", output::table(&header, table)) }
+    let moves = |pair: &&[&Row]| pair.iter().any(|row| text(row, "censored") != "never_reached");
+    let table: Vec<Vec<String>> = rows.chunks(2).filter(moves).map(row).collect();
+    let throughout = rows.chunks(2).count() - table.len();
+    let mut lines = Vec::new();
+    if !table.is_empty() {
+        lines.push("where its gates pass, for the seeds that they ask for, and the seeds' own margins".to_string());
+        lines.push(output::table(&header, table));
+    }
+    lines.extend(
+        (throughout > 0).then(|| format!("{} at all of whose levels it passes", output::count(throughout, "line"))),
+    );
+    lines.join("\n")
 }
