@@ -1,11 +1,19 @@
-//! Surfaces and gates of synthetic runs with eight seeds: `cargo bench --bench surfaces`.
+//! The analysis of synthetic runs: `cargo bench --bench analysis`.
 //!
-//! `group` is done once per run, `metric` once per metric, `gate` for two gates of a planned sweep; `table` is all of
-//! `surfaces.parquet`, reading and writing included, and says the most memory that it took.
+//! `everything` is what a run of a million cells does after its training, and `refine` beside it: it says how long each
+//! part took and the most memory. The others are its parts: `group` is done once per run, `metric` once per metric,
+//! `gate` for two gates of a planned sweep; `table` is all of `surfaces.parquet`, reading and writing included.
+
+use std::cell::Cell;
+use std::time::Instant;
 
 use std::path::Path;
 
-use cliffline::analysis::{Surfaces, gate::evaluate, write_surfaces};
+use cliffline::analysis::constraint::Constraints;
+use cliffline::analysis::gate::evaluate;
+use cliffline::analysis::line::{Grid, Places};
+use cliffline::analysis::refine::{Rules, known, wanted};
+use cliffline::analysis::{Surfaces, grid_of, read_for_locations, write_locations, write_surfaces};
 use cliffline::numerics::bootstrap::mean_interval;
 use cliffline::numerics::stream::Streams;
 use cliffline::spec::{Overrides, Sweep, from_str};
@@ -118,17 +126,105 @@ fn write_run(dir: &Path, cells: usize) {
         run.cells.with_column(column.clone()).expect("as long");
         run.conditions.with_column(column).expect("as long");
     }
-    for (file, frame) in [(CELLS_TABLE, &run.cells), (CONDITIONS_TABLE, &run.conditions)] {
+    write_tables(dir, Ok(run.cells), Ok(run.conditions));
+}
+
+fn write_tables(dir: &Path, cells: Frame, conditions: Frame) {
+    for (file, frame) in [(CELLS_TABLE, cells), (CONDITIONS_TABLE, conditions)] {
+        let frame = frame.expect("columns of one length");
         let role = |name: &str| if name.starts_with("metric_") { "metric" } else { "param" };
         let info = |name: &str| (name.to_string(), ColumnInfo::new(role(name), "", "of the bench"));
         let info = TableInfo::new("bench", frame.get_column_names().into_iter().map(|name| info(name)));
         let mut writer = TableWriter::create(&dir.join(file), frame.schema(), &info).expect("created");
-        for start in (0..cells).step_by(SEGMENT) {
+        for start in (0..frame.height()).step_by(SEGMENT) {
             writer.write(&frame.slice(start as i64, SEGMENT)).expect("written");
             writer.cut().expect("written");
         }
         writer.finish().expect("written");
     }
+}
+
+/// A million cells of 16 seeds, whose ranks and retrieval fall on either side of a band of temperatures that noise narrows.
+fn planted() -> Sweep {
+    let text = "name = \"g\"\npreset = \"tiny\"\n[axes]\nseed = { seeds = 16 }\n\
+                train.temperature = { log = [0.01, 10.0], n = 250 }\nimage.noise = { linear = [0.0, 2.0], n = 250 }\n\
+                [[gate]]\nmetric = \"effective_rank_img\"\nmin = 8\n[[gate]]\nmetric = \"retrieval_at_1_i2t\"\nmin = 0.5\n";
+    from_str(text, "g.toml", &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The tables of cells and conditions of [`planted`], with a dozen metrics.
+fn write_planted(dir: &Path, sweep: &Sweep) {
+    let streams = Streams::new(0, "bench planted");
+    let values = |metric: u64, height: f64| -> Vec<f64> {
+        let mut stream = streams.item(metric);
+        let own: Vec<f64> = (0..16).map(|_| 0.2 * stream.normal()).collect();
+        let value = |cell: &cliffline::spec::Cell| {
+            let c = &cell.config;
+            let away = (c.train.temperature.ln() + 1.0).abs() + c.image.noise + own[c.seed as usize];
+            height * (2.0 - 0.5 * away) + 0.01 * height * stream.normal()
+        };
+        sweep.cells.iter().map(value).collect()
+    };
+    let text = |name: &str, texts: Vec<&str>| -> Column { Series::new(name.into(), texts).into() };
+    let ids: Vec<&str> = sweep.cells.iter().map(|cell| cell.id.as_str()).collect();
+    let number = |name: &str, get: &dyn Fn(&cliffline::spec::Config) -> f64| -> Column {
+        Series::new(name.into(), sweep.cells.iter().map(|cell| get(&cell.config)).collect::<Vec<_>>()).into()
+    };
+    let mut metrics: Vec<Column> =
+        (0..METRICS as u64 - 2).map(|n| Series::new(format!("metric_{n:02}").into(), values(n, 1.0)).into()).collect();
+    metrics.push(Series::new("metric_effective_rank_img".into(), values(100, 8.0)).into());
+    metrics.push(Series::new("metric_retrieval_at_1_i2t".into(), values(101, 0.5)).into());
+    let seeds: Vec<i64> = sweep.cells.iter().map(|cell| cell.config.seed as i64).collect();
+    let mut cells = vec![
+        text("cell_id", ids.clone()),
+        text("status", vec!["ok"; ids.len()]),
+        text("crossings", vec![r#"{"warn.hub_gini_above":20,"stop.effective_rank_below":60}"#; ids.len()]),
+        number("param_train_temperature", &|c| c.train.temperature),
+        number("param_image_noise", &|c| c.image.noise),
+        Series::new("param_seed".into(), seeds).into(),
+    ];
+    cells.extend(metrics.iter().cloned());
+    let mut conditions = vec![text("cell_id", ids), text("condition", vec!["clean"; sweep.cells.len()])];
+    conditions.extend(metrics);
+    write_tables(dir, DataFrame::new_infer_height(cells), DataFrame::new_infer_height(conditions));
+}
+
+type Frame = polars_core::prelude::PolarsResult<DataFrame>;
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn everything(bencher: Bencher) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sweep = planted();
+    write_planted(dir.path(), &sweep);
+    forget_peak();
+    println!("the plan alone: {} MB", peak_kb() / 1000);
+    let paths: Vec<String> = sweep.axes.iter().map(|axis| axis.path.clone()).collect();
+    let (axes, zip) = grid_of(&sweep);
+    let grid = Grid { axes: &axes, zip: &zip };
+    let last: Cell<Option<Instant>> = Cell::new(None);
+    let say = |what: &str| {
+        let now = Instant::now();
+        let took = last.replace(Some(now)).map_or(0.0, |before| (now - before).as_secs_f64());
+        println!("{what}: {took:.2} s");
+    };
+    bencher.bench_local(|| {
+        last.set(Some(Instant::now()));
+        let surfaces = write_surfaces(dir.path(), &paths).expect("written").rows;
+        say(&format!("surfaces.parquet of {METRICS} metrics, {surfaces} rows"));
+        let tables = write_locations(dir.path(), &sweep.gates, grid).expect("written");
+        let rows: Vec<u64> = tables.iter().map(|(_, table)| table.rows).collect();
+        say(&format!("margins, boundaries and lead-lag, {rows:?} rows"));
+        let (cells, conditions) = read_for_locations(dir.path(), &sweep.gates, grid).expect("read");
+        let report = evaluate(&sweep, &cells, &conditions).expect("judged");
+        say(&format!("gates: {}", report.verdict.name()));
+        let places = Places::new(&cells, grid).expect("places");
+        let constraints = Constraints::new(&sweep.gates, &cells, &conditions, &places).expect("constraints");
+        let lines = places.lines(1);
+        let known = known(&lines, &constraints, &constraints.all[0]);
+        let next = wanted(&known, Rules { tolerance: 1e-3, floor: None });
+        say(&format!("what refine would try next: {} levels", next.len()));
+    });
+    println!("most memory, the plan included: {} MB", peak_kb() / 1000);
 }
 
 /// From here on the kernel counts the most memory anew.
