@@ -36,6 +36,7 @@ pub mod cli;
 pub mod engine;
 pub mod metric;
 pub mod numerics;
+pub mod report;
 pub mod spec;
 pub mod store;
 pub mod world;

@@ -1,0 +1,23 @@
+//! The report of a run: pictures of its tables, as SVG files and as one HTML page that needs nothing else.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `run_data` | what a run directory holds: manifest, spec, tables |
+//! | `plot` | one file per picture: `info`, the data, then `draw`, the picture |
+//! | `figure` | a picture with its text alternative and its data |
+//! | `svg` | elements, escaping, numbers of fixed form |
+//! | `scale` | from values to places, with ticks |
+//! | `colour` | colour maps that are uniform and safe for colour-blind readers |
+//! | `page` | the HTML page |
+//!
+//! It reads tables and metric descriptors, and trains nothing. The same run gives the same bytes.
+
+pub mod colour;
+mod figure;
+pub mod plot;
+mod run_data;
+pub mod scale;
+pub mod svg;
+
+pub use figure::{Data, Figure, Section};
+pub use run_data::{ReportError, RunData};

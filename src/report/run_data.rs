@@ -1,0 +1,78 @@
+//! What a run directory holds, as far as the report reads it.
+
+use std::path::{Path, PathBuf};
+
+use polars_core::prelude::{DataFrame, PolarsError};
+use thiserror::Error;
+
+use crate::spec::{Overrides, SpecError, Sweep, from_str};
+use crate::store::{RunManifest, StoreError, TableInfo, read_columns, read_table, read_table_info};
+
+/// Why a report cannot be made.
+#[derive(Debug, Error)]
+pub enum ReportError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Spec(#[from] Box<SpecError>),
+    #[error("{path}: {source}")]
+    Table { path: PathBuf, source: PolarsError },
+    #[error("{dir} has no {file}: the command that made the run writes it, and trains nothing that is there")]
+    Missing { dir: PathBuf, file: &'static str },
+}
+
+/// A run directory that is read from.
+#[derive(Debug)]
+pub struct RunData {
+    pub dir: PathBuf,
+    pub manifest: RunManifest,
+    pub sweep: Sweep,
+}
+
+impl RunData {
+    /// Reads manifest and spec; tables are read when they are asked for.
+    ///
+    /// # Errors
+    /// No manifest or spec, or damaged ones.
+    pub fn open(dir: &Path) -> Result<Self, ReportError> {
+        let missing = |file| ReportError::Missing { dir: dir.to_path_buf(), file };
+        let manifest = RunManifest::read(dir)?.ok_or_else(|| missing("manifest.json"))?;
+        let path = dir.join("spec.toml");
+        let text = std::fs::read_to_string(&path).map_err(|_| missing("spec.toml"))?;
+        let sweep = from_str(&text, &path.display().to_string(), &Overrides::default()).map_err(Box::new)?;
+        Ok(Self { dir: dir.to_path_buf(), manifest, sweep })
+    }
+
+    /// A whole table; none where the run has no such file.
+    ///
+    /// # Errors
+    /// A table that cannot be read.
+    pub fn table(&self, file: &str) -> Result<Option<DataFrame>, ReportError> {
+        let path = self.dir.join(file);
+        Ok(if path.is_file() { Some(read_table(&path)?) } else { None })
+    }
+
+    /// Some columns of a table; none where the run has no such file. Names that it does not have are left out.
+    ///
+    /// # Errors
+    /// A table that cannot be read.
+    pub fn columns(&self, file: &str, names: &[&str]) -> Result<Option<DataFrame>, ReportError> {
+        let path = self.dir.join(file);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let known = read_table_info(&path)?.columns;
+        let names: Vec<String> =
+            names.iter().filter(|name| known.contains_key(**name)).map(ToString::to_string).collect();
+        Ok(Some(read_columns(&path, &names)?))
+    }
+
+    /// What the columns of a table mean; none where the run has no such file.
+    ///
+    /// # Errors
+    /// A table that cannot be read.
+    pub fn info(&self, file: &str) -> Result<Option<TableInfo>, ReportError> {
+        let path = self.dir.join(file);
+        Ok(if path.is_file() { Some(read_table_info(&path)?) } else { None })
+    }
+}
