@@ -43,7 +43,7 @@ pub struct Pairing<'s> {
     pub(super) a: &'s Sweep,
     pub(super) b: &'s Sweep,
     /// The axes that cells are paired by.
-    paths: Vec<String>,
+    pub(super) paths: Vec<String>,
     pub(super) pairs: Vec<Pair>,
     /// For each combination a cell of `a` that is there.
     examples: Vec<usize>,
@@ -205,6 +205,23 @@ impl<'s> Pairing<'s> {
         outcomes.statuses = statuses.into_iter().map(by_status).collect();
         outcomes.statuses.sort_by_key(|status| std::cmp::Reverse(status.pairs));
         Ok((outcomes, lost))
+    }
+
+    /// For each pair whether its cells are the same to the bit: finished, of one id, of one status and the same checksums.
+    /// `a` and `b` are as for [`outcomes`](Self::outcomes).
+    ///
+    /// # Errors
+    /// A column that is not text.
+    pub fn identical(&self, a: &DataFrame, b: &DataFrame) -> PolarsResult<Vec<bool>> {
+        let (in_a, in_b) = (Ends::new(self.a, a)?, Ends::new(self.b, b)?);
+        let same = |pair: &Pair| {
+            let status = in_a.status(pair.a);
+            self.a.cells[pair.a].id == self.b.cells[pair.b].id
+                && status.is_some()
+                && status == in_b.status(pair.b)
+                && in_a.checksums(pair.a) == in_b.checksums(pair.b)
+        };
+        Ok(self.pairs.iter().map(same).collect())
     }
 }
 

@@ -96,7 +96,7 @@ pub fn compare_specs(a: &Sweep, b: &Sweep) -> SpecDiff {
     }
 }
 
-/// The levels of every parameter: of an axis its own, else the one value.
+/// The levels of every parameter: of an axis its own and those of cells beside the grid, ascending; else the one value.
 pub(super) fn levels(sweep: &Sweep) -> BTreeMap<&'static str, Vec<Value>> {
     let fixed = sweep.base.values_at(PARAMS.iter().map(|param| param.path));
     let mut levels: BTreeMap<_, _> = PARAMS.iter().zip(fixed).map(|(param, value)| (param.path, vec![value])).collect();
@@ -105,13 +105,22 @@ pub(super) fn levels(sweep: &Sweep) -> BTreeMap<&'static str, Vec<Value>> {
             found.clone_from(&axis.levels);
         }
     }
+    for (path, more) in sweep.include.iter().flatten() {
+        let Some(found) = levels.get_mut(path.as_str()) else { continue };
+        let new: Vec<Value> = more.iter().filter(|level| !found.contains(level)).cloned().collect();
+        found.extend(new);
+        // Choices stay as they came.
+        let number = |level: &Value| level.as_f64().unwrap_or_default();
+        found.sort_by(|x, y| number(x).total_cmp(&number(y)));
+    }
     levels
 }
 
 /// The paths that at least one of the sweeps varies, and the seed.
 pub(super) fn varied(a: &Sweep, b: &Sweep) -> Vec<String> {
-    let axes = a.axes.iter().chain(&b.axes).filter(|axis| axis.levels.len() > 1).map(|axis| axis.path.clone());
-    axes.chain([SEED.to_string()]).collect::<BTreeSet<_>>().into_iter().collect()
+    let several = |sweep| levels(sweep).into_iter().filter(|(_, levels)| levels.len() > 1).map(|(path, _)| path);
+    let axes: BTreeSet<&str> = several(a).chain(several(b)).chain([SEED]).collect();
+    axes.into_iter().map(String::from).collect()
 }
 
 fn axis(path: &str, a: &[Value], b: &[Value]) -> AxisDiff {
@@ -136,7 +145,12 @@ fn excluded(sweep: &Sweep) -> u64 {
     let zipped: BTreeSet<&String> = sweep.zip.iter().flat_map(|zip| &zip.paths).collect();
     let single = sweep.axes.iter().filter(|axis| !zipped.contains(&axis.path)).map(|axis| axis.levels.len() as u64);
     let grid: u64 = single.chain(sweep.zip.iter().map(|zip| zip.rows.len() as u64)).product();
-    grid.saturating_sub(sweep.cells.len() as u64)
+    let beside = |cell: &&crate::spec::Cell| {
+        let values = cell.config.values_at(sweep.axes.iter().map(|axis| axis.path.as_str()));
+        sweep.axes.iter().zip(values).any(|(axis, value)| !axis.levels.contains(&value))
+    };
+    let beside = if sweep.include.is_empty() { 0 } else { sweep.cells.iter().filter(beside).count() };
+    grid.saturating_sub((sweep.cells.len() - beside) as u64)
 }
 
 fn conditions(sweep: &Sweep) -> BTreeMap<String, Value> {
