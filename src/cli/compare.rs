@@ -168,7 +168,7 @@ fn compare(a: &Run, b: &Run) -> anyhow::Result<Comparison> {
 }
 
 /// None where a run has no table of them that could be used.
-fn boundaries(a: &Run, b: &Run, pairing: &Pairing, same: &[bool]) -> anyhow::Result<Option<BoundaryShifts>> {
+fn boundaries(a: &Run, b: &Run, pairing: &Pairing, same: &[Option<bool>]) -> anyhow::Result<Option<BoundaryShifts>> {
     if [a, b].iter().any(|run| run.without_boundaries().is_some()) {
         return Ok(None);
     }

@@ -4,20 +4,24 @@
 //! seed that both runs cross have a shift: the difference `b - a` of their coordinates, which on a log scale is the
 //! logarithm of a ratio. Over seeds it has a mean and an interval.
 //!
-//! Three things are honest about it:
+//! What it is honest about:
 //! - **What the levels leave open.** An edge that is no zero of a margin lies somewhere in its bracket, so that the shift
 //!   lies between `low_b - high_a` and `high_b - low_a`. The interval is never narrower than the means of those ends; that
-//!   of one seed is not given. When both brackets are the same and the cells at both of their ends are the same cells with
-//!   the same bits, the edge is one and the same wherever it lies, and the shift is exactly zero.
-//! - **Seeds without an edge in one of the runs.** Their shift is real and its size unknown. They are counted by how
-//!   they stand in both, and a mean that leaves out seeds that crossed in one run only is marked as biased, towards zero
-//!   as a rule: those that left the levels are those that moved most. Then the difference of the fits stands beside it,
-//!   which takes such seeds in, over each run's own seeds and without an interval: the fits are not paired, and no
-//!   interval of their difference is known to hold.
-//! - **Lines that hold throughout in one run and nowhere in the other** have no edge in either and yet have moved further
-//!   than any: they are rows, without a side.
+//!   of one seed is not given. A zero of a margin is taken for a point, as in `boundaries.parquet`, as long as both runs
+//!   tried the same levels from end to end of its bracket: then what interpolation does to one it does to the other. Else
+//!   it is an edge anywhere in its bracket.
+//! - **The same line twice.** A cell id says all about a cell, and two of one line and seed differ in the level alone. So
+//!   where the cells that both runs have of a line and seed are the same to the bit, both runs looked at one and the same
+//!   edge, and its shift is exactly zero, also where one found it between finer levels. Those seeds are counted.
+//! - **Seeds with an edge in one of the runs.** How far they moved is unknown. They are counted by how they stand in both
+//!   and by whether they are known to have moved: not so where one run tried levels that the other did not, and found the
+//!   edge there. A mean that leaves out such as moved is marked as biased, as a rule towards zero, since what left the
+//!   levels moved most. Beside it then stands the difference of the fits, where levels tell their seeds apart: they take
+//!   these seeds in, over each run's own seeds. It has no interval: the fits are not paired by seed.
+//! - **Lines that hold throughout in one run and nowhere in the other** have no edge in either and yet moved furthest:
+//!   they are rows without a side.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use polars_core::prelude::{DataFrame, PolarsError, PolarsResult};
 use serde::Serialize;
@@ -38,6 +42,8 @@ pub struct Transition {
     pub a: State,
     pub b: State,
     pub seeds: u64,
+    /// Of those without an edge in one of the runs, the ones known to have moved.
+    pub moved: u64,
 }
 
 /// How far one edge of one constraint moved on one line.
@@ -53,12 +59,15 @@ pub struct Shift {
     pub scale: Scale,
     /// Seeds whose edge was crossed in both: those that `level`, `shift` and `interval` are over.
     pub seeds: u64,
+    /// Seeds of them whose cells here are the same to the bit in both: their shift is exactly zero, wherever the levels that
+    /// each run tried place the edge.
+    pub same: u64,
     /// The mean edges, on the scale.
     pub level: Each<Option<f64>>,
     pub shift: Option<f64>,
     /// 95% interval: percentile bootstrap over seeds, widened to `open`; null for fewer than two seeds.
     pub interval: Option<[f64; 2]>,
-    /// Between what ends the mean shift lies for all that levels tell; null where every edge is interpolated or the same.
+    /// Between what ends the mean shift lies for all that levels tell; null where every edge is a zero of a margin or the same.
     pub open: Option<[f64; 2]>,
     /// All seeds of both runs.
     pub transitions: Vec<Transition>,
@@ -68,7 +77,7 @@ pub struct Shift {
     pub biased: bool,
     /// Medians of the fitted distributions of edges, over each run's own seeds.
     pub fit: Each<Option<f64>>,
-    /// Their difference or ratio, where the mean is biased.
+    /// Their difference or ratio, where the mean is biased; null where a fit does not tell seeds apart.
     pub fit_shift: Option<f64>,
 }
 
@@ -97,13 +106,13 @@ pub struct BoundaryShifts {
 }
 
 impl Shift {
-    /// Nothing is known to have moved: every shift is exactly zero and every seed stands as it did.
+    /// Nothing is known to have moved: the shift of every seed is exactly zero or unknown.
     pub fn is_still(&self) -> bool {
         let zero = self.scale.level(0.0);
         self.shift.is_none_or(|shift| shift == zero)
             && self.interval.is_none_or(|ends| ends == [zero; 2])
             && self.open.is_none()
-            && self.transitions.iter().all(|transition| transition.a == transition.b)
+            && self.transitions.iter().all(|transition| transition.moved == 0)
     }
 }
 
@@ -116,12 +125,16 @@ fn paths(pairing: &Pairing) -> Vec<String> {
     pairing.paths.iter().filter(|path| *path != SEED).cloned().collect()
 }
 
-/// Compares two tables like `boundaries.parquet`. `same` says of each pair whether its cells are the same to the bit, as
-/// [`Pairing::identical`] does.
+/// Compares two tables like `boundaries.parquet`. `same` is of [`Pairing::identical`].
 ///
 /// # Errors
 /// A column that is not there or of another type; a level without a coordinate.
-pub fn boundary_shifts(pairing: &Pairing, a: &DataFrame, b: &DataFrame, same: &[bool]) -> PolarsResult<BoundaryShifts> {
+pub fn boundary_shifts(
+    pairing: &Pairing,
+    a: &DataFrame,
+    b: &DataFrame,
+    same: &[Option<bool>],
+) -> PolarsResult<BoundaryShifts> {
     let paths = paths(pairing);
     let (lines_a, lines_b) = (edges::read(a, pairing.a, &paths)?, edges::read(b, pairing.b, &paths)?);
     let (in_a, in_b) = (definitions(pairing.a), definitions(pairing.b));
@@ -138,9 +151,9 @@ pub fn boundary_shifts(pairing: &Pairing, a: &DataFrame, b: &DataFrame, same: &[
         in_a.contains_key(name) && in_a.get(name) == in_b.get(name)
     };
     let partner: HashMap<&LineKey, &LineEdges> = lines_b.iter().filter(compared).map(|l| (&l.key, l)).collect();
-    let identical = Identical::new(pairing, same, &paths);
-    let spans = Spans::new(pairing);
-    let (mut rows, mut still) = (Vec::new(), BTreeMap::new());
+    let same = Same::new(pairing, same, &paths);
+    let axes = Axes::new(pairing);
+    let (mut rows, mut still) = (Vec::new(), Vec::new());
     let (mut lines, mut only_a, mut sides) = (0, 0, 0);
     for a in lines_a.iter().filter(compared) {
         let Some(b) = partner.get(&a.key) else {
@@ -148,30 +161,34 @@ pub fn boundary_shifts(pairing: &Pairing, a: &DataFrame, b: &DataFrame, same: &[
             continue;
         };
         lines += 1;
+        let two = Two::new(a, b, &axes);
+        let found = Side::BOTH.map(|side| two.seeds(side, &same));
         let crossed = [0, 1].map(|side| [a, *b].iter().any(|line| has_edge(&line.sides[side])));
-        let transitions = [0, 1].map(|side| transitions(&a.sides[side], &b.sides[side]));
-        let turned = transitions[1].keys().any(|states| changed(*states));
-        if crossed == [false; 2] && turned {
-            rows.push(spans.weighed(row(a, b, None, &identical).map_err(|error| failed(&a.key, &error))?));
+        let mut add = |side, seeds: &[Seed]| {
+            rows.push(two.row(side, seeds).map_err(|error| failed(&a.key, &error))?);
+            Ok::<(), PolarsError>(())
+        };
+        if crossed == [false; 2] && found[1].iter().any(Seed::moved) {
+            add(None, &found[1])?;
             continue;
         }
-        for ((side, crossed), transitions) in Side::BOTH.into_iter().zip(crossed).zip(transitions) {
+        for ((side, crossed), seeds) in Side::BOTH.into_iter().zip(crossed).zip(found) {
             if crossed {
-                rows.push(spans.weighed(row(a, b, Some(side), &identical).map_err(|error| failed(&a.key, &error))?));
+                add(Some(side), &seeds)?;
             } else {
                 sides += 1;
-                transitions.into_iter().for_each(|(states, seeds)| *still.entry(states).or_default() += seeds);
+                still.extend(seeds);
             }
         }
     }
-    rows.sort_by(|x: &(f64, Shift), y| y.0.total_cmp(&x.0));
+    rows.sort_by(|x, y| y.0.total_cmp(&x.0));
     Ok(BoundaryShifts {
         constraints_only: Each { a: only(&in_a, &in_b), b: only(&in_b, &in_a) },
         defined_differently,
         lines,
         lines_only: Each { a: only_a, b: partner.len() as u64 - lines },
         shifts: rows.into_iter().map(|(_, row)| row).collect(),
-        without_edge: WithoutEdge { sides, transitions: listed(still) },
+        without_edge: WithoutEdge { sides, transitions: transitions(&still) },
     })
 }
 
@@ -194,79 +211,162 @@ fn definitions(sweep: &Sweep) -> BTreeMap<String, Value> {
     all
 }
 
-type States = (State, State);
-
-/// Whether a seed is known to stand otherwise than it did.
-fn changed((a, b): States) -> bool {
-    a != b && a != State::Unknown && b != State::Unknown
-}
-
 fn has_edge(side: &SideEdges) -> bool {
     side.seeds.values().any(|edge| edge.state == State::Crossed)
 }
 
-fn transitions(a: &SideEdges, b: &SideEdges) -> BTreeMap<States, u64> {
-    let mut counted = BTreeMap::new();
-    let both = a.seeds.iter().filter_map(|(seed, a)| Some((a.state, b.seeds.get(seed)?.state)));
-    both.for_each(|states| *counted.entry(states).or_default() += 1);
-    counted
-}
-
-fn listed(counted: BTreeMap<States, u64>) -> Vec<Transition> {
-    counted.into_iter().map(|((a, b), seeds)| Transition { a, b, seeds }).collect()
-}
-
-/// One row; without a side that of a line without edges.
-fn row(a: &LineEdges, b: &LineEdges, side: Option<Side>, identical: &Identical) -> Result<Shift, StatsError> {
-    // Without edges both sides say the same.
-    let at = side.unwrap_or(Side::Upper) as usize;
-    let (in_a, in_b) = (&a.sides[at], &b.sides[at]);
-    // Where levels at 0 take the logarithm from one run, both are compared by differences.
-    let scale = if a.scale == b.scale { a.scale } else { Scale::Linear };
-    let crossed = |edge: &SeedEdge| edge.state == State::Crossed;
-    let pairs: Vec<Paired> = in_a
-        .seeds
-        .iter()
-        .filter_map(|(seed, a_edge)| {
-            let edges = [*a_edge, *in_b.seeds.get(seed)?];
-            let same = || [a_edge.low, a_edge.high].iter().all(|level| identical.at(&a.key, *seed, *level));
-            edges.iter().all(crossed).then(|| Paired { same: same(), a: edges[0], b: edges[1] })
-        })
-        .collect();
-    let mean = (!pairs.is_empty()).then(|| mean_shift(&pairs, scale)).transpose()?;
-    let counted = transitions(in_a, in_b);
-    let biased =
-        counted.keys().any(|states| changed(*states) && (states.0 == State::Crossed) != (states.1 == State::Crossed));
-    let level = |coordinate: f64| scale.level(coordinate);
-    let fits = in_a.fit.zip(in_b.fit).filter(|_| biased);
-    let only = |of: &SideEdges, other: &SideEdges| {
-        of.seeds.keys().filter(|seed| !other.seeds.contains_key(seed)).count() as u64
-    };
-    Ok(Shift {
-        constraint: a.key.constraint.clone(),
-        axis: a.key.axis.clone(),
-        levels: a.levels.clone(),
-        side,
-        scale,
-        seeds: pairs.len() as u64,
-        level: Each { a: mean.as_ref().map(|mean| level(mean.a)), b: mean.as_ref().map(|mean| level(mean.b)) },
-        shift: mean.as_ref().map(|mean| level(mean.shift)),
-        interval: mean.as_ref().and_then(|mean| mean.interval).map(|ends| ends.map(level)),
-        open: mean.as_ref().and_then(|mean| mean.open).map(|ends| ends.map(level)),
-        transitions: listed(counted),
-        seeds_only: Each { a: only(in_a, in_b), b: only(in_b, in_a) },
-        biased,
-        fit: Each { a: in_a.fit, b: in_b.fit },
-        fit_shift: fits.map(|(a, b)| level(scale.coordinate(b) - scale.coordinate(a))),
-    })
-}
-
-/// The edges of one seed that both runs cross.
-struct Paired {
+/// One side of a line for one seed that both runs have.
+struct Seed {
+    side: Side,
     a: SeedEdge,
     b: SeedEdge,
-    /// Whether the cells at the ends of the bracket of `a` are those of `b`, to the bit.
+    /// Whether the cells that both runs have of it are the same to the bit.
     same: bool,
+}
+
+impl Seed {
+    fn crossed(&self) -> bool {
+        self.a.state == State::Crossed && self.b.state == State::Crossed
+    }
+
+    /// Whether it is known to have moved though one of the runs has no edge to measure from.
+    fn moved(&self) -> bool {
+        let outside = |crossed: &SeedEdge, beyond: &SeedEdge| match self.side {
+            Side::Upper => crossed.high <= beyond.low,
+            Side::Lower => crossed.low >= beyond.high,
+        };
+        !self.same
+            && match (self.a.state, self.b.state) {
+                (State::Crossed, State::Beyond) => outside(&self.a, &self.b),
+                (State::Beyond, State::Crossed) => outside(&self.b, &self.a),
+                (State::Unknown, _) | (_, State::Unknown) => false,
+                (a, b) => a != b,
+            }
+    }
+}
+
+fn transitions(seeds: &[Seed]) -> Vec<Transition> {
+    let mut counted: BTreeMap<(State, State), (u64, u64)> = BTreeMap::new();
+    for seed in seeds {
+        let (all, moved) = counted.entry((seed.a.state, seed.b.state)).or_default();
+        *all += 1;
+        *moved += u64::from(seed.moved());
+    }
+    counted.into_iter().map(|((a, b), (seeds, moved))| Transition { a, b, seeds, moved }).collect()
+}
+
+/// A line in both runs.
+struct Two<'l> {
+    a: &'l LineEdges,
+    b: &'l LineEdges,
+    /// The levels that each run tried along its axis.
+    levels: [Vec<f64>; 2],
+    scale: Scale,
+}
+
+impl<'l> Two<'l> {
+    fn new(a: &'l LineEdges, b: &'l LineEdges, axes: &Axes) -> Self {
+        // Where a level of 0 takes the logarithm from one run, both are compared by differences.
+        let scale = if a.scale == b.scale { a.scale } else { Scale::Linear };
+        Self { a, b, levels: axes.levels(&a.key.axis), scale }
+    }
+
+    fn seeds(&self, side: Side, same: &Same) -> Vec<Seed> {
+        let (in_a, in_b) = (&self.a.sides[side as usize], &self.b.sides[side as usize]);
+        let both = in_a.seeds.iter().filter_map(|(seed, a)| Some((*seed, *a, *in_b.seeds.get(seed)?)));
+        // Other values from the same bits are another definition of a metric.
+        let redefined = |a: &SeedEdge, b: &SeedEdge| a.low == b.low && a.high == b.high && a.level != b.level;
+        let same = |seed, a: &SeedEdge, b: &SeedEdge| same.is(&self.a.key, seed) && !redefined(a, b);
+        both.map(|(seed, a, b)| Seed { side, same: same(seed, &a, &b), a, b }).collect()
+    }
+
+    /// One row, after the share of its axis by which its seeds moved; without a side that of a line without edges.
+    fn row(&self, side: Option<Side>, seeds: &[Seed]) -> Result<(f64, Shift), StatsError> {
+        let Self { a, b, scale, .. } = self;
+        // Without edges both sides say the same.
+        let at = side.unwrap_or(Side::Upper) as usize;
+        let (in_a, in_b) = (&a.sides[at], &b.sides[at]);
+        let pairs: Vec<&Seed> = seeds.iter().filter(|seed| seed.crossed()).collect();
+        let mean = (!pairs.is_empty()).then(|| self.mean_shift(&pairs)).transpose()?;
+        let gone = seeds.iter().filter(|seed| seed.moved()).count();
+        let one_crossed = |seed: &Seed| (seed.a.state == State::Crossed) != (seed.b.state == State::Crossed);
+        let biased = seeds.iter().any(|seed| seed.moved() && one_crossed(seed));
+        let fits = in_a.fit.zip(in_b.fit).filter(|_| biased && in_a.fit_is_spread && in_b.fit_is_spread);
+        let only = |of: &SideEdges, other: &SideEdges| {
+            of.seeds.keys().filter(|seed| !other.seeds.contains_key(seed)).count() as u64
+        };
+        let level = |coordinate: f64| scale.level(coordinate);
+        let row = Shift {
+            constraint: a.key.constraint.clone(),
+            axis: a.key.axis.clone(),
+            levels: a.levels.clone(),
+            side,
+            scale: *scale,
+            seeds: pairs.len() as u64,
+            same: pairs.iter().filter(|seed| seed.same).count() as u64,
+            level: Each { a: mean.as_ref().map(|mean| level(mean.a)), b: mean.as_ref().map(|mean| level(mean.b)) },
+            shift: mean.as_ref().map(|mean| level(mean.shift)),
+            interval: mean.as_ref().and_then(|mean| mean.interval).map(|ends| ends.map(level)),
+            open: mean.as_ref().and_then(|mean| mean.open).map(|ends| ends.map(level)),
+            transitions: transitions(seeds),
+            seeds_only: Each { a: only(in_a, in_b), b: only(in_b, in_a) },
+            biased,
+            fit: Each { a: in_a.fit, b: in_b.fit },
+            fit_shift: fits.map(|(a, b)| level(scale.coordinate(b) - scale.coordinate(a))),
+        };
+        let shift = mean.map_or(0.0, |mean| mean.shift.abs()) / self.span();
+        let (crossed, gone) = (pairs.len() as f64, gone as f64);
+        Ok(((shift * crossed + gone) / (crossed + gone).max(1.0), row))
+    }
+
+    /// How long the axis is.
+    fn span(&self) -> f64 {
+        let ends = self.levels.iter().flatten().map(|level| self.scale.coordinate(*level));
+        let ends = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+        ends.1 - ends.0
+    }
+
+    /// Whether both runs tried the same levels from end to end of a bracket.
+    fn tried_alike(&self, edge: &SeedEdge) -> bool {
+        let inside = |levels: &[f64]| -> Vec<u64> {
+            let inside = levels.iter().filter(|level| (edge.low..=edge.high).contains(*level));
+            inside.map(|level| level.to_bits()).collect()
+        };
+        inside(&self.levels[0]) == inside(&self.levels[1])
+    }
+
+    /// The mean shift of one seed or more. Equal values have exactly their mean.
+    fn mean_shift(&self, seeds: &[&Seed]) -> Result<MeanShift, StatsError> {
+        let at = |level: f64| self.scale.coordinate(level);
+        let over = |of: &dyn Fn(&Seed) -> f64| -> Result<f64, StatsError> {
+            let values: Vec<f64> = seeds.iter().map(|seed| of(seed)).collect();
+            let ends = values.iter().fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(*x), high.max(*x)));
+            // The mean of equal values can differ from them by a rounding.
+            Ok(if ends.0 == ends.1 { ends.0 } else { mean(&values)? })
+        };
+        let shift = |seed: &Seed| if seed.same { 0.0 } else { at(seed.b.level) - at(seed.a.level) };
+        let is_point = |edge: &SeedEdge| edge.interpolated && self.tried_alike(edge);
+        let settled = |seed: &Seed| seed.same || (is_point(&seed.a) && is_point(&seed.b));
+        let ends = |edge: &SeedEdge| if is_point(edge) { [edge.level; 2] } else { [edge.low, edge.high] }.map(at);
+        let least = |seed: &Seed| if settled(seed) { shift(seed) } else { ends(&seed.b)[0] - ends(&seed.a)[1] };
+        let most = |seed: &Seed| if settled(seed) { shift(seed) } else { ends(&seed.b)[1] - ends(&seed.a)[0] };
+        let hull = [over(&least)?, over(&most)?];
+        let mut shifts: Vec<f64> = seeds.iter().map(|seed| shift(seed)).collect();
+        shifts.sort_by(f64::total_cmp);
+        let interval = if shifts.len() > 1 {
+            let (low, high) = mean_interval(&shifts, &mut Vec::new())?;
+            Some([low.min(hull[0]), high.max(hull[1])])
+        } else {
+            None
+        };
+        Ok(MeanShift {
+            a: over(&|seed| at(seed.a.level))?,
+            b: over(&|seed| at(seed.b.level))?,
+            shift: over(&shift)?,
+            interval,
+            open: (!seeds.iter().all(|seed| settled(seed))).then_some(hull),
+        })
+    }
 }
 
 /// In coordinates.
@@ -279,97 +379,64 @@ struct MeanShift {
     open: Option<[f64; 2]>,
 }
 
-/// The mean shift of one seed or more. Equal values have exactly their mean.
-fn mean_shift(pairs: &[Paired], scale: Scale) -> Result<MeanShift, StatsError> {
-    let at = |level: f64| scale.coordinate(level);
-    let over = |of: &dyn Fn(&Paired) -> f64| -> Result<f64, StatsError> {
-        let values: Vec<f64> = pairs.iter().map(of).collect();
-        let ends = values.iter().fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(*x), high.max(*x)));
-        // The mean of equal values can differ from them by a rounding.
-        Ok(if ends.0 == ends.1 { ends.0 } else { mean(&values)? })
-    };
-    let shift = |pair: &Paired| at(pair.b.level) - at(pair.a.level);
-    let settled = |pair: &Paired| {
-        let one_bracket = pair.a.low == pair.b.low && pair.a.high == pair.b.high;
-        (pair.a.interpolated && pair.b.interpolated) || (pair.same && one_bracket && pair.a.level == pair.b.level)
-    };
-    let ends = |edge: &SeedEdge| if edge.interpolated { [edge.level; 2] } else { [edge.low, edge.high] }.map(at);
-    let least = |pair: &Paired| if settled(pair) { shift(pair) } else { ends(&pair.b)[0] - ends(&pair.a)[1] };
-    let most = |pair: &Paired| if settled(pair) { shift(pair) } else { ends(&pair.b)[1] - ends(&pair.a)[0] };
-    let hull = [over(&least)?, over(&most)?];
-    let mut shifts: Vec<f64> = pairs.iter().map(shift).collect();
-    shifts.sort_by(f64::total_cmp);
-    let interval = if shifts.len() > 1 {
-        let (low, high) = mean_interval(&shifts, &mut Vec::new())?;
-        Some([low.min(hull[0]), high.max(hull[1])])
-    } else {
-        None
-    };
-    Ok(MeanShift {
-        a: over(&|pair| at(pair.a.level))?,
-        b: over(&|pair| at(pair.b.level))?,
-        shift: over(&shift)?,
-        interval,
-        open: (!pairs.iter().all(settled)).then_some(hull),
-    })
+/// The lines and seeds whose cells are the same in both runs.
+struct Same {
+    /// By axis and the levels that a line fixes.
+    numbers: HashMap<(String, String), usize>,
+    /// For each line, by its number, and seed.
+    lines: HashMap<(usize, i64), bool>,
 }
 
-/// Which cells are the same in both runs, by where they lie on lines.
-struct Identical {
-    /// For each axis, by the levels that a line fixes and the bits of the level on it, the combination.
-    combinations: HashMap<String, HashMap<(String, u64), usize>>,
-    /// Combination and seed.
-    cells: BTreeSet<(usize, i64)>,
-}
-
-impl Identical {
-    fn new(pairing: &Pairing, same: &[bool], paths: &[String]) -> Self {
-        let there = pairing.pairs.iter().zip(same).filter(|(_, same)| **same).map(|(pair, _)| pair);
-        let seed = |cell: usize| i64::try_from(pairing.a.cells[cell].config.seed).ok();
-        let cells: BTreeSet<(usize, i64)> = there.filter_map(|pair| Some((pair.combination, seed(pair.a)?))).collect();
-        let mut combinations: HashMap<String, HashMap<(String, u64), usize>> = HashMap::new();
-        let known: BTreeSet<usize> = cells.iter().map(|(combination, _)| *combination).collect();
-        for combination in known {
-            let levels = pairing.levels(combination);
-            for (axis, level) in &levels {
-                let Some(level) = level.as_f64() else { continue };
-                let zipped = pairing.a.zip.iter().find(|zip| zip.paths.contains(axis));
-                let fixed = paths.iter().filter(|path| *path != axis).map(|path| {
-                    let advances = zipped.is_some_and(|zip| zip.paths.contains(path));
-                    levels.get(path).filter(|_| !advances).cloned().unwrap_or_default()
-                });
-                let of_axis = combinations.entry(axis.clone()).or_default();
-                of_axis.insert((as_text(fixed), level.to_bits()), combination);
+impl Same {
+    fn new(pairing: &Pairing, same: &[Option<bool>], paths: &[String]) -> Self {
+        let (mut numbers, mut lines) = (HashMap::new(), HashMap::new());
+        if !same.contains(&Some(true)) {
+            return Self { numbers, lines };
+        }
+        let of_combination: Vec<Vec<usize>> = (0..pairing.combinations())
+            .map(|combination| {
+                let levels = pairing.levels(combination);
+                let of_axis = |axis: &String| {
+                    let zipped = pairing.a.zip.iter().find(|zip| zip.paths.contains(axis));
+                    let advances = |path: &String| zipped.is_some_and(|zip| zip.paths.contains(path));
+                    let fixed = paths.iter().filter(|path| *path != axis);
+                    let fixed =
+                        fixed.map(|path| levels.get(path).filter(|_| !advances(path)).cloned().unwrap_or_default());
+                    let next = numbers.len();
+                    *numbers.entry((axis.clone(), as_text(fixed))).or_insert(next)
+                };
+                paths.iter().map(of_axis).collect()
+            })
+            .collect();
+        for (pair, same) in pairing.pairs.iter().zip(same) {
+            let (Some(same), Ok(seed)) = (same, i64::try_from(pairing.a.cells[pair.a].config.seed)) else { continue };
+            for line in &of_combination[pair.combination] {
+                *lines.entry((*line, seed)).or_insert(true) &= same;
             }
         }
-        Self { combinations, cells }
+        Self { numbers, lines }
     }
 
-    /// Whether the cell at a level of a line is.
-    fn at(&self, line: &LineKey, seed: i64, level: f64) -> bool {
-        let of_axis = self.combinations.get(&line.axis);
-        let found = of_axis.and_then(|of_axis| of_axis.get(&(line.fixed.clone(), level.to_bits())));
-        found.is_some_and(|combination| self.cells.contains(&(*combination, seed)))
+    fn is(&self, line: &LineKey, seed: i64) -> bool {
+        let number = self.numbers.get(&(line.axis.clone(), line.fixed.clone()));
+        number.and_then(|number| self.lines.get(&(*number, seed))).copied().unwrap_or(false)
     }
 }
 
-/// How long axes are, which makes shifts along several comparable.
-struct Spans([BTreeMap<&'static str, Vec<Value>>; 2]);
+/// The levels of both runs.
+struct Axes([BTreeMap<&'static str, Vec<Value>>; 2]);
 
-impl Spans {
+impl Axes {
     fn new(pairing: &Pairing) -> Self {
         Self([levels(pairing.a), levels(pairing.b)])
     }
 
-    /// A row with the share of its axis by which its seeds moved.
-    fn weighed(&self, row: Shift) -> (f64, Shift) {
-        let both = self.0.iter().filter_map(|levels| levels.get(row.axis.as_str())).flatten();
-        let ends = both.filter_map(Value::as_f64).map(|level| row.scale.coordinate(level));
-        let ends = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
-        let states = row.transitions.iter().map(|moved| ((moved.a, moved.b), moved.seeds));
-        let gone: u64 = states.filter(|(states, _)| changed(*states)).map(|(_, seeds)| seeds).sum();
-        let moved = row.shift.map_or(0.0, |shift| row.scale.coordinate(shift).abs() / (ends.1 - ends.0));
-        let seeds = (row.seeds + gone).max(1) as f64;
-        ((moved * row.seeds as f64 + gone as f64) / seeds, row)
+    fn levels(&self, axis: &str) -> [Vec<f64>; 2] {
+        let numbers = |levels: &Vec<Value>| levels.iter().filter_map(Value::as_f64).collect();
+        self.0.each_ref().map(|run| run.get(axis).map_or(Vec::new(), numbers))
     }
 }
+
+#[cfg(test)]
+#[path = "boundaries/tests.rs"]
+mod tests;

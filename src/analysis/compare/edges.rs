@@ -12,7 +12,7 @@ use crate::spec::{Scale, Sweep};
 use crate::store::param_column;
 
 /// What [`read`] reads beside the levels that lines fix.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "constraint",
     "axis",
     "scale",
@@ -22,6 +22,7 @@ const COLUMNS: [&str; 12] = [
     "bracket_low",
     "bracket_high",
     "fit_level",
+    "fit_scale",
     "state",
     "interpolated",
     "main",
@@ -68,6 +69,8 @@ pub(super) struct SeedEdge {
 pub(super) struct SideEdges {
     /// The median of the fitted distribution.
     pub fit: Option<f64>,
+    /// Whether its scale is above zero: the levels tell seeds apart, and so where among them the median is.
+    pub fit_is_spread: bool,
     pub seeds: BTreeMap<i64, SeedEdge>,
 }
 
@@ -111,7 +114,8 @@ pub(super) fn read(table: &DataFrame, sweep: &Sweep, paths: &[String]) -> Polars
     let (constraint, axis, scale, side) = (text("constraint")?, text("axis")?, text("scale")?, text("side")?);
     let (state, seed) = (text("state")?, table.column(SEED)?.i64()?);
     let (level, low, high) = (numbers("level")?, numbers("bracket_low")?, numbers("bracket_high")?);
-    let (fit, interpolated, main) = (numbers("fit_level")?, flags("interpolated")?, flags("main")?);
+    let (fit, fit_scale) = (numbers("fit_level")?, numbers("fit_scale")?);
+    let (interpolated, main) = (flags("interpolated")?, flags("main")?);
     let own = levels(sweep);
     let fixed: Vec<(&String, Option<&Column>, Value)> = paths
         .iter()
@@ -146,6 +150,7 @@ pub(super) fn read(table: &DataFrame, sweep: &Sweep, paths: &[String]) -> Polars
             }
             if let Some(line) = lines.last_mut() {
                 line.sides[at].fit = fit[row];
+                line.sides[at].fit_is_spread = fit_scale[row].is_some_and(|scale| scale > 0.0);
             }
             continue;
         };

@@ -232,6 +232,18 @@ mod tests {
     }
 
     #[test]
+    fn levels_of_cells_beside_the_grid_are_levels() {
+        let grid = "[axes]\nseed = [0, 1]\n\"image.noise\" = [0.0, 1.0]\n";
+        let grown = sweep(&format!("{grid}[[include]]\nimage.noise = 0.5\n"));
+        let diff = compare_specs(&sweep(grid), &grown);
+        assert_eq!((diff.axes.len(), diff.axes[0].shared, &diff.axes[0].only_b), (1, 2, &vec![json!(0.5)]));
+        assert_eq!(levels(&grown)["image.noise"], [json!(0.0), json!(0.5), json!(1.0)]);
+        assert!(!diff.is_same());
+        let less = sweep(&format!("{grid}[[include]]\nimage.noise = 0.5\n[[exclude]]\nimage.noise = 1.0\nseed = 1\n"));
+        assert_eq!(compare_specs(&grown, &less).excluded, Some(Each { a: 0, b: 1 }));
+    }
+
+    #[test]
     fn one_seed_each_is_an_axis_and_zips_are_named() {
         let diff = compare_specs(&sweep("seed = 1\n"), &sweep("seed = 2\n"));
         assert_eq!((diff.axes[0].path.as_str(), diff.axes[0].shared), (SEED, 0));

@@ -27,10 +27,15 @@ pub(super) fn render(a: &Run, b: &Run, found: Option<&BoundaryShifts>) -> Vec<St
     let more = moved.len().saturating_sub(ROWS);
     text.extend((more > 0).then(|| format!("  {more} more moved less; --json has all")));
     text.extend(notes(&moved));
-    text.extend((!still.is_empty()).then(|| match still.len() {
-        1 => "  1 boundary is exactly where it was".to_string(),
-        n => format!("  {n} boundaries are exactly where they were"),
-    }));
+    let exactly = still.iter().filter(|shift| shift.shift.is_some()).count();
+    let boundaries = |n: usize, one: &str, more: &str| match n {
+        0 => None,
+        1 => Some(format!("  1 boundary {one}")),
+        n => Some(format!("  {n} boundaries {more}")),
+    };
+    text.extend(boundaries(exactly, "is exactly where it was", "are exactly where they were"));
+    let unseen = still.len() - exactly;
+    text.extend(boundaries(unseen, "may or may not have moved", "may or may not have moved"));
     let without = &found.without_edge;
     text.extend((without.sides > 0).then(|| {
         let otherwise = others(&without.transitions, |moved| moved.a != moved.b);
@@ -62,7 +67,9 @@ fn table(rows: &[&Shift]) -> String {
         let only = [(row.seeds_only.a, "in a only"), (row.seeds_only.b, "in b only")];
         let only = only.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
         let crossed = |moved: &Transition| moved.a != State::Crossed || moved.b != State::Crossed;
-        let others = [others(&row.transitions, crossed)].into_iter().filter(|text| !text.is_empty()).chain(only);
+        let same = (row.same > 0).then(|| format!("{} crossed, of the same cells", row.same));
+        let others = [others(&row.transitions, crossed)].into_iter().filter(|text| !text.is_empty());
+        let others = others.chain(same).chain(only);
         let edge = |mean: Option<f64>, fit: Option<f64>| match (mean, fit) {
             (Some(mean), _) => number(mean),
             (None, Some(fit)) => format!("fit {}", number(fit)),
@@ -113,9 +120,14 @@ fn others(transitions: &[Transition], which: impl Fn(&Transition) -> bool) -> St
         State::NeverHolds => "never holds",
         State::Unknown => "unknown",
     };
-    let one = |moved: &Transition| match moved.a == moved.b {
-        true => format!("{} {} in both", moved.seeds, name(moved.a)),
-        false => format!("{} {} -> {}", moved.seeds, name(moved.a), name(moved.b)),
+    let one = |moved: &Transition| {
+        let (a, b) = (name(moved.a), name(moved.b));
+        let perhaps = moved.seeds - moved.moved;
+        match moved.a == moved.b {
+            true => format!("{} {a} in both", moved.seeds),
+            false if perhaps == 0 => format!("{} {a} -> {b}", moved.seeds),
+            false => format!("{} {a} -> {b} ({perhaps} may not have moved)", moved.seeds),
+        }
     };
     transitions.iter().filter(|moved| which(moved)).map(one).collect::<Vec<_>>().join(", ")
 }
@@ -130,7 +142,9 @@ fn notes(moved: &[&Shift]) -> Vec<String> {
         notes.push("  of the fits: over each run's own seeds, those beyond the levels included; without an interval");
     }
     if moved.iter().any(|row| row.open.is_some()) {
-        notes.push("  intervals are widened to what the levels leave open of edges that lie in the middle between two of them");
+        notes.push(
+            "  intervals are widened to what the levels leave open of edges that lie in the middle between two of them",
+        );
     }
     notes.into_iter().map(String::from).collect()
 }
