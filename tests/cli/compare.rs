@@ -174,6 +174,15 @@ fn one_training_setting_shifts_a_boundary() {
         &["boundaries: not compared; a/boundaries.parquet is of other gates than its spec.toml has"],
     );
     assert_eq!(sandbox.ok("compare a looser --json").json()["boundaries"], Value::Null);
+    // As an earlier version leaves a run.
+    let path = sandbox.path("b/manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+    manifest["tables"].as_object_mut().expect("tables").remove("boundaries.parquet").expect("it was there");
+    std::fs::write(&path, manifest.to_string()).expect("written");
+    std::fs::remove_file(sandbox.path("b/boundaries.parquet")).expect("removed");
+    let ran = sandbox.ok("compare b looser");
+    contains_all(&ran.stdout, &["boundaries: not compared; b has no boundaries.parquet", "b - a over seeds"]);
+    assert_eq!(sandbox.ok("compare b looser --json").json()["boundaries"], Value::Null);
 }
 
 #[test]
