@@ -80,8 +80,8 @@ fn table(rows: &[&Shift]) -> String {
             row.axis.clone(),
             place(&row.levels),
             row.side.map_or("everywhere", |side| if side == Side::Lower { "below" } else { "above" }).to_string(),
-            edge(row.level.a, row.fit.a),
-            edge(row.level.b, row.fit.b),
+            edge(row.level.a, row.fit.a.filter(|_| row.fit_shift.is_some())),
+            edge(row.level.b, row.fit.b.filter(|_| row.fit_shift.is_some())),
             shift(row),
             row.fit_shift.map_or(String::new(), |shift| by(row.scale, shift)),
             row.seeds.to_string(),
@@ -143,7 +143,7 @@ fn notes(moved: &[&Shift]) -> Vec<String> {
     }
     if moved.iter().any(|row| row.open.is_some()) {
         notes.push(
-            "  intervals are widened to what the levels leave open of edges that lie in the middle between two of them",
+            "  intervals are widened to what the levels leave open where no margin places an edge, or one run tried other levels",
         );
     }
     notes.into_iter().map(String::from).collect()
