@@ -5,16 +5,22 @@
 //! | `spec` | settings, axes, conditions, gates |
 //! | `environment` | code, machine, timings |
 //! | `pairs` | which cell of `b` belongs to which of `a`, and how both ended |
+//! | `edges` | the edges of a run's lines, from its table of boundaries |
+//! | `boundaries` | how far they moved, paired by seed |
 //! | `differences` | metrics, `b` minus `a`, paired by seed |
 
+mod boundaries;
 mod differences;
+mod edges;
 mod environment;
 mod pairs;
 mod spec;
 
 use serde::Serialize;
 
+pub use boundaries::{BoundaryShifts, Shift, Transition, WithoutEdge, boundary_shifts, columns_of_boundaries};
 pub use differences::{Difference, Differences, Intervals, Largest, Measured, intervals, order};
+pub use edges::State;
 pub use environment::{EnvironmentDiff, What, compare_environments};
 pub use pairs::{Changed, Outcomes, Pairing, StatusPair, columns_of_cells};
 pub use spec::{AxisDiff, ByName, SpecDiff, compare_specs};
@@ -47,8 +53,8 @@ pub struct Comparison {
     pub spec: SpecDiff,
     pub environment: EnvironmentDiff,
     pub outcomes: Outcomes,
-    /// How far the boundaries moved; null as long as they are not compared.
-    pub boundaries: Option<serde_json::Value>,
+    /// How far the boundaries moved; null where a run has no table of them, or one of other gates than its spec has.
+    pub boundaries: Option<BoundaryShifts>,
     /// What changed most comes first: see [`order`].
     pub differences: Vec<Difference>,
     pub intervals: Intervals,

@@ -298,11 +298,10 @@ impl BoundaryRows {
         columns.extend(BOUNDARY_LEVELS.iter().zip(&self.levels).map(|(name, values)| floats(name, values)));
         let state: Vec<Option<&str>> = self.kind.iter().map(|kind| kind.0).collect();
         columns.push(Series::new("state".into(), state).into());
-        let flag = |get: &dyn Fn(&(Option<&str>, Option<bool>, Option<bool>)) -> Option<bool>| -> Vec<Option<bool>> {
-            self.kind.iter().map(get).collect()
-        };
-        columns.push(Series::new("interpolated".into(), flag(&|kind| kind.1)).into());
-        columns.push(Series::new("main".into(), flag(&|kind| kind.2)).into());
+        let interpolated: Vec<Option<bool>> = self.kind.iter().map(|kind| kind.1).collect();
+        let main: Vec<Option<bool>> = self.kind.iter().map(|kind| kind.2).collect();
+        columns.push(Series::new("interpolated".into(), interpolated).into());
+        columns.push(Series::new("main".into(), main).into());
         columns.extend(BOUNDARY_COUNTS.iter().zip(&self.counts).map(|(name, values)| counts(name, values)));
         DataFrame::new_infer_height(columns)
     }

@@ -102,7 +102,7 @@ fn require(dir: &Path, path: &Path, file: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn key<'a>(row: &'a Row) -> (&'a Value, &'a Value) {
+fn key(row: &Row) -> (&Value, &Value) {
     (&row["constraint"], &row["axis"])
 }
 

@@ -1,5 +1,6 @@
 //! `cliffline compare`: what differs between two runs. It reads both and writes nothing.
 
+mod shifts;
 mod text;
 
 use std::collections::BTreeSet;
@@ -10,16 +11,16 @@ use clap::Args;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::{Value, json};
 
-use super::{checked, exit, output};
+use super::{checked, exit, gate, output};
 use crate::analysis::compare::{
-    COMPARISON_VERSION, Comparison, Differences, Each, Measured, Outcomes, Pairing, columns_of_cells,
-    compare_environments, compare_specs, intervals, order,
+    BoundaryShifts, COMPARISON_VERSION, Comparison, Differences, Each, Measured, Outcomes, Pairing, boundary_shifts,
+    columns_of_boundaries, columns_of_cells, compare_environments, compare_specs, intervals, order,
 };
 use crate::metric::descriptors;
 use crate::spec::Sweep;
 use crate::store::{
-    CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, VERIFICATION_STATEMENT, is_live, metric_column,
-    read_columns, read_table_info,
+    BOUNDARIES_TABLE, CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, VERIFICATION_STATEMENT, is_live,
+    metric_column, read_columns, read_table_info,
 };
 
 #[derive(Debug, Args)]
@@ -36,6 +37,9 @@ pub struct CompareArgs {
     #[arg(long)]
     json: bool,
 }
+
+/// What to do about a table that is not there.
+const WRITES: &str = "the command that made the run writes it, and trains nothing that is there";
 
 /// One of the two.
 struct Run {
@@ -71,12 +75,22 @@ impl Run {
             let there = dir.join(file).is_file();
             anyhow::ensure!(there, "{} has no {file} yet: the command that made the run writes it", dir.display());
         }
-        checked::require_tables(dir, &manifest, &[CELLS_TABLE, CONDITIONS_TABLE])?;
+        checked::require_tables(dir, &manifest, &[CELLS_TABLE, CONDITIONS_TABLE, BOUNDARIES_TABLE])?;
         Ok(Self { dir: dir.to_path_buf(), manifest, sweep: checked::spec(dir)? })
     }
 
     fn columns(&self, file: &str, columns: &[String]) -> anyhow::Result<polars_core::prelude::DataFrame> {
         Ok(read_columns(&self.dir.join(file), columns)?)
+    }
+
+    /// Why its boundaries cannot be compared, if they cannot.
+    fn without_boundaries(&self) -> Option<String> {
+        let dir = self.dir.display();
+        if !self.manifest.tables.contains_key(BOUNDARIES_TABLE) {
+            return Some(format!("{dir} has no {BOUNDARIES_TABLE}, as runs of earlier versions: {WRITES}"));
+        }
+        let others = gate::recorded(&self.manifest) != gate::thresholds(&self.sweep.gates);
+        others.then(|| format!("{dir}/{BOUNDARIES_TABLE} is of other gates than its spec.toml has: {WRITES}"))
     }
 
     fn metrics(&self) -> anyhow::Result<BTreeSet<String>> {
@@ -112,8 +126,11 @@ fn compare(a: &Run, b: &Run) -> anyhow::Result<Comparison> {
         );
     }
     let cells = columns_of_cells();
-    let (outcomes, lost) = pairing.outcomes(&a.columns(CELLS_TABLE, &cells)?, &b.columns(CELLS_TABLE, &cells)?)?;
+    let (cells_a, cells_b) = (a.columns(CELLS_TABLE, &cells)?, b.columns(CELLS_TABLE, &cells)?);
+    let (outcomes, lost) = pairing.outcomes(&cells_a, &cells_b)?;
     require_finished(a, b, &outcomes)?;
+    let same = pairing.identical(&cells_a, &cells_b)?;
+    let boundaries = boundaries(a, b, &pairing, &same)?;
 
     let keys = ["cell_id", "condition"].map(String::from);
     let rows = Differences::new(&pairing, &a.columns(CONDITIONS_TABLE, &keys)?, &b.columns(CONDITIONS_TABLE, &keys)?)?;
@@ -143,11 +160,21 @@ fn compare(a: &Run, b: &Run) -> anyhow::Result<Comparison> {
         spec,
         environment: compare_environments(&a.manifest, &b.manifest),
         outcomes,
-        boundaries: None,
+        boundaries,
         intervals: intervals(&differences),
         differences,
         metrics_only: only,
     })
+}
+
+/// None where a run has no table of them that could be used.
+fn boundaries(a: &Run, b: &Run, pairing: &Pairing, same: &[Option<bool>]) -> anyhow::Result<Option<BoundaryShifts>> {
+    if [a, b].iter().any(|run| run.without_boundaries().is_some()) {
+        return Ok(None);
+    }
+    let columns = columns_of_boundaries(pairing);
+    let (in_a, in_b) = (a.columns(BOUNDARIES_TABLE, &columns)?, b.columns(BOUNDARIES_TABLE, &columns)?);
+    Ok(Some(boundary_shifts(pairing, &in_a, &in_b, same)?))
 }
 
 fn require_finished(a: &Run, b: &Run, outcomes: &Outcomes) -> anyhow::Result<()> {

@@ -102,6 +102,89 @@ fn one_training_setting_is_named_and_so_is_the_shift() {
     assert!(effects.is_sorted_by(|x, y| x >= y), "{effects:?}");
 }
 
+/// Noise that takes images and sentences apart, and a gate that says how far.
+const NOISY: &str = "name = \"n\"\npreset = \"tiny\"\n[axes]\nseed = { seeds = 3 }\n\"image.noise\" = [0.0, 2.0]\n\
+                     [[gate]]\nname = \"near\"\nmetric = \"alignment\"\nmax = 1.0\n";
+
+/// The cells of a run: seed, noise, alignment.
+fn alignments(sandbox: &Sandbox, run: &str) -> Vec<(u64, f64, f64)> {
+    let plan = sandbox.ok(&format!("plan {run}/spec.toml --backend flex --no-calibration --cells --json")).json();
+    let cell = |cell: &Value| {
+        let shown = sandbox.ok(&format!("show {run} {}", cell["cell_id"].as_str().expect("an id"))).json();
+        let noise = shown["config"]["image"]["noise"].as_f64().expect("a level");
+        let seed = shown["config"]["seed"].as_u64().expect("a seed");
+        (seed, noise, shown["metrics"]["alignment"].as_f64().expect("a value"))
+    };
+    plan["cells"].as_array().expect("cells").iter().map(cell).collect()
+}
+
+#[test]
+fn one_training_setting_shifts_a_boundary() {
+    let sandbox = Sandbox::new();
+    sandbox.write("n.toml", NOISY);
+    sandbox.ok("run n.toml -o a --backend flex");
+    sandbox.ok("run n.toml -o b --backend flex --set train.learning_rate=0.2");
+    let ran = sandbox.ok("compare a b");
+    contains_all(&ran.stdout, &["settings: 1 differs, ", "  train.learning_rate: ", " -> 0.2\n"]);
+    contains_all(&ran.stdout, &["boundaries on 2 lines of both", "shift [95%]", "near", "image.noise", "above"]);
+    let document = sandbox.ok("compare a b --json").json();
+    let found = &document["boundaries"];
+    assert_eq!((&found["lines"], &found["defined_differently"]), (&json!(2), &json!([])));
+    let shift = &found["shifts"][0];
+    assert_eq!(
+        (&shift["constraint"], &shift["axis"], &shift["side"]),
+        (&"near".into(), &"image.noise".into(), &"upper".into())
+    );
+    assert_eq!((&shift["scale"], &shift["seeds"], &shift["biased"]), (&"linear".into(), &json!(3), &json!(false)));
+    // Where a straight line from noise 0 to 2 meets the bound, from the cells themselves.
+    let edges = |run: &str| -> Vec<f64> {
+        let cells = alignments(&sandbox, run);
+        let at = |seed: u64, noise: f64| cells.iter().find(|c| c.0 == seed && c.1 == noise).expect("a cell").2;
+        (0..3).map(|seed| 2.0 * (1.0 - at(seed, 0.0)) / (at(seed, 2.0) - at(seed, 0.0))).collect()
+    };
+    let shifts: Vec<f64> = edges("b").iter().zip(edges("a")).map(|(b, a)| b - a).collect();
+    // Rounding of a few operations on numbers of size one.
+    let near = |value: &Value, expected: f64| (value.as_f64().expect("a number") - expected).abs() < 1e-12;
+    assert!(near(&shift["shift"], shifts.iter().sum::<f64>() / 3.0), "{shift} {shifts:?}");
+    let (low, high) = shifts.iter().fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(*x), high.max(*x)));
+    assert!(near(&shift["interval"][0], low) && near(&shift["interval"][1], high), "{shift} {shifts:?}");
+
+    // Against itself it is exactly where it was, and so it is against the same run with a level more.
+    contains_all(
+        &sandbox.ok("compare a a").stdout,
+        &["none is known to have moved", "1 boundary is exactly where it was"],
+    );
+    sandbox.write("n.toml", format!("{NOISY}[[include]]\nimage.noise = 1.0\n"));
+    sandbox.ok("run n.toml -o finer --backend flex");
+    let ran = sandbox.ok("compare a finer");
+    contains_all(&ran.stdout, &["only b has 1.0", "1 boundary is exactly where it was"]);
+    let same = &sandbox.ok("compare a finer --json").json()["boundaries"]["shifts"][0];
+    assert_eq!((&same["shift"], &same["interval"], &same["same"]), (&json!(0.0), &json!([0.0, 0.0]), &json!(3)));
+    assert_ne!(same["level"]["a"], same["level"]["b"], "finer levels place it better");
+
+    // A gate of the same name that asks for something else.
+    sandbox.write("n.toml", NOISY.replace("max = 1.0", "max = 1.5"));
+    sandbox.ok("run n.toml -o looser --backend flex");
+    contains_all(&sandbox.ok("compare a looser").stdout, &["not compared: defined differently: near"]);
+    // The table is of the gates that the run was made with.
+    std::fs::copy(sandbox.path("looser/spec.toml"), sandbox.path("a/spec.toml")).expect("copied");
+    let ran = sandbox.ok("compare a looser");
+    contains_all(
+        &ran.stdout,
+        &["boundaries: not compared; a/boundaries.parquet is of other gates than its spec.toml has"],
+    );
+    assert_eq!(sandbox.ok("compare a looser --json").json()["boundaries"], Value::Null);
+    // As an earlier version leaves a run.
+    let path = sandbox.path("b/manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+    manifest["tables"].as_object_mut().expect("tables").remove("boundaries.parquet").expect("it was there");
+    std::fs::write(&path, manifest.to_string()).expect("written");
+    std::fs::remove_file(sandbox.path("b/boundaries.parquet")).expect("removed");
+    let ran = sandbox.ok("compare b looser");
+    contains_all(&ran.stdout, &["boundaries: not compared; b has no boundaries.parquet", "b - a over seeds"]);
+    assert_eq!(sandbox.ok("compare b looser --json").json()["boundaries"], Value::Null);
+}
+
 #[test]
 fn levels_and_axes_of_one_run_only_are_named_and_the_rest_is_paired() {
     let sandbox = two("--axis train.temperature=0.5,0.9 --axis seed=1,2,3");
@@ -182,6 +265,8 @@ fn what_cannot_be_compared_is_refused() {
     refused(&sandbox, "compare a", &["required arguments", "<B>"]);
     sandbox.ok("run c.toml -o apart --backend flex --axis train.temperature=0.2,0.3");
     refused(&sandbox, "compare a apart", &["they share no level of `train.temperature`"]);
+    crate::common::flip(&sandbox.path("apart/boundaries.parquet"), 100);
+    refused(&sandbox, "compare a apart", &["apart/boundaries.parquet is not what manifest.json lists"]);
     crate::common::flip(&sandbox.path("b/cells.parquet"), 100);
     refused(&sandbox, "compare a b", &["b/cells.parquet is not what manifest.json lists"]);
     std::fs::remove_file(sandbox.path("b/conditions.parquet")).expect("removed");

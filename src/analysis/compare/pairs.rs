@@ -43,7 +43,7 @@ pub struct Pairing<'s> {
     pub(super) a: &'s Sweep,
     pub(super) b: &'s Sweep,
     /// The axes that cells are paired by.
-    paths: Vec<String>,
+    pub(super) paths: Vec<String>,
     pub(super) pairs: Vec<Pair>,
     /// For each combination a cell of `a` that is there.
     examples: Vec<usize>,
@@ -206,6 +206,21 @@ impl<'s> Pairing<'s> {
         outcomes.statuses.sort_by_key(|status| std::cmp::Reverse(status.pairs));
         Ok((outcomes, lost))
     }
+
+    /// For each pair whether its cells are the same to the bit: of one id, of one status and the same checksums; none where
+    /// one of them is not finished. `a` and `b` are as for [`outcomes`](Self::outcomes).
+    ///
+    /// # Errors
+    /// A column that is not text.
+    pub fn identical(&self, a: &DataFrame, b: &DataFrame) -> PolarsResult<Vec<Option<bool>>> {
+        let (in_a, in_b) = (Ends::new(self.a, a)?, Ends::new(self.b, b)?);
+        let same = |pair: &Pair| {
+            let (status_a, status_b) = (in_a.status(pair.a)?, in_b.status(pair.b)?);
+            let one_cell = self.a.cells[pair.a].id == self.b.cells[pair.b].id;
+            Some(one_cell && status_a == status_b && in_a.checksums(pair.a) == in_b.checksums(pair.b))
+        };
+        Ok(self.pairs.iter().map(same).collect())
+    }
 }
 
 /// For each cell of both sweeps the number of its combination of levels, seed aside, and that of its seed; the same levels
@@ -341,6 +356,11 @@ mod tests {
         assert!(Pairing::new(&a, &single).is_empty());
         assert!(Pairing::new(&sweep("seed = 1\n"), &sweep("seed = 2\n")).is_empty());
         assert_eq!(Pairing::new(&sweep("seed = 1\n"), &sweep("seed = 1\n")).len(), 1);
+        // Cells beside the grid have levels that no axis has, and make an axis of what has one level.
+        let beside = "[[include]]\nimage.noise = 0.7\n";
+        let grown = sweep(&format!("[axes]\nseed = [1, 0]\n\"image.noise\" = [0.5]\n{beside}"));
+        assert_eq!(paired(&Pairing::new(&a, &grown)), [[(0, 0.5); 2], [(1, 0.5); 2]]);
+        assert_eq!(paired(&Pairing::new(&grown, &grown)).len(), 4);
         // Many axes of several levels: no product of their counts is formed.
         let paths = ["image.noise", "image.blur", "image.mask", "text.dropout", "pairing.rate"];
         let axes: String = paths.iter().map(|path| format!("\"{path}\" = [0.0, 0.1, 0.2]\n")).collect();
@@ -369,6 +389,8 @@ mod tests {
         assert_eq!((outcomes.changed, outcomes.changed_not_listed), (vec![changed], 0));
         assert_eq!((outcomes.same_cells, outcomes.same_cells_different, outcomes.same_parameters), (4, 2, 3));
         assert_eq!(outcomes.different, [a.cells[1].id.clone(), a.cells[2].id.clone()]);
+        let identical = pairing.identical(&cells(&a, &rows_a), &cells(&a, &rows_b)).expect("tables");
+        assert_eq!(identical, [Some(true), Some(false), Some(false), Some(true), None]);
         let (yes, no) = (Some(1.0), Some(0.0));
         assert_eq!(lost, [[no, no], [no, no], [no, yes], [yes, yes], [None, no]]);
         // Of another setting the ids differ; equal parameters are seen all the same.

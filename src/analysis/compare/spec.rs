@@ -96,7 +96,7 @@ pub fn compare_specs(a: &Sweep, b: &Sweep) -> SpecDiff {
     }
 }
 
-/// The levels of every parameter: of an axis its own, else the one value.
+/// The levels of every parameter: of an axis its own and those of cells beside the grid, ascending; else the one value.
 pub(super) fn levels(sweep: &Sweep) -> BTreeMap<&'static str, Vec<Value>> {
     let fixed = sweep.base.values_at(PARAMS.iter().map(|param| param.path));
     let mut levels: BTreeMap<_, _> = PARAMS.iter().zip(fixed).map(|(param, value)| (param.path, vec![value])).collect();
@@ -105,13 +105,22 @@ pub(super) fn levels(sweep: &Sweep) -> BTreeMap<&'static str, Vec<Value>> {
             found.clone_from(&axis.levels);
         }
     }
+    for (path, more) in sweep.include.iter().flatten() {
+        let Some(found) = levels.get_mut(path.as_str()) else { continue };
+        let new: Vec<Value> = more.iter().filter(|level| !found.contains(level)).cloned().collect();
+        found.extend(new);
+        // Choices stay as they came.
+        let number = |level: &Value| level.as_f64().unwrap_or_default();
+        found.sort_by(|x, y| number(x).total_cmp(&number(y)));
+    }
     levels
 }
 
 /// The paths that at least one of the sweeps varies, and the seed.
 pub(super) fn varied(a: &Sweep, b: &Sweep) -> Vec<String> {
-    let axes = a.axes.iter().chain(&b.axes).filter(|axis| axis.levels.len() > 1).map(|axis| axis.path.clone());
-    axes.chain([SEED.to_string()]).collect::<BTreeSet<_>>().into_iter().collect()
+    let several = |sweep| levels(sweep).into_iter().filter(|(_, levels)| levels.len() > 1).map(|(path, _)| path);
+    let axes: BTreeSet<&str> = several(a).chain(several(b)).chain([SEED]).collect();
+    axes.into_iter().map(String::from).collect()
 }
 
 fn axis(path: &str, a: &[Value], b: &[Value]) -> AxisDiff {
@@ -136,7 +145,12 @@ fn excluded(sweep: &Sweep) -> u64 {
     let zipped: BTreeSet<&String> = sweep.zip.iter().flat_map(|zip| &zip.paths).collect();
     let single = sweep.axes.iter().filter(|axis| !zipped.contains(&axis.path)).map(|axis| axis.levels.len() as u64);
     let grid: u64 = single.chain(sweep.zip.iter().map(|zip| zip.rows.len() as u64)).product();
-    grid.saturating_sub(sweep.cells.len() as u64)
+    let beside = |cell: &&crate::spec::Cell| {
+        let values = cell.config.values_at(sweep.axes.iter().map(|axis| axis.path.as_str()));
+        sweep.axes.iter().zip(values).any(|(axis, value)| !axis.levels.contains(&value))
+    };
+    let beside = if sweep.include.is_empty() { 0 } else { sweep.cells.iter().filter(beside).count() };
+    grid.saturating_sub((sweep.cells.len() - beside) as u64)
 }
 
 fn conditions(sweep: &Sweep) -> BTreeMap<String, Value> {
@@ -215,6 +229,18 @@ mod tests {
         assert_eq!(names(&diff.conditions), [entry("mild", true, false), entry("noisy", true, true)]);
         assert_eq!(names(&diff.gates), [entry("lost", true, true), entry("modality-gap", false, true)]);
         assert_eq!(diff.conditions[1].b, Some(json!({ "image.noise": 0.7 })));
+    }
+
+    #[test]
+    fn levels_of_cells_beside_the_grid_are_levels() {
+        let grid = "[axes]\nseed = [0, 1]\n\"image.noise\" = [0.0, 1.0]\n";
+        let grown = sweep(&format!("{grid}[[include]]\nimage.noise = 0.5\n"));
+        let diff = compare_specs(&sweep(grid), &grown);
+        assert_eq!((diff.axes.len(), diff.axes[0].shared, &diff.axes[0].only_b), (1, 2, &vec![json!(0.5)]));
+        assert_eq!(levels(&grown)["image.noise"], [json!(0.0), json!(0.5), json!(1.0)]);
+        assert!(!diff.is_same());
+        let less = sweep(&format!("{grid}[[include]]\nimage.noise = 0.5\n[[exclude]]\nimage.noise = 1.0\nseed = 1\n"));
+        assert_eq!(compare_specs(&grown, &less).excluded, Some(Each { a: 0, b: 1 }));
     }
 
     #[test]

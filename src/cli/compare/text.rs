@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Run;
+use super::{Run, shifts};
 use crate::analysis::compare::{AxisDiff, ByName, Comparison, Difference, EnvironmentDiff, Outcomes, SpecDiff};
 use crate::cli::output;
 use crate::cli::output::short;
@@ -14,8 +14,8 @@ use crate::spec::CLEAN;
 /// Entries of a list that are printed; the document has more.
 const SHOWN: usize = 5;
 
-/// Rows of differences that are printed.
-const ROWS: usize = 12;
+/// Rows of a section that are printed.
+pub(super) const ROWS: usize = 12;
 
 /// Of the first rows it is said where they moved furthest.
 const PLACED: usize = 3;
@@ -33,7 +33,8 @@ pub fn render(a: &Run, b: &Run, comparison: &Comparison) -> String {
     lines.extend(spec(&comparison.spec));
     lines.extend(environment(&comparison.environment));
     lines.extend(outcomes(&comparison.outcomes));
-    // The shift of the boundaries belongs here, before the metrics that it sums up.
+    // Before the metrics that they sum up.
+    lines.extend(shifts::render(a, b, comparison.boundaries.as_ref()));
     lines.extend(differences(comparison));
     lines.join("\n")
 }
@@ -266,7 +267,7 @@ fn chance(comparison: &Comparison) -> Vec<String> {
     vec![text]
 }
 
-fn place(levels: &BTreeMap<String, Value>) -> String {
+pub(super) fn place(levels: &BTreeMap<String, Value>) -> String {
     let levels: Vec<String> = levels.iter().map(|(path, value)| format!("{path} = {}", level(value))).collect();
     levels.join(", ")
 }
@@ -282,12 +283,12 @@ fn level(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), String::from)
 }
 
-fn signed(value: f64) -> String {
+pub(super) fn signed(value: f64) -> String {
     if value > 0.0 { format!("+{}", number(value)) } else { number(value) }
 }
 
 /// Where zeros would fill the line, with an exponent.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-4..1e6).contains(&size) { format!("{value:.2e}") } else { short(value) }
 }
