@@ -17,7 +17,7 @@ use super::summary::render;
 use super::{BackendArgs, SpecArgs, columns, exit, gate, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::line::Grid;
-use crate::analysis::{Summary, grid_of, write_locations, write_surfaces};
+use crate::analysis::{Summary, grid_of, write_lead_lag, write_locations, write_surfaces};
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
@@ -371,7 +371,9 @@ impl<'a> Session<'a> {
         self.manifest.tables = write_run_tables(self.run.reader(), &spec)?;
         self.manifest.tables.insert(SURFACES_TABLE.to_string(), write_surfaces(&self.dir, &axes)?);
         let (levels, zip) = grid_of(self.sweep);
-        let located = write_locations(&self.dir, &self.sweep.gates, Grid { axes: &levels, zip: &zip })?;
+        let (gates, grid) = (&self.sweep.gates, Grid { axes: &levels, zip: &zip });
+        let located = write_locations(&self.dir, gates, grid)?.into_iter();
+        let located = located.chain([write_lead_lag(&self.dir, gates, grid)?]);
         self.manifest.tables.extend(located.map(|(file, table)| (file.to_string(), table)));
         let gates = gate::write(&self.dir, self.sweep)?;
         self.manifest.tables.extend(gates.map(|file| (gate::GATES_FILE.to_string(), file)));

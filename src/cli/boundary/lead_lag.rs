@@ -1,0 +1,101 @@
+//! What `cliffline boundary` says of which limit and which constraint breaks first.
+
+use polars_core::prelude::DataFrame;
+use serde_json::Value;
+
+use super::{BoundaryArgs, Row, count, fixed, heading, number, require, text};
+use crate::analysis::line::value_at;
+use crate::cli::output;
+use crate::store::{LEAD_LAG_TABLE, read_table};
+
+/// Rows that are printed of one walk; the table has all.
+const MOST_ROWS: usize = 10;
+
+/// The rows of the table that were asked for: those of training only where neither a constraint nor an axis was.
+pub fn rows(args: &BoundaryArgs) -> anyhow::Result<Vec<Row>> {
+    let dir = &args.dir.dir;
+    let path = dir.join(LEAD_LAG_TABLE);
+    require(dir, &path, LEAD_LAG_TABLE)?;
+    let frame: DataFrame = read_table(&path)?;
+    let column = |name: &str| -> anyhow::Result<Vec<Option<&str>>> { Ok(frame.column(name)?.str()?.iter().collect()) };
+    let (axis, first, second) = (column("axis")?, column("first")?, column("second")?);
+    let asked = |row: &usize| {
+        let along = args.axis.as_deref().is_none_or(|wanted| axis[*row] == Some(wanted));
+        let of = |wanted| axis[*row].is_some() && [first[*row], second[*row]].contains(&Some(wanted));
+        along && args.constraint.as_deref().is_none_or(of)
+    };
+    let row = |row: usize| frame.columns().iter().map(|c| Ok((c.name().to_string(), value_at(c, row)?))).collect();
+    (0..frame.height()).filter(asked).map(row).collect()
+}
+
+/// The section of the text; none where nothing breaks before something else.
+pub fn section(rows: &[Row]) -> Option<String> {
+    let leads: Vec<&Row> = rows.iter().filter(|row| decided(row) > 0).collect();
+    let (training, along): (Vec<&Row>, Vec<&Row>) = leads.into_iter().partition(|row| row["axis"].is_null());
+    let is_whole =
+        |row: &&&Row| row.iter().filter(|(name, _)| name.starts_with("param_")).all(|(_, level)| level.is_null());
+    let whole: Vec<&Row> = training.iter().filter(is_whole).copied().collect();
+    let mut parts = Vec::new();
+    if let Some(first) = whole.first() {
+        let title =
+            format!("which breaks first while training, over all {} cells; leads in steps", count(first, "cells"));
+        let hint = (training.len() > whole.len()).then(|| format!("\n{LEAD_LAG_TABLE} has each combination of levels"));
+        parts.push(format!("{title}\n{}{}", table(&whole, "cells"), hint.unwrap_or_default()));
+    }
+    for walk in along.chunk_by(|a, b| (&a["axis"], &a["direction"]) == (&b["axis"], &b["direction"])) {
+        let (first, up) = (walk[0], text(walk[0], "direction") == "up");
+        let leads = if is_ratio(first) { "ratios of levels" } else { "differences of levels" };
+        let towards = if up { "upwards" } else { "downwards" };
+        let title = format!("which breaks first along {} {towards}; leads as {leads}", text(first, "axis"));
+        parts.push(format!("{title}\n{}", table(walk, "seeds")));
+    }
+    (!parts.is_empty()).then(|| parts.join("\n\n"))
+}
+
+fn decided(row: &Row) -> u64 {
+    count(row, "first_leads") + count(row, "second_leads")
+}
+
+fn is_ratio(row: &Row) -> bool {
+    text(row, "unit") == "log_ratio"
+}
+
+/// Pairs, the one that leads more often first, those with the most leads on top.
+fn table(rows: &[&Row], walks: &str) -> String {
+    let columns = fixed(rows);
+    let mut header: Vec<String> = columns.iter().map(|column| heading(column, rows[0])).collect();
+    let words = ["earlier", "later", walks, "leads", "lags", "ties", "neither", "unknown"];
+    header.extend(words.map(String::from));
+    header.extend(["share of leads [95%]", "median lead [95%]"].map(String::from));
+    let mut sorted = rows.to_vec();
+    sorted.sort_by_key(|row| std::cmp::Reverse(decided(row)));
+    let row = |row: &&Row| {
+        let turned = count(row, "second_leads") > count(row, "first_leads");
+        let [first, second] = if turned { ["second", "first"] } else { ["first", "second"] };
+        let mut cells: Vec<String> = columns.iter().map(|column| output::scalar(&row[column])).collect();
+        cells.extend([first, second].map(|name| text(row, name).to_string()));
+        let leads = [first, second].map(|name| format!("{name}_leads"));
+        let counts = ["cells", &leads[0], &leads[1], "ties", "neither", "unknown"];
+        cells.extend(counts.map(|column| count(row, column).to_string()));
+        cells.push(interval(row, ["share_first_leads", "share_low", "share_high"], turned, |share| {
+            if turned { 1.0 - share } else { share }
+        }));
+        cells.push(interval(row, ["median_lead", "median_low", "median_high"], turned, |lead| {
+            let lead = if turned { -lead } else { lead };
+            if is_ratio(row) { lead.exp() } else { lead }
+        }));
+        cells
+    };
+    let shown = output::table(&header, sorted.iter().take(MOST_ROWS).map(row).collect());
+    match rows.len().saturating_sub(MOST_ROWS) {
+        0 => shown,
+        more => format!("{shown}\n{} with no more leads in {LEAD_LAG_TABLE}", output::count(more, "row")),
+    }
+}
+
+/// An estimate with its interval, both as `seen`; `turned` where that turns the ends round.
+fn interval(row: &Row, [at, low, high]: [&str; 3], turned: bool, seen: impl Fn(f64) -> f64) -> String {
+    let shown = |column: &str| number(&row[column].as_f64().map_or(Value::Null, |value| Value::from(seen(value))));
+    let (low, high) = if turned { (high, low) } else { (low, high) };
+    if row[low].is_null() { shown(at) } else { format!("{} [{}, {}]", shown(at), shown(low), shown(high)) }
+}
