@@ -14,7 +14,8 @@ use crate::numerics::interval::{median_ranks, wilson};
 /// Where on one walk something breaks for the first time. Places grow along the walk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Onset {
-    /// Not before `from`, not after `to`; `at` is the best guess, none where it broke before the walk began.
+    /// Not before `from`, which is minus infinity for what was broken when first looked at; not after `to`. `at` is the
+    /// place that leads are counted from, where there is one.
     Broke { from: f64, to: f64, at: Option<f64> },
     /// It holds as far as anything is known, which is up to here.
     Never { until: f64 },
@@ -28,17 +29,28 @@ impl Onset {
         Self::Broke { from: at, to: at, at: Some(at) }
     }
 
+    /// At the first place that was looked at, or before.
+    pub fn from_the_start(first: f64) -> Self {
+        Self::Broke { from: f64::NEG_INFINITY, to: first, at: Some(first) }
+    }
+
     /// Of the constraint that a trace is of: the first flip from holding to violating, walking its axis in a direction.
     /// Places are coordinates on the axis, negative ones where it is walked downwards.
     pub fn along(trace: &Trace, coordinates: &[f64], direction: Direction) -> Self {
         let sign = if direction == Direction::Up { 1.0 } else { -1.0 };
         let place = |rank: u32| sign * coordinates[rank as usize];
-        let mut known = trace.steps.iter().filter(|step| matches!(step.1, State::Holds | State::Violates));
-        let (Some(low), high) = (known.next(), known.next_back()) else { return Self::Unknown };
-        let ends = (low, high.unwrap_or(low));
-        let (first, last) = if direction == Direction::Up { ends } else { (ends.1, ends.0) };
+        let known = |step: &&(u32, State, _)| matches!(step.1, State::Holds | State::Violates);
+        let (low, high) = (trace.steps.iter().find(known), trace.steps.iter().rev().find(known));
+        let ends = [trace.steps.first(), trace.steps.last()];
+        let (Some(low), Some(high), [Some(lowest), Some(highest)]) = (low, high, ends) else { return Self::Unknown };
+        let (begin, first, last) = if direction == Direction::Up { (lowest, low, high) } else { (highest, high, low) };
         if first.1 == State::Violates {
             return Self::Broke { from: f64::NEG_INFINITY, to: place(first.0), at: None };
+        }
+        // What is not known to hold at the beginning may have been broken there; between levels at which it holds, it is
+        // taken to hold, as everywhere.
+        if begin.0 != first.0 {
+            return Self::Unknown;
         }
         let flip = match direction {
             Direction::Up => trace.flips.iter().find(|flip| flip.holds_below),
@@ -61,6 +73,10 @@ impl Onset {
 
     fn broke(self) -> bool {
         matches!(self, Self::Broke { .. })
+    }
+
+    fn broke_from_the_start(self) -> bool {
+        matches!(self, Self::Broke { from: f64::NEG_INFINITY, .. })
     }
 }
 
@@ -109,6 +125,8 @@ pub struct LeadLag {
     pub ties: u64,
     pub neither: u64,
     pub unknown: u64,
+    /// Walks on which the first, and on which the second, is broken when first looked at.
+    pub from_the_start: [u64; 2],
     /// Place of the second less that of the first, 0 for a tie: positive where the first leads.
     pub median_lead: Option<f64>,
     /// The median's 95% interval between order statistics; none for fewer than six, and where walks depend on each other.
@@ -144,6 +162,9 @@ impl LeadLag {
                 Order::Neither => &mut counted.neither,
                 Order::Unknown => &mut counted.unknown,
             } += 1;
+            for (count, onset) in counted.from_the_start.iter_mut().zip([first, second]) {
+                *count += u64::from(onset.broke_from_the_start());
+            }
             let lead = first.at().zip(second.at()).map(|(first, second)| second - first);
             leads.extend(lead.map(|lead| if order == Order::Tie { 0.0 } else { lead }));
         }

@@ -24,6 +24,9 @@ use crate::store::{
 /// The column of [`CELLS_TABLE`] with the first step at which each limit was broken.
 const CROSSINGS: &str = "crossings";
 
+/// The parameter with the steps between two checks of the limits, the first of which is after as many.
+const EVERY: &str = "stop.every";
+
 /// One row of the table.
 struct Found<'a> {
     /// None in training.
@@ -74,10 +77,12 @@ fn crossings(cells: &DataFrame) -> PolarsResult<BTreeMap<&str, Vec<f64>>> {
     Ok(first)
 }
 
-fn at_step(step: f64) -> Onset {
+/// Where a limit was broken that is first checked at `start`.
+fn at_step(step: f64, start: f64) -> Onset {
     match step {
         step if step.is_nan() => Onset::Unknown,
         step if step.is_infinite() => Onset::Never { until: step },
+        step if step <= start => Onset::from_the_start(step),
         step => Onset::point(step),
     }
 }
@@ -88,9 +93,14 @@ fn in_training<'a>(cells: &'a DataFrame, places: &Places) -> PolarsResult<Vec<Fo
         return Ok(Vec::new());
     }
     let combinations = combinations(places);
+    let every = cells.column(&param_column(EVERY))?.i64()?;
+    let start: Vec<f64> = every.iter().map(|every| every.map_or(0.0, |every| every as f64)).collect();
     let of_rows = |names: [&'a str; 2], rows: &[u32], independent: bool| {
         let [first, second] = names.map(|name| &steps[name]);
-        let walks = rows.iter().map(|row| (at_step(first[*row as usize]), at_step(second[*row as usize])));
+        let walks = rows.iter().map(|row| {
+            let row = *row as usize;
+            (at_step(first[row], start[row]), at_step(second[row], start[row]))
+        });
         LeadLag::new(walks, independent)
     };
     let mut found = Vec::new();
@@ -232,6 +242,8 @@ fn frame(found: &[Found<'_>], cells: &DataFrame, places: &Places) -> PolarsResul
         count("ties", |leads| leads.ties),
         count("neither", |leads| leads.neither),
         count("unknown", |leads| leads.unknown),
+        count("first_from_start", |leads| leads.from_the_start[0]),
+        count("second_from_start", |leads| leads.from_the_start[1]),
         float("share_first_leads", LeadLag::share),
         float("share_low", |leads| Some(leads.share_interval?.0)),
         float("share_high", |leads| Some(leads.share_interval?.1)),
@@ -251,8 +263,9 @@ pub fn write_lead_lag(dir: &Path, gates: &[Gate], grid: Grid<'_>) -> Result<(&'s
     let cells_path = dir.join(CELLS_TABLE);
     let failed = |error: PolarsError| StoreError::Table { path: cells_path.clone(), reason: error.to_string() };
     let (cells, conditions) = read_for_locations(dir, gates, grid)?;
-    let crossings = read_columns(&cells_path, &[CROSSINGS.to_string()])?;
-    let cells = cells.hstack(crossings.columns()).map_err(failed)?;
+    let beside = [CROSSINGS.to_string(), param_column(EVERY)];
+    let beside = beside.into_iter().filter(|column| cells.column(column).is_err()).collect::<Vec<_>>();
+    let cells = cells.hstack(read_columns(&cells_path, &beside)?.columns()).map_err(failed)?;
     let frame = lead_lag(gates, &cells, &conditions, grid).map_err(failed)?;
     let known = read_table_info(&cells_path)?.columns;
     let levels = frame.get_column_names().into_iter().filter_map(|name| {
@@ -307,6 +320,11 @@ fn described() -> Vec<(String, ColumnInfo)> {
             "unknown",
             "failed cells in training; along an axis seeds whose order depends on levels that have no outcome, or that one of the two does not judge",
         ),
+        count(
+            "first_from_start",
+            "the first of the pair is broken when it is first looked at, at the first check or level: it may never have been kept, so that its lead warns of nothing",
+        ),
+        count("second_from_start", "the same of the second"),
         share("share_first_leads", "first_leads / (first_leads + second_leads); null where nothing leads"),
         share(
             "share_low",

@@ -49,6 +49,8 @@ pub fn section(rows: &[Row]) -> Option<String> {
         let title = format!("which breaks first along {} {towards}; leads as {leads}", text(first, "axis"));
         parts.push(format!("{title}\n{}", table(walk, "seeds")));
     }
+    let legend = "from start: the earlier was broken when it was first looked at, and may never have been kept";
+    parts.extend((!parts.is_empty()).then(|| legend.to_string()));
     (!parts.is_empty()).then(|| parts.join("\n\n"))
 }
 
@@ -60,28 +62,29 @@ fn is_ratio(row: &Row) -> bool {
     text(row, "unit") == "log_ratio"
 }
 
-/// Pairs, the one that leads more often first, those with the most leads on top.
+/// Pairs, the one that leads more often first; on top those of which both break most often.
 fn table(rows: &[&Row], walks: &str) -> String {
     let columns = fixed(rows);
     let mut header: Vec<String> = columns.iter().map(|column| heading(column, rows[0])).collect();
-    let words = ["earlier", "later", walks, "leads", "lags", "ties", "neither", "unknown"];
+    let words = ["earlier", "later", walks, "leads", "from start", "lags", "ties", "neither", "unknown"];
     header.extend(words.map(String::from));
     header.extend(["share of leads [95%]", "median lead [95%]"].map(String::from));
     let mut sorted = rows.to_vec();
-    sorted.sort_by_key(|row| std::cmp::Reverse(decided(row)));
+    sorted.sort_by_key(|row| std::cmp::Reverse((count(row, "both"), decided(row))));
     let row = |row: &&Row| {
         let turned = count(row, "second_leads") > count(row, "first_leads");
         let [first, second] = if turned { ["second", "first"] } else { ["first", "second"] };
         let mut cells: Vec<String> = columns.iter().map(|column| output::scalar(&row[column])).collect();
         cells.extend([first, second].map(|name| text(row, name).to_string()));
-        let leads = [first, second].map(|name| format!("{name}_leads"));
-        let counts = ["cells", &leads[0], &leads[1], "ties", "neither", "unknown"];
-        cells.extend(counts.map(|column| count(row, column).to_string()));
+        let of = |name: &str, what: &str| count(row, &format!("{name}_{what}")).to_string();
+        let counted = |column: &str| count(row, column).to_string();
+        cells.extend([counted("cells"), of(first, "leads"), of(first, "from_start"), of(second, "leads")]);
+        cells.extend(["ties", "neither", "unknown"].map(counted));
         cells.push(interval(row, ["share_first_leads", "share_low", "share_high"], turned, |share| {
             if turned { 1.0 - share } else { share }
         }));
         cells.push(interval(row, ["median_lead", "median_low", "median_high"], turned, |lead| {
-            let lead = if turned { -lead } else { lead };
+            let lead = if turned { 0.0 - lead } else { lead };
             if is_ratio(row) { lead.exp() } else { lead }
         }));
         cells
@@ -89,7 +92,7 @@ fn table(rows: &[&Row], walks: &str) -> String {
     let shown = output::table(&header, sorted.iter().take(MOST_ROWS).map(row).collect());
     match rows.len().saturating_sub(MOST_ROWS) {
         0 => shown,
-        more => format!("{shown}\n{} with no more leads in {LEAD_LAG_TABLE}", output::count(more, "row")),
+        more => format!("{shown}\n{} more in {LEAD_LAG_TABLE}", output::count(more, "row")),
     }
 }
 
