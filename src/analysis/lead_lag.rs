@@ -125,8 +125,8 @@ pub struct LeadLag {
     pub ties: u64,
     pub neither: u64,
     pub unknown: u64,
-    /// Walks on which the first, and on which the second, is broken when first looked at.
-    pub from_the_start: [u64; 2],
+    /// Of the leads of the first, and of the second, those of what is broken when first looked at.
+    pub leads_from_the_start: [u64; 2],
     /// Place of the second less that of the first, 0 for a tie: positive where the first leads.
     pub median_lead: Option<f64>,
     /// The median's 95% interval between order statistics; none for fewer than six, and where walks depend on each other.
@@ -162,8 +162,9 @@ impl LeadLag {
                 Order::Neither => &mut counted.neither,
                 Order::Unknown => &mut counted.unknown,
             } += 1;
-            for (count, onset) in counted.from_the_start.iter_mut().zip([first, second]) {
-                *count += u64::from(onset.broke_from_the_start());
+            let led = [(Order::First, first), (Order::Second, second)];
+            for (count, (leads, onset)) in counted.leads_from_the_start.iter_mut().zip(led) {
+                *count += u64::from(order == leads && onset.broke_from_the_start());
             }
             let lead = first.at().zip(second.at()).map(|(first, second)| second - first);
             leads.extend(lead.map(|lead| if order == Order::Tie { 0.0 } else { lead }));

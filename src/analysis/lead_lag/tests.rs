@@ -56,7 +56,7 @@ fn walks_counted_by_hand() {
     let found = LeadLag::new(walks, true);
     let counts = [found.walks, found.first_leads, found.second_leads, found.ties, found.neither, found.unknown];
     assert_eq!(counts, [7, 3, 1, 1, 1, 1]);
-    assert_eq!((found.both, found.from_the_start), (4, [1, 0]));
+    assert_eq!((found.both, found.leads_from_the_start), (4, [1, 0]));
     // Leads 3, -2, 0 for the tie, 9.
     assert_eq!((found.median_lead, found.median_interval), (Some(1.5), None));
     assert_eq!(found.share(), Some(0.75));
@@ -64,7 +64,7 @@ fn walks_counted_by_hand() {
     // Depends on nothing else: the other way round everything is turned.
     let turned = LeadLag::new(walks.map(|(a, b)| (b, a)), false);
     assert_eq!((turned.first_leads, turned.second_leads, turned.median_lead), (1, 3, Some(-1.5)));
-    assert_eq!((turned.share_interval, turned.from_the_start), (None, [0, 1]));
+    assert_eq!((turned.share_interval, turned.leads_from_the_start), (None, [0, 1]));
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub fn rows(args: &BoundaryArgs) -> anyhow::Result<Vec<Row>> {
 
 /// The section of the text; none where nothing breaks before something else.
 pub fn section(rows: &[Row]) -> Option<String> {
-    let leads: Vec<&Row> = rows.iter().filter(|row| decided(row) > 0).collect();
+    let leads: Vec<&Row> = rows.iter().filter(|row| leads(row) > 0).collect();
     let (training, along): (Vec<&Row>, Vec<&Row>) = leads.into_iter().partition(|row| row["axis"].is_null());
     let is_whole =
         |row: &&&Row| row.iter().filter(|(name, _)| name.starts_with("param_")).all(|(_, level)| level.is_null());
@@ -39,38 +39,44 @@ pub fn section(rows: &[Row]) -> Option<String> {
     if let Some(first) = whole.first() {
         let title =
             format!("which breaks first while training, over all {} cells; leads in steps", count(first, "cells"));
-        let hint = (training.len() > whole.len()).then(|| format!("\n{LEAD_LAG_TABLE} has each combination of levels"));
-        parts.push(format!("{title}\n{}{}", table(&whole, "cells"), hint.unwrap_or_default()));
+        parts.push(format!("{title}\n{}", table(&whole, training.len() - whole.len(), "cells")));
     }
     for walk in along.chunk_by(|a, b| (&a["axis"], &a["direction"]) == (&b["axis"], &b["direction"])) {
         let (first, up) = (walk[0], text(walk[0], "direction") == "up");
         let leads = if is_ratio(first) { "ratios of levels" } else { "differences of levels" };
         let towards = if up { "upwards" } else { "downwards" };
         let title = format!("which breaks first along {} {towards}; leads as {leads}", text(first, "axis"));
-        parts.push(format!("{title}\n{}", table(walk, "seeds")));
+        parts.push(format!("{title}\n{}", table(walk, 0, "seeds")));
     }
-    let legend = "from start: the earlier was broken when it was first looked at, and may never have been kept";
+    let legend = "from start: leads of what was broken when it was first looked at, and may never have been kept; both: where \
+                  both break at a known place, which the median lead is over";
     parts.extend((!parts.is_empty()).then(|| legend.to_string()));
     (!parts.is_empty()).then(|| parts.join("\n\n"))
 }
 
-fn decided(row: &Row) -> u64 {
+fn leads(row: &Row) -> u64 {
     count(row, "first_leads") + count(row, "second_leads")
+}
+
+/// Leads of what was kept before it broke.
+fn telling(row: &Row) -> u64 {
+    leads(row) - count(row, "first_leads_from_start") - count(row, "second_leads_from_start")
 }
 
 fn is_ratio(row: &Row) -> bool {
     text(row, "unit") == "log_ratio"
 }
 
-/// Pairs, the one that leads more often first; on top those of which both break most often.
-fn table(rows: &[&Row], walks: &str) -> String {
+/// Pairs of which one has leads that tell something, the one that leads more often first; on top those of which both
+/// break most often. `elsewhere` are rows that nobody would look for here.
+fn table(rows: &[&Row], elsewhere: usize, walks: &str) -> String {
     let columns = fixed(rows);
     let mut header: Vec<String> = columns.iter().map(|column| heading(column, rows[0])).collect();
     let words = ["earlier", "later", walks, "leads", "from start", "lags", "ties", "neither", "unknown"];
     header.extend(words.map(String::from));
-    header.extend(["share of leads [95%]", "median lead [95%]"].map(String::from));
-    let mut sorted = rows.to_vec();
-    sorted.sort_by_key(|row| std::cmp::Reverse((count(row, "both"), decided(row))));
+    header.extend(["share of leads [95%]", "both", "median lead [95%]"].map(String::from));
+    let mut sorted: Vec<&Row> = rows.iter().copied().filter(|row| telling(row) > 0).collect();
+    sorted.sort_by_key(|row| std::cmp::Reverse((count(row, "both"), telling(row))));
     let row = |row: &&Row| {
         let turned = count(row, "second_leads") > count(row, "first_leads");
         let [first, second] = if turned { ["second", "first"] } else { ["first", "second"] };
@@ -78,22 +84,30 @@ fn table(rows: &[&Row], walks: &str) -> String {
         cells.extend([first, second].map(|name| text(row, name).to_string()));
         let of = |name: &str, what: &str| count(row, &format!("{name}_{what}")).to_string();
         let counted = |column: &str| count(row, column).to_string();
-        cells.extend([counted("cells"), of(first, "leads"), of(first, "from_start"), of(second, "leads")]);
+        cells.extend([counted("cells"), of(first, "leads"), of(first, "leads_from_start"), of(second, "leads")]);
         cells.extend(["ties", "neither", "unknown"].map(counted));
         cells.push(interval(row, ["share_first_leads", "share_low", "share_high"], turned, |share| {
             if turned { 1.0 - share } else { share }
         }));
+        cells.push(counted("both"));
         cells.push(interval(row, ["median_lead", "median_low", "median_high"], turned, |lead| {
             let lead = if turned { 0.0 - lead } else { lead };
             if is_ratio(row) { lead.exp() } else { lead }
         }));
         cells
     };
-    let shown = output::table(&header, sorted.iter().take(MOST_ROWS).map(row).collect());
-    match rows.len().saturating_sub(MOST_ROWS) {
-        0 => shown,
-        more => format!("{shown}\n{} more in {LEAD_LAG_TABLE}", output::count(more, "row")),
-    }
+    let shown: Vec<Vec<String>> = sorted.iter().take(MOST_ROWS).map(row).collect();
+    let from_start = rows.len() - sorted.len();
+    let rest = [
+        (sorted.len() - shown.len(), "more"),
+        (from_start, "with leads from the start only"),
+        (elsewhere, "for single combinations of levels"),
+    ];
+    let rest = rest.into_iter().filter(|(n, _)| *n > 0);
+    let rest: Vec<String> = rest.map(|(n, what)| format!("{} {what}", output::count(n, "row"))).collect();
+    let rest = (!rest.is_empty()).then(|| format!("in {LEAD_LAG_TABLE}: {}", rest.join(", ")));
+    let shown = (!shown.is_empty()).then(|| output::table(&header, shown));
+    shown.into_iter().chain(rest).collect::<Vec<_>>().join("\n")
 }
 
 /// An estimate with its interval, both as `seen`; `turned` where that turns the ends round.
