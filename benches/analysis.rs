@@ -212,7 +212,7 @@ fn everything(bencher: Bencher) {
         last.set(Some(Instant::now()));
         let surfaces = write_surfaces(dir.path(), &paths).expect("written").rows;
         say(&format!("surfaces.parquet of {METRICS} metrics, {surfaces} rows"));
-        let tables = write_locations(dir.path(), &sweep.gates, grid).expect("written");
+        let tables = write_locations(dir.path(), &sweep).expect("written");
         let rows: Vec<u64> = tables.iter().map(|(_, table)| table.rows).collect();
         say(&format!("margins and boundaries, {rows:?} rows"));
         let rows = write_lead_lag(dir.path(), &sweep.gates, grid).expect("written").1.rows;

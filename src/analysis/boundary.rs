@@ -48,7 +48,8 @@ pub struct Boundary {
     pub side: Side,
     pub counts: Counts,
     pub mean: Option<MeanEdge>,
-    /// None without a single seed whose edge was crossed, and where seeds without an edge belong to neither end.
+    /// None without a single seed whose edge was crossed, where levels do not tell seeds apart, and where seeds without an
+    /// edge belong to neither end.
     pub fit: Option<ThresholdFit>,
 }
 
@@ -101,7 +102,9 @@ pub fn boundary(lines: &Lines<'_>, traces: &[Trace], side: Side) -> Result<Bound
     } else {
         None
     };
-    let fit = (counts.crossed > 0 && !undecided).then(|| fit_thresholds(&brackets).ok()).flatten();
+    // A scale of 0: the levels do not tell seeds apart, and where between them the median lies is arbitrary.
+    let told_apart = |fit: &ThresholdFit| fit.scale > 0.0;
+    let fit = (counts.crossed > 0 && !undecided).then(|| fit_thresholds(&brackets).ok().filter(told_apart)).flatten();
     Ok(Boundary { side, counts, mean, fit })
 }
 

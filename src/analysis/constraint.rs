@@ -1,6 +1,7 @@
 //! Constraints at the rows of a table: each gate of a sweep, that no cell is lost, and all gates together.
 
 use polars_core::prelude::{DataFrame, PolarsResult};
+use serde_json::Value;
 
 use super::gate::{Seeds, Verdict};
 use super::line::Places;
@@ -98,13 +99,16 @@ impl Constraints {
         broken.map(way).try_fold(1.0f64, |least, way| Some(least.min(way?)))
     }
 
-    /// The verdict on a constraint over the cells of some rows, one per seed; `missing` are seeds without one.
-    pub fn verdict(&self, constraint: &Constraint, rows: &[u32], missing: u64) -> Option<Verdict> {
+    /// Whether a gate of a constraint can judge a level of an axis.
+    pub fn may_cover(&self, constraint: &Constraint, path: &str, level: &Value) -> bool {
+        constraint.members.iter().any(|member| Places::may_cover(&self.judged[*member].gate, path, level))
+    }
+
+    /// The verdict on a constraint over the cells of some rows, one per seed; none when no gate of it judges them.
+    pub fn verdict(&self, constraint: &Constraint, rows: &[u32]) -> Option<Verdict> {
         let judge = |judged: &Judged| {
-            let mut seeds = Seeds { planned: missing, unfinished: missing, ..Seeds::default() };
-            let mut judges = false;
+            let mut seeds = Seeds::default();
             for state in rows.iter().map(|row| judged.states[*row as usize]).filter(|s| *s != State::NotJudged) {
-                judges = true;
                 seeds.planned += 1;
                 *match state {
                     State::Holds => &mut seeds.hold,
@@ -112,7 +116,7 @@ impl Constraints {
                     State::Unknown | State::NotJudged => &mut seeds.undefined,
                 } += 1;
             }
-            judges.then(|| seeds.judge(judged.gate.share, judged.gate.min_seeds).0)
+            (seeds.planned > 0).then(|| seeds.judge(judged.gate.share, judged.gate.min_seeds).0)
         };
         constraint.members.iter().filter_map(|member| judge(&self.judged[*member])).min()
     }

@@ -19,7 +19,7 @@ pub fn write_derived(dir: &Path, sweep: &Sweep) -> Result<BTreeMap<String, Table
     let (axes, zip) = grid_of(sweep);
     let grid = Grid { axes: &axes, zip: &zip };
     let surfaces = [(SURFACES_TABLE, write_surfaces(dir, &paths)?)].into_iter();
-    let located = write_locations(dir, &sweep.gates, grid)?;
+    let located = write_locations(dir, sweep)?;
     let all = surfaces.chain(located).chain([write_lead_lag(dir, &sweep.gates, grid)?]);
     Ok(all.map(|(file, table)| (file.to_string(), table)).collect())
 }

@@ -176,7 +176,7 @@ fn of_line<'a>(
     }
     let coordinates = &lines.along().coordinates;
     let onsets = |rows: &&[u32], of: &Constraint| {
-        let trace = Trace::new(lines, line, rows, constraints, of);
+        let trace = Trace::new(lines, rows, constraints, of);
         let judged = !trace.steps.is_empty();
         judged.then(|| Direction::BOTH.map(|direction| Onset::along(&trace, coordinates, direction)))
     };

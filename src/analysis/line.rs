@@ -7,7 +7,7 @@ use polars_core::prelude::{AnyValue, Column, DataFrame, PolarsResult};
 use rayon::slice::ParallelSliceMut;
 use serde_json::Value;
 
-use super::ranks::ranks_of;
+use super::ranks::{paired, ranks_of};
 use super::summary::AxisLevels;
 use crate::spec::{Gate, Scale};
 use crate::store::param_column;
@@ -78,11 +78,6 @@ impl AxisRanks {
     pub fn is_whole(&self) -> bool {
         self.levels.iter().all(Value::is_i64)
     }
-
-    /// The number of different levels.
-    fn many(&self) -> u128 {
-        self.levels.len().max(1) as u128
-    }
 }
 
 /// Where the cells of a table lie on the axes of their sweep.
@@ -131,9 +126,19 @@ impl Places {
         Ok(Self { axes, seeds, zipped })
     }
 
-    /// The axes along which something can be located: of numbers, with two levels or more.
+    /// The axes along which something can be located: of numbers, with two levels or more, and of a group that advances
+    /// together only one whose levels differ in every row of the group, since others say where it is and not it alone.
     pub fn numeric_axes(&self) -> impl Iterator<Item = usize> {
-        (0..self.axes.len()).filter(|axis| self.axes[*axis].coordinates.len() > 1)
+        (0..self.axes.len()).filter(|axis| self.axes[*axis].coordinates.len() > 1 && self.tells_its_group(*axis))
+    }
+
+    fn tells_its_group(&self, axis: usize) -> bool {
+        let along = &self.axes[axis];
+        self.zipped[axis].iter().filter(|other| **other != axis).all(|other| {
+            let mut partner: Vec<Option<u32>> = vec![None; along.levels.len()];
+            let rows = along.of_row.iter().zip(&self.axes[*other].of_row);
+            rows.into_iter().all(|(rank, other)| *partner[*rank as usize].get_or_insert(*other) == *other)
+        })
     }
 
     /// The axes that are fixed on the lines along `axis`.
@@ -155,33 +160,43 @@ impl Places {
         covered
     }
 
-    /// The lines along an axis, ascending by the levels that they fix. Lines at levels that the grid of the sweep does
-    /// not have, which refinement of another axis adds, are left out: they are no more than its few points.
+    /// Whether a gate can judge a level of an axis, whatever the levels of the others.
+    pub fn may_cover(gate: &Gate, path: &str, level: &Value) -> bool {
+        gate.scope.get(path).is_none_or(|scope| scope.covers(level))
+    }
+
+    /// The lines along an axis, ascending by the levels that they fix. Of those at levels that the grid of the sweep does
+    /// not have, only lines with every level of the grid along this axis: the others are the few points at which another
+    /// axis was refined.
     pub fn lines(&self, axis: usize) -> Lines<'_> {
         let fixed = self.fixed(axis);
         let along = &self.axes[axis];
-        let key = |row: u32| {
-            let at = |ranks: &[u32]| u128::from(ranks[row as usize]);
-            let line =
-                fixed.iter().fold(0, |key, other| key * self.axes[*other].many() + at(&self.axes[*other].of_row));
-            (line, (line * self.seeds.many() + at(&self.seeds.of_row)) * along.many() + at(&along.of_row))
+        let mut of_line = vec![0; self.seeds.of_row.len()];
+        for other in &fixed {
+            of_line = paired(&of_line, &self.axes[*other].of_row);
+        }
+        let mut order: Vec<u32> = (0..self.seeds.of_row.len() as u32).collect();
+        let place = |row: u32| {
+            let row = row as usize;
+            (of_line[row], self.seeds.of_row[row], along.of_row[row], row)
         };
-        let on_grid =
-            |row: &u32| fixed.iter().all(|other| self.axes[*other].is_on_grid(self.axes[*other].of_row[*row as usize]));
-        let rows = (0..self.seeds.of_row.len() as u32).filter(on_grid);
-        let mut keyed: Vec<(u128, u128, u32)> = rows
-            .map(|row| {
-                let (line, place) = key(row);
-                (line, place, row)
-            })
-            .collect();
-        let off_grid = self.seeds.of_row.len() - keyed.len();
-        keyed.par_sort_unstable_by_key(|(_, place, row)| (*place, *row));
-        let mut ends: Vec<usize> =
-            keyed.windows(2).enumerate().filter(|(_, w)| w[0].0 != w[1].0).map(|(at, _)| at + 1).collect();
-        ends.extend((!keyed.is_empty()).then_some(keyed.len()));
-        let order = keyed.into_iter().map(|(_, _, row)| row).collect();
-        Lines { places: self, axis, fixed, order, ends, off_grid }
+        order.par_sort_unstable_by_key(|row| place(*row));
+        let on_grid = along.on_grid.iter().filter(|on_grid| **on_grid).count();
+        let is_kept = |rows: &[u32]| {
+            let first = rows[0] as usize;
+            if fixed.iter().all(|other| self.axes[*other].is_on_grid(self.axes[*other].of_row[first])) {
+                return true;
+            }
+            let mut there = vec![false; along.levels.len()];
+            rows.iter().for_each(|row| there[along.of_row[*row as usize] as usize] = true);
+            along.on_grid.iter().zip(there).filter(|(on_grid, there)| **on_grid && *there).count() == on_grid
+        };
+        let (mut kept, mut ends) = (Vec::with_capacity(order.len()), Vec::new());
+        for rows in order.chunk_by(|a, b| of_line[*a as usize] == of_line[*b as usize]).filter(|rows| is_kept(rows)) {
+            kept.extend_from_slice(rows);
+            ends.push(kept.len());
+        }
+        Lines { places: self, axis, fixed, order: kept, ends }
     }
 }
 
@@ -196,8 +211,6 @@ pub struct Lines<'a> {
     order: Vec<u32>,
     /// Where each line ends in `order`.
     ends: Vec<usize>,
-    /// Cells that are on none of them.
-    pub off_grid: usize,
 }
 
 impl<'a> Lines<'a> {

@@ -11,13 +11,13 @@ use super::boundary::{Boundary, boundary};
 use super::constraint::Constraints;
 use super::line::{Grid, Lines, Places};
 use super::margin::{Margins, Reach, margins};
-use super::outcome::{columns_of_cells, columns_of_conditions};
+use super::outcome::{columns_of_cells, columns_of_conditions, with_unfinished};
 use super::summary::AxisLevels;
 use super::trace::{Edge, Side, Trace};
 use crate::spec::{Gate, Scale, Sweep, constraints_of, param_at};
 use crate::store::{
     BOUNDARIES_TABLE, CELLS_TABLE, CONDITIONS_TABLE, ColumnInfo, MARGINS_TABLE, StoreError, TableBytes, TableInfo,
-    param_column, read_columns, read_table_info, write_table,
+    TableWriter, param_column, read_columns, read_table_info,
 };
 
 /// The rows of both tables.
@@ -38,45 +38,71 @@ struct Found {
     boundaries: Vec<Boundary>,
 }
 
-/// Finds the margins and boundaries of every constraint along every numeric axis with two levels or more: by constraint,
-/// axis, line, side or direction; across seeds first, then by seed.
+/// Finds the margins and boundaries of every constraint along every numeric axis with two levels or more: by axis,
+/// constraint, line, side or direction; across seeds first, then by seed.
 ///
 /// # Errors
 /// A column that is not there or of another type.
 pub fn locate(gates: &[Gate], cells: &DataFrame, conditions: &DataFrame, grid: Grid<'_>) -> PolarsResult<Located> {
     let places = Places::new(cells, grid)?;
     let constraints = Constraints::new(gates, cells, conditions, &places)?;
-    let (mut margin_rows, mut boundary_rows) = (MarginRows::default(), BoundaryRows::default());
-    for (number, of) in constraints.all.iter().enumerate() {
-        for axis in places.numeric_axes() {
-            let lines = places.lines(axis);
-            let found = (0..lines.len()).into_par_iter().map(|number_of_line| {
-                let line = lines.line(number_of_line);
-                let traces: Vec<Trace> = line
-                    .by_seed
-                    .iter()
-                    .map(|rows| Trace::new(&lines, &line, rows, &constraints, of))
-                    .filter(|trace| !trace.steps.is_empty())
-                    .collect();
+    let context = Context { cells, places: &places, constraints: &constraints };
+    let mut all = context.none()?;
+    for axis in places.numeric_axes() {
+        let found = context.along(axis)?;
+        all.margins.vstack_mut(&found.margins)?;
+        all.boundaries.vstack_mut(&found.boundaries)?;
+    }
+    Ok(all)
+}
+
+/// What the numbers in rows refer to.
+struct Context<'a> {
+    cells: &'a DataFrame,
+    places: &'a Places,
+    constraints: &'a Constraints,
+}
+
+impl Context<'_> {
+    /// No rows, in the columns and types of all.
+    fn none(&self) -> PolarsResult<Located> {
+        Ok(Located { margins: MarginRows::default().frame(self)?, boundaries: BoundaryRows::default().frame(self)? })
+    }
+
+    /// The rows along one axis.
+    fn along(&self, axis: usize) -> PolarsResult<Located> {
+        let lines = self.places.lines(axis);
+        let (mut margin_rows, mut boundary_rows) = (MarginRows::default(), BoundaryRows::default());
+        for (constraint, of) in self.constraints.all.iter().enumerate() {
+            let line = |number: usize| {
+                let line = lines.line(number);
+                let traces = line.by_seed.iter().map(|rows| Trace::new(&lines, rows, self.constraints, of));
+                let traces: Vec<Trace> = traces.filter(|trace| !trace.steps.is_empty()).collect();
                 if traces.is_empty() || line.levels.len() < 2 {
                     return Ok(None);
                 }
                 let sides = Side::BOTH.map(|side| boundary(&lines, &traces, side));
                 let boundaries = sides.into_iter().collect::<Result<Vec<_>, _>>();
                 let boundaries = boundaries.map_err(|e| PolarsError::ComputeError(e.to_string().into()))?;
-                let margins = margins(&lines, &line, &traces, &constraints, of);
-                Ok(Some(Found { constraint: number, axis, row: line.rows[0], margins, traces, boundaries }))
-            });
-            let found: Vec<Option<Found>> = found.collect::<PolarsResult<_>>()?;
-            for found in found.into_iter().flatten() {
-                margin_rows.add(&lines, &found);
-                boundary_rows.add(&lines, &found);
+                let margins = margins(&lines, &line, &traces, self.constraints, of);
+                Ok(Some(Found { constraint, axis, row: line.rows[0], margins, traces, boundaries }))
+            };
+            // A portion of the lines at a time: their traces take more memory than their rows.
+            for start in (0..lines.len()).step_by(PORTION_LINES) {
+                let portion = start..lines.len().min(start + PORTION_LINES);
+                let found: Vec<Option<Found>> = portion.into_par_iter().map(line).collect::<PolarsResult<_>>()?;
+                for found in found.into_iter().flatten() {
+                    margin_rows.add(&lines, &found);
+                    boundary_rows.add(&lines, &found);
+                }
             }
         }
+        Ok(Located { margins: margin_rows.frame(self)?, boundaries: boundary_rows.frame(self)? })
     }
-    let context = Context { cells, places: &places, constraints: &constraints };
-    Ok(Located { margins: margin_rows.frame(&context)?, boundaries: boundary_rows.frame(&context)? })
 }
+
+/// Lines whose traces are in memory at once.
+const PORTION_LINES: usize = 1 << 12;
 
 /// What the rows of both tables begin with.
 #[derive(Default)]
@@ -112,13 +138,6 @@ impl Heads {
         levels.push(Series::new("seed".into(), self.seed.clone()).into());
         Ok((first, levels))
     }
-}
-
-/// What the numbers in rows refer to.
-struct Context<'a> {
-    cells: &'a DataFrame,
-    places: &'a Places,
-    constraints: &'a Constraints,
 }
 
 fn floats(name: &str, values: &[Option<f64>]) -> Column {
@@ -334,33 +353,40 @@ pub fn read_for_locations(dir: &Path, gates: &[Gate], grid: Grid<'_>) -> Result<
     Ok((read_columns(&path, &wanted)?, conditions))
 }
 
-/// Writes both tables of a run beside its others. `gates` are those of its spec.
+/// Writes both tables of a run beside its others.
 ///
 /// # Errors
 /// [`StoreError`] when a table cannot be read, lacks a column, or a new one cannot be written.
-pub fn write_locations(
-    dir: &Path,
-    gates: &[Gate],
-    grid: Grid<'_>,
-) -> Result<[(&'static str, TableBytes); 2], StoreError> {
+pub fn write_locations(dir: &Path, sweep: &Sweep) -> Result<[(&'static str, TableBytes); 2], StoreError> {
     let cells_path = dir.join(CELLS_TABLE);
     let known = read_table_info(&cells_path)?.columns;
-    let (cells, conditions) = read_for_locations(dir, gates, grid)?;
+    let (axes, zip) = grid_of(sweep);
+    let grid = Grid { axes: &axes, zip: &zip };
+    let (cells, conditions) = read_for_locations(dir, &sweep.gates, grid)?;
     let failed = |error: PolarsError| StoreError::Table { path: cells_path.clone(), reason: error.to_string() };
-    let located = locate(gates, &cells, &conditions, grid).map_err(failed)?;
-    let write = |file: &'static str, table: &str, frame: &DataFrame, own: Vec<(String, ColumnInfo)>| {
+    let cells = with_unfinished(cells, sweep).map_err(failed)?;
+    let places = Places::new(&cells, grid).map_err(failed)?;
+    let constraints = Constraints::new(&sweep.gates, &cells, &conditions, &places).map_err(failed)?;
+    let context = Context { cells: &cells, places: &places, constraints: &constraints };
+    let none = context.none().map_err(failed)?;
+    let writer = |file: &str, table: &str, frame: &DataFrame, own: Vec<(String, ColumnInfo)>| {
         let levels = frame.get_column_names().into_iter().filter_map(|name| {
             let info = known.get(name.as_str()).filter(|_| name.starts_with("param_"))?;
             let about = format!("{}; null where the line does not fix it", info.description);
             Some((name.to_string(), ColumnInfo { description: about, ..info.clone() }))
         });
         let info = TableInfo::new(table, own.into_iter().chain(levels));
-        Ok((file, write_table(&dir.join(file), frame, &info)?))
+        TableWriter::create(&dir.join(file), frame.schema(), &info)
     };
-    Ok([
-        write(MARGINS_TABLE, "margins", &located.margins, margin_columns())?,
-        write(BOUNDARIES_TABLE, "boundaries", &located.boundaries, boundary_columns())?,
-    ])
+    let mut margins = writer(MARGINS_TABLE, "margins", &none.margins, margin_columns())?;
+    let mut boundaries = writer(BOUNDARIES_TABLE, "boundaries", &none.boundaries, boundary_columns())?;
+    // One axis in memory at a time.
+    for axis in places.numeric_axes() {
+        let found = context.along(axis).map_err(failed)?;
+        margins.write(&found.margins)?;
+        boundaries.write(&found.boundaries)?;
+    }
+    Ok([(MARGINS_TABLE, margins.finish()?), (BOUNDARIES_TABLE, boundaries.finish()?)])
 }
 
 fn own(name: &str, role: &str, unit: &str, about: &str) -> (String, ColumnInfo) {
@@ -400,10 +426,10 @@ fn margin_columns() -> Vec<(String, ColumnInfo)> {
         own("never_reached", "value", "seeds", "seeds for which it holds at every level"),
         own("always_violated", "value", "seeds", "seeds for which it is violated at the first level"),
         own("missing_evidence", "value", "seeds", "seeds whose margin ends at a level without outcome"),
-        own("least", "value", "", "least margin of a seed; null where that has none"),
-        own("median", "value", "", "median margin over seeds, of an even number the lesser of the two in the middle; null beyond the levels that were tried"),
-        own("greatest", "value", "", "greatest margin of a seed; null beyond the levels that were tried"),
-        own("median_low", "value", "", "lower end of the median's 95% interval between order statistics; null beyond the levels that were tried, and for fewer than 6 seeds"),
+        own("least", "value", "", "least level that a seed's margin is; this and the four below are null where that is no level: of a seed without a margin, of one that holds to the end of the levels, and of one whose margin ends for want of evidence, which the counts tell"),
+        own("median", "value", "", "median margin over seeds, of an even number the shorter of the two in the middle"),
+        own("greatest", "value", "", "greatest level that a seed's margin is"),
+        own("median_low", "value", "", "lower end of the median's 95% interval between order statistics; null for fewer than 6 seeds"),
         own("median_high", "value", "", "upper end of the same"),
     ]);
     columns
@@ -414,15 +440,15 @@ fn boundary_columns() -> Vec<(String, ColumnInfo)> {
     columns.extend([
         own("scale", "status", "", "on which levels are interpolated and averaged: log where the parameter is positive, else linear"),
         own("side", "index", "", "lower: below it the constraint is violated; upper: above it"),
-        own("level", "value", "", "of a seed: where the margin of the gate, changing linearly from level to level, is zero, or the middle between two levels where a cell was lost; across seeds: the mean of the edges, null unless every seed has one within the levels that were tried"),
+        own("level", "value", "", "of a seed: where the margin of the gate, changing linearly from level to level, is zero, or the middle between two levels where a cell was lost; across seeds: the mean of the edges, null unless every seed whose outcomes are known has one within the levels that were tried; where edges come near the last level, those that have one are a selection, and the fit says more"),
         own("bracket_low", "value", "", "of a seed: the level below; across seeds: their mean"),
         own("bracket_high", "value", "", "of a seed: the level above; across seeds: their mean"),
         own("interval_low", "value", "", "lower end of the 95% interval of the mean over seeds: percentile bootstrap at Hesterberg's levels, as in surfaces.parquet, and at least from bracket_low to bracket_high: how margins change between levels is not known"),
         own("interval_high", "value", "", "upper end of the same"),
-        own("fit_level", "value", "", "median of the logistic distribution of edges fitted by maximum likelihood to the levels between which the seeds' edges lie, those beyond the levels included; where half of the seeds violate the constraint"),
+        own("fit_level", "value", "", "median of the logistic distribution of edges fitted by maximum likelihood to the levels between which the seeds' edges lie, those beyond the levels included; where half of the seeds violate the constraint; null where the levels do not tell seeds apart"),
         own("fit_low", "value", "", "lower end of its 95% profile likelihood interval, held to what the parameter accepts; null where it has none"),
         own("fit_high", "value", "", "upper end of the same"),
-        own("fit_scale", "value", "", "scale of that distribution, in units of the level, or of its natural logarithm on a log scale: the share that violates an upper edge at x is 1 / (1 + exp(-(x - fit_level) / fit_scale)); 0 where the levels do not tell seeds apart"),
+        own("fit_scale", "value", "", "scale of that distribution, in units of the level, or of its natural logarithm on a log scale: the share that violates an upper edge at x is 1 / (1 + exp(-(x - fit_level) / fit_scale))"),
         own("state", "status", "", "of a seed: crossed; beyond: it holds as far as levels were tried; never_holds; unknown; null across seeds"),
         own("interpolated", "status", "", "of a seed that crossed: whether its level is where a margin is zero"),
         own("main", "status", "", "of a seed: whether this edge is of the widest run of levels at which the constraint holds; others are not part of what is said across seeds"),

@@ -118,8 +118,9 @@ pub struct AcrossSeeds {
     pub never_reached: u64,
     pub always_violated: u64,
     pub missing_evidence: u64,
-    /// Ranks of the least, the median and the greatest margin, and the ends of the median's 95% interval; none where it
-    /// lies beyond the levels that were tried, and the interval's for fewer than six seeds.
+    /// Ranks of the least, the median and the greatest level that a margin of a seed is, and the ends of the median's
+    /// 95% interval, for six seeds or more. None where it is no level: a seed has no margin or one beyond the levels that
+    /// were tried, or nobody knows because its margin ends for want of evidence.
     pub least: Option<u32>,
     pub median: Option<u32>,
     pub greatest: Option<u32>,
@@ -129,33 +130,67 @@ pub struct AcrossSeeds {
 impl AcrossSeeds {
     fn new(reaches: &[Reach], direction: Direction) -> Self {
         let count = |censored: Censored| reaches.iter().filter(|reach| reach.censored == censored).count() as u64;
-        let mut across = Self {
+        // How far each reaches at least, and at most: one that ends for want of evidence may reach to the end.
+        let sorted = |at_most: bool| {
+            let mut reached: Vec<Reached> = reaches.iter().map(|reach| Reached::of(reach, at_most)).collect();
+            reached.sort_unstable_by_key(|reached| reached.order(direction));
+            reached
+        };
+        let (at_least, at_most) = (sorted(false), sorted(true));
+        let level = |reached: &[Reached], index: usize| match reached.get(index) {
+            Some(Reached::Level(rank)) => Some(*rank),
+            _ => None,
+        };
+        // Of an even number the lower of the two in the middle: a level that was tried.
+        let middle = reaches.len().saturating_sub(1) / 2;
+        let median = level(&at_least, middle).filter(|rank| level(&at_most, middle) == Some(*rank));
+        let (shortest, longest) = (level(&at_least, 0), level(&at_most, reaches.len().saturating_sub(1)));
+        let ends = median_ranks(reaches.len());
+        let (short, long) = (ends.and_then(|e| level(&at_least, e.0)), ends.and_then(|e| level(&at_most, e.1)));
+        // Counted from the highest level, the further one reaches the lower is its level.
+        let ordered = |short: Option<u32>, long: Option<u32>| match direction {
+            Direction::Up => (short, long),
+            Direction::Down => (long, short),
+        };
+        let (least, greatest) = ordered(shortest, longest);
+        Self {
             seeds: reaches.len() as u64,
             never_reached: count(Censored::NeverReached),
             always_violated: count(Censored::AlwaysViolated),
             missing_evidence: count(Censored::MissingEvidence),
-            ..Self::default()
-        };
-        // From no margin at all to one beyond the last level. A margin that ends for want of evidence counts as it is,
-        // which can only be too little.
-        let mut order: Vec<(i64, Option<u32>)> = reaches
-            .iter()
-            .map(|reach| match (reach.censored, reach.margin) {
-                (Censored::NeverReached, _) => (i64::MAX, None),
-                (_, None) => (i64::MIN, None),
-                (_, Some(rank)) => (if direction == Direction::Up { 1 } else { -1 } * i64::from(rank), Some(rank)),
-            })
-            .collect();
-        order.sort_by_key(|(place, _)| *place);
-        let at = |index: usize| order.get(index).and_then(|(_, rank)| *rank);
-        across.least = at(0);
-        across.greatest = order.last().and_then(|(_, rank)| *rank);
-        // Of an even number the lower of the two in the middle: a level that was tried.
-        across.median = at(order.len().saturating_sub(1) / 2);
-        if let Some((low, high)) = median_ranks(order.len()) {
-            across.interval = (at(low), at(high));
+            least,
+            median,
+            greatest,
+            interval: ordered(short, long),
         }
-        across
+    }
+}
+
+/// How far a seed reaches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Reached {
+    Nowhere,
+    Level(u32),
+    TheEnd,
+}
+
+impl Reached {
+    fn of(reach: &Reach, at_most: bool) -> Self {
+        match (reach.censored, reach.margin) {
+            (Censored::NeverReached, _) => Self::TheEnd,
+            (Censored::MissingEvidence, _) if at_most => Self::TheEnd,
+            (_, Some(rank)) => Self::Level(rank),
+            (_, None) => Self::Nowhere,
+        }
+    }
+
+    fn order(self, direction: Direction) -> i64 {
+        match (self, direction) {
+            (Self::Nowhere, _) => i64::MIN,
+            (Self::Level(rank), Direction::Up) => i64::from(rank),
+            (Self::Level(rank), Direction::Down) => -i64::from(rank),
+            (Self::TheEnd, _) => i64::MAX,
+        }
     }
 }
 
@@ -182,8 +217,7 @@ pub fn margins(
     let mut by_level = line.rows.to_vec();
     by_level.sort_by_key(|row| lines.rank(*row));
     let verdict = |here: &[u32]| {
-        let missing = (line.by_seed.len() - here.len()) as u64;
-        let state = match constraints.verdict(of, here, missing) {
+        let state = match constraints.verdict(of, here) {
             Some(Verdict::Pass) => State::Holds,
             Some(Verdict::Fail) => State::Violates,
             Some(Verdict::InsufficientEvidence) => State::Unknown,

@@ -21,7 +21,7 @@ pub mod trace;
 pub use derived::write_derived;
 pub use lead_lag_table::{lead_lag, write_lead_lag};
 pub use location_tables::{Located, grid_of, locate, read_for_locations, write_locations};
-pub use outcome::{columns_of_cells, columns_of_conditions};
+pub use outcome::{columns_of_cells, columns_of_conditions, with_unfinished};
 pub use summary::{AxisLevels, Entry, Summary};
 pub use surface::{Surfaces, surface};
 pub use surface_table::write_surfaces;

@@ -1,10 +1,12 @@
 //! What finished cells say about a constraint.
 
-use polars_core::prelude::{DataFrame, PolarsResult};
+use std::collections::HashSet;
+
+use polars_core::prelude::{Column, DataFrame, DataType, NamedFrom, PolarsResult, Series};
 
 use super::ranks::find;
-use crate::spec::{CLEAN, Gate, LOST};
-use crate::store::{RecordedStatus, metric_column};
+use crate::spec::{CLEAN, Cell, Gate, LOST, PARAMS, Sweep};
+use crate::store::{RecordedStatus, metric_column, param_column};
 
 /// What one cell says about a gate.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +45,46 @@ fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
     kept
 }
 
-/// What each row of `cells` says about a gate; never [`Seen::Unfinished`]. A metric that is no column has no values.
+/// The status, in [`with_unfinished`], of a cell of the plan that has no row in the table of cells.
+pub(super) const UNFINISHED: &str = "unfinished";
+
+/// A table of cells and, at its end, a row for every cell of the plan that it lacks: with its parameters, without
+/// metrics. A table of no cells knows no parameters, and stays as it is.
+///
+/// # Errors
+/// A column of another type than the tables have.
+pub fn with_unfinished(cells: DataFrame, sweep: &Sweep) -> PolarsResult<DataFrame> {
+    if cells.height() == 0 || cells.height() >= sweep.cells.len() {
+        return Ok(cells);
+    }
+    let known: HashSet<&str> = cells.column("cell_id")?.str()?.iter().flatten().collect();
+    let missing: Vec<&Cell> = sweep.cells.iter().filter(|cell| !known.contains(cell.id.as_str())).collect();
+    let column = |known: &Column| -> Column {
+        let name = known.name().clone();
+        if name == "cell_id" {
+            return Series::new(name, missing.iter().map(|cell| cell.id.as_str()).collect::<Vec<_>>()).into();
+        }
+        if name == "status" {
+            return Series::new(name, vec![UNFINISHED; missing.len()]).into();
+        }
+        let Some(param) = PARAMS.iter().find(|param| param_column(param.path) == name.as_str()) else {
+            return Column::full_null(name, missing.len(), known.dtype());
+        };
+        let values = missing.iter().map(|cell| cell.config.values_at(std::iter::once(param.path)).into_iter().next());
+        match known.dtype() {
+            DataType::Int64 => Series::new(name, values.map(|v| v?.as_i64()).collect::<Vec<_>>()).into(),
+            DataType::Float64 => Series::new(name, values.map(|v| v?.as_f64()).collect::<Vec<_>>()).into(),
+            DataType::Boolean => Series::new(name, values.map(|v| v?.as_bool()).collect::<Vec<_>>()).into(),
+            _ => Series::new(name, values.map(|v| Some(v?.as_str()?.to_string())).collect::<Vec<_>>()).into(),
+        }
+    };
+    let more = DataFrame::new(missing.len(), cells.columns().iter().map(column).collect())?;
+    let mut all = cells.clone();
+    all.vstack_mut(&more)?;
+    Ok(all)
+}
+
+/// What each row of `cells` says about a gate. A metric that is no column has no values.
 ///
 /// # Errors
 /// A column of another type than the tables have.
@@ -51,6 +92,9 @@ pub(super) fn outcomes<'a>(gate: &Gate, cells: &'a DataFrame, conditions: &DataF
     let values = values(gate, cells, conditions)?;
     let seen = cells.column("status")?.str()?.iter().zip(values).map(|(status, value)| {
         let status = status.unwrap_or_default();
+        if status == UNFINISHED {
+            return Seen::Unfinished;
+        }
         let lost = status != RecordedStatus::Ok.name();
         match value {
             _ if gate.metric == LOST => Seen::Value(f64::from(u8::from(lost))),

@@ -39,8 +39,17 @@ pub struct Gap {
     pub width: f64,
     /// Whether the constraint flips in it for at least one seed.
     pub flips: bool,
-    /// A level between the two; none where they are neighbours as numbers.
+    /// A level between the two; none where they are neighbours as numbers, or no gate of the constraint judges it.
     middle: Option<f64>,
+}
+
+/// The levels on either side of a flip of at least one seed: neighbours, but for levels without an outcome between them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Flipped {
+    pub low: f64,
+    pub high: f64,
+    /// In coordinates.
+    pub width: f64,
 }
 
 /// What is known of one line.
@@ -51,6 +60,8 @@ pub struct Known {
     pub seeds: Vec<i64>,
     /// Ascending.
     pub gaps: Vec<Gap>,
+    /// Ascending, each once.
+    pub flips: Vec<Flipped>,
     /// Levels beside the grid that some seeds lack, which came later, and how many.
     lacking: Vec<(f64, u64)>,
     /// Whether levels are whole numbers.
@@ -74,14 +85,23 @@ pub fn known(lines: &Lines<'_>, constraints: &Constraints, of: &Constraint) -> V
     let axis = lines.along();
     let line = |number: usize| {
         let line = lines.line(number);
-        let traces: Vec<Trace> =
-            line.by_seed.iter().map(|rows| Trace::new(lines, &line, rows, constraints, of)).collect();
+        let traces: Vec<Trace> = line.by_seed.iter().map(|rows| Trace::new(lines, rows, constraints, of)).collect();
         let gap = |pair: &[u32]| {
             let (below, above) = (pair[0], pair[1]);
             let inside = |trace: &Trace| trace.flips.iter().any(|flip| flip.below <= below && above <= flip.above);
             let (low, high) = (axis.number(below), axis.number(above));
             let width = axis.coordinates[above as usize] - axis.coordinates[below as usize];
-            Gap { low, high, width, flips: traces.iter().any(inside), middle: between(axis, below, above) }
+            let judged = |level: &f64| constraints.may_cover(of, &axis.path, &level_of(axis, *level));
+            let middle = between(axis, below, above).filter(judged);
+            Gap { low, high, width, flips: traces.iter().any(inside), middle }
+        };
+        let mut ends: Vec<(u32, u32)> =
+            traces.iter().flat_map(|t| &t.flips).map(|flip| (flip.below, flip.above)).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let flipped = |(below, above): (u32, u32)| {
+            let width = axis.coordinates[above as usize] - axis.coordinates[below as usize];
+            Flipped { low: axis.number(below), high: axis.number(above), width }
         };
         let lacking = |rank: &u32| {
             let missing = || line.by_seed.len() - line.rows.iter().filter(|row| lines.rank(**row) == *rank).count();
@@ -94,12 +114,18 @@ pub fn known(lines: &Lines<'_>, constraints: &Constraints, of: &Constraint) -> V
             levels: levels.map(|(path, level)| (path.to_string(), level.clone())).collect(),
             seeds: traces.iter().map(|trace| trace.seed).collect(),
             gaps: line.levels.windows(2).map(gap).collect(),
+            flips: ends.into_iter().map(flipped).collect(),
             lacking: line.levels.iter().filter_map(lacking).collect(),
             whole: axis.is_whole(),
             judged: traces.iter().any(|trace| !trace.steps.is_empty()),
         }
     };
     (0..lines.len()).map(line).collect()
+}
+
+/// A level of the axis as its parameter has it.
+fn level_of(axis: &AxisRanks, level: f64) -> Value {
+    if axis.is_whole() { Value::from(level as i64) } else { Value::from(level) }
 }
 
 /// The level in the middle of two, on the scale of the axis.
@@ -148,10 +174,13 @@ pub struct LineReport {
     pub seeds: u64,
     /// Levels that were tried.
     pub tried: u64,
-    /// The levels around each flip that is known as closely as the tolerance asks, or as levels allow.
+    /// The levels around each flip that is known as closely as the tolerance asks, or as whole numbers allow.
     pub resolved: Vec<[f64; 2]>,
-    /// Around each that is not.
+    /// Around each between which more levels will be tried.
     pub open: Vec<[f64; 2]>,
+    /// Around each that is further apart than the tolerance though nothing is left to try: the levels between have no
+    /// outcome, or no gate judges them.
+    pub undecided: Vec<[f64; 2]>,
     /// The widest gap without a flip that is wider than the tolerance: an island inside it would not have been seen.
     pub widest_unexplored: Option<[f64; 2]>,
     /// The share of the axis, on its scale, that lies in such gaps.
@@ -164,6 +193,9 @@ pub struct Report {
     pub lines: Vec<LineReport>,
     pub resolved: u64,
     pub open: u64,
+    pub undecided: u64,
+    /// Levels that will be tried next: around open flips, in gaps wider than the floor, and those that some seeds lack.
+    pub wanted: u64,
     /// Cells on the lines.
     pub cells: u64,
     /// Cells that a uniform grid between the same ends would take, at a spacing no wider than the tolerance.
@@ -172,27 +204,43 @@ pub struct Report {
 
 /// How a refinement stands, by what is known.
 pub fn report(known: &[Known], rules: Rules) -> Report {
-    let mut report = Report { lines: Vec::new(), resolved: 0, open: 0, cells: 0, uniform_cells: 0 };
+    let wanted = wanted(known, rules).len() as u64;
+    let mut report =
+        Report { lines: Vec::new(), resolved: 0, open: 0, undecided: 0, wanted, cells: 0, uniform_cells: 0 };
     for line in known.iter().filter(|line| line.judged) {
-        let ends = |gap: &Gap| [gap.low, gap.high];
-        let is_open = |gap: &&Gap| gap.flips && wider(gap.width, rules.tolerance) && gap.middle.is_some();
         let unexplored = || line.gaps.iter().filter(|gap| !gap.flips && wider(gap.width, rules.tolerance));
         let widest = unexplored().max_by(|a, b| a.width.total_cmp(&b.width));
         let range: f64 = line.gaps.iter().map(|gap| gap.width).sum();
         let seeds = line.seeds.len() as u64;
-        let of_line = LineReport {
+        let mut of_line = LineReport {
             levels: line.levels.clone(),
             seeds,
             tried: line.gaps.len() as u64 + 1,
-            resolved: line.gaps.iter().filter(|gap| gap.flips && !is_open(gap)).map(ends).collect(),
-            open: line.gaps.iter().filter(is_open).map(ends).collect(),
-            widest_unexplored: widest.map(ends),
+            resolved: Vec::new(),
+            open: Vec::new(),
+            undecided: Vec::new(),
+            widest_unexplored: widest.map(|gap| [gap.low, gap.high]),
             unexplored_share: if range > 0.0 { unexplored().map(|gap| gap.width).sum::<f64>() / range } else { 0.0 },
         };
+        for flip in &line.flips {
+            let mut inside = line.gaps.iter().filter(|gap| flip.low <= gap.low && gap.high <= flip.high);
+            let more = |gap: &Gap| wider(gap.width, rules.tolerance) && gap.middle.is_some();
+            let whole = line.whole && flip.high - flip.low <= 1.0;
+            let list = if whole || !wider(flip.width, rules.tolerance) {
+                &mut of_line.resolved
+            } else if inside.any(more) {
+                &mut of_line.open
+            } else {
+                &mut of_line.undecided
+            };
+            list.push([flip.low, flip.high]);
+        }
         report.resolved += of_line.resolved.len() as u64;
         report.open += of_line.open.len() as u64;
+        report.undecided += of_line.undecided.len() as u64;
         report.cells += seeds * of_line.tried;
-        report.uniform_cells += seeds * (uniform_gaps(line, range, rules.tolerance) + 1);
+        let uniform = uniform_gaps(line, range, rules.tolerance).saturating_add(1).saturating_mul(seeds);
+        report.uniform_cells = report.uniform_cells.saturating_add(uniform);
         report.lines.push(of_line);
     }
     report

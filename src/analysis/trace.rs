@@ -1,7 +1,7 @@
 //! One seed along one line: where a constraint holds, where it breaks, and what lies beyond the levels that were tried.
 
 use super::constraint::{Constraint, Constraints, State};
-use super::line::{Line, Lines};
+use super::line::Lines;
 
 /// A change between two neighbouring levels at which the outcome is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,12 +49,15 @@ impl Side {
     }
 }
 
+/// A level of a seed: its rank, what came out, and its row.
+pub type Step = (u32, State, u32);
+
 /// The outcomes of one seed on one line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
     pub seed: i64,
-    /// Rank, state and row (none where there is no cell) at each level of the line that is judged, ascending.
-    pub steps: Vec<(u32, State, Option<u32>)>,
+    /// The levels of the seed that are judged, ascending.
+    pub steps: Vec<Step>,
     /// Ascending.
     pub flips: Vec<Flip>,
     /// Of the widest run of levels at which the constraint holds; of equals the lowest.
@@ -63,20 +66,12 @@ pub struct Trace {
 
 impl Trace {
     /// The trace of the seed that the rows are of.
-    pub fn new(lines: &Lines<'_>, line: &Line<'_>, rows: &[u32], constraints: &Constraints, of: &Constraint) -> Self {
-        let mut rest = rows;
-        let steps: Vec<_> = line
-            .levels
-            .iter()
-            .filter_map(|rank| match rest.split_first() {
-                Some((row, after)) if lines.rank(*row) == *rank => {
-                    rest = after;
-                    let state = constraints.state(of, *row);
-                    (state != State::NotJudged).then_some((*rank, state, Some(*row)))
-                }
-                _ => Some((*rank, State::Unknown, None)),
-            })
-            .collect();
+    pub fn new(lines: &Lines<'_>, rows: &[u32], constraints: &Constraints, of: &Constraint) -> Self {
+        let step = |row: &u32| {
+            let state = constraints.state(of, *row);
+            (state != State::NotJudged).then_some((lines.rank(*row), state, *row))
+        };
+        let steps: Vec<Step> = rows.iter().filter_map(step).collect();
         let along = &lines.along().coordinates;
         let flips = flips(&steps, along, |holds, violates| constraints.way(of, holds, violates));
         let edges = edges(&steps, &flips, along);
@@ -100,15 +95,15 @@ impl Trace {
 
 type Known = (u32, bool, u32);
 
-fn known(steps: &[(u32, State, Option<u32>)]) -> impl Iterator<Item = Known> {
+fn known(steps: &[Step]) -> impl Iterator<Item = Known> {
     steps.iter().filter_map(|(rank, state, row)| match state {
-        State::Holds => Some((*rank, true, (*row)?)),
-        State::Violates => Some((*rank, false, (*row)?)),
+        State::Holds => Some((*rank, true, *row)),
+        State::Violates => Some((*rank, false, *row)),
         State::Unknown | State::NotJudged => None,
     })
 }
 
-fn flips(steps: &[(u32, State, Option<u32>)], along: &[f64], way: impl Fn(u32, u32) -> Option<f64>) -> Vec<Flip> {
+fn flips(steps: &[Step], along: &[f64], way: impl Fn(u32, u32) -> Option<f64>) -> Vec<Flip> {
     let mut flips = Vec::new();
     let mut before: Option<Known> = None;
     for here in known(steps) {
@@ -124,7 +119,7 @@ fn flips(steps: &[(u32, State, Option<u32>)], along: &[f64], way: impl Fn(u32, u
     flips
 }
 
-fn edges(steps: &[(u32, State, Option<u32>)], flips: &[Flip], along: &[f64]) -> [Edge; 2] {
+fn edges(steps: &[Step], flips: &[Flip], along: &[f64]) -> [Edge; 2] {
     let (Some(first), Some(last)) = (known(steps).next(), known(steps).last()) else { return [Edge::Unknown; 2] };
     // Between two flips the outcome is the same; runs alternate.
     let mut ends: Vec<f64> = vec![along[first.0 as usize]];

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{DirArgs, exit, output};
 use crate::analysis::line::value_at;
+use crate::numerics::bootstrap::ALL_OF_THE_RANGE;
 use crate::store::{
     BOUNDARIES_TABLE, MARGINS_TABLE, RunReader, VERIFICATION_STATEMENT, hash_file, param_column, read_table,
 };
@@ -50,8 +51,7 @@ pub fn main(args: &BoundaryArgs) -> anyhow::Result<u8> {
         }))?;
         return Ok(exit::OK);
     }
-    let across: Vec<&Row> = boundaries.iter().filter(|row| row["seed"].is_null()).collect();
-    let margins: Vec<&Row> = margins.iter().filter(|row| row["seed"].is_null()).collect();
+    let (across, margins): (Vec<&Row>, Vec<&Row>) = (boundaries.iter().collect(), margins.iter().collect());
     for group in across.chunk_by(|a, b| key(a) == key(b)) {
         let Some(first) = group.first() else { continue };
         output::line(&format!(
@@ -66,7 +66,10 @@ pub fn main(args: &BoundaryArgs) -> anyhow::Result<u8> {
     }
     lead_lag::section(&leads).iter().try_for_each(|section| output::line(section))?;
     if across.is_empty() {
-        output::line(&format!("{}: no numeric axis has two levels, so nothing can be located", dir.display()))?;
+        output::line(&format!(
+            "{}: nothing can be located: no numeric axis has two levels at which cells are finished",
+            dir.display()
+        ))?;
     }
     Ok(exit::OK)
 }
@@ -90,7 +93,10 @@ fn rows(args: &BoundaryArgs, file: &str) -> anyhow::Result<Vec<Row>> {
         Ok(found)
     };
     let (constraint, axis) = (named("constraint", &args.constraint)?, named("axis", &args.axis)?);
-    let wanted = (0..frame.height()).filter(|row| constraint[*row] && axis[*row]);
+    // The text is of rows across seeds, of which there are few in a table of millions.
+    let across = frame.column("seed")?.is_null();
+    let shown = |row: &usize| args.json || across.get(*row) == Some(true);
+    let wanted = (0..frame.height()).filter(|row| constraint[*row] && axis[*row]).filter(shown);
     let row = |row: usize| frame.columns().iter().map(|c| Ok((c.name().to_string(), value_at(c, row)?))).collect();
     wanted.map(row).collect::<anyhow::Result<_>>()
 }
@@ -172,24 +178,36 @@ fn edges(rows: &[&Row]) -> String {
     if !table.is_empty() {
         lines.push(output::table(&header, table));
     }
-    let lower = || rows.iter().filter(|row| text(row, "side") == "lower");
-    let all = |column: &str| lower().filter(|row| count(row, column) == count(row, "seeds")).count();
+    // Lines without a crossed edge on either side.
+    let uncrossed = || {
+        let sides = rows.chunks(2).filter(|pair| pair.iter().all(|row| count(row, "crossed") == 0));
+        sides.filter_map(|pair| pair.first())
+    };
+    let all =
+        |row: &&&Row, column: &str| count(row, column) == count(row, "seeds") && count(row, "unknown_levels") == 0;
+    let holds = uncrossed().filter(|row| all(row, "beyond")).count();
+    let never = uncrossed().filter(|row| all(row, "never_holds")).count();
+    let others = uncrossed().count() - holds - never;
     let of_lines = |n: usize, what: &str| (n > 0).then(|| format!("{} {what}", output::count(n, "line")));
-    let uncrossed: Vec<&Row> = rows
-        .chunks(2)
-        .filter(|pair| pair.iter().all(|row| count(row, "crossed") == 0))
-        .filter_map(|pair| pair.first().copied())
-        .collect();
-    let holds = uncrossed.iter().filter(|row| count(row, "beyond") > 0).count();
-    lines.extend(of_lines(holds, "without a flip: it holds at every level"));
-    lines.extend(of_lines(all("never_holds"), "without a flip: it holds at no level"));
+    lines.extend(of_lines(holds, "without a flip: it holds at every level for every seed"));
+    lines.extend(of_lines(never, "without a flip: it holds at no level for any seed"));
+    lines.extend(of_lines(others, "without a flip, where seeds differ or not all of their outcomes are known"));
     lines.extend((islands > 0).then(|| {
-        format!(
-            "{} elsewhere than at the ends of the widest run of levels that hold",
-            output::count(islands as usize, "flip")
-        )
+        let flips = output::count(islands as usize, "flip");
+        format!("{flips} elsewhere than at the ends of the widest run of levels that hold")
     }));
-    lines.extend((unknown > 0).then(|| format!("{} without an outcome", output::count(unknown as usize, "cell"))));
+    lines.extend((unknown > 0).then(|| {
+        let cells = output::count(unknown as usize, "cell");
+        format!("{cells} without an outcome: not finished, or the metric is undefined there")
+    }));
+    let few = rows.iter().map(|row| count(row, "seeds")).min().unwrap_or(0);
+    lines.extend((few <= ALL_OF_THE_RANGE as u64 && rows.iter().any(|row| !row["interval_low"].is_null())).then(
+        || {
+            format!(
+                "over {few} seeds the interval of a mean is at most its range, which holds the truth in less than 95%"
+            )
+        },
+    ));
     lines.join("\n")
 }
 

@@ -12,9 +12,9 @@ use super::{BackendArgs, DirArgs, exit, output};
 use crate::aligner::backend::Choice;
 use crate::analysis::line::{AxisRanks, Places};
 use crate::analysis::refine::{Known, LineReport, Report, Rules, Wanted, known, report, wanted};
-use crate::analysis::{AxisLevels, constraint::Constraints, grid_of, read_for_locations};
+use crate::analysis::{AxisLevels, constraint::Constraints, grid_of, read_for_locations, with_unfinished};
 use crate::engine::BurnTrainer;
-use crate::spec::{ALL_GATES, Include, LOST, Scale, Sweep};
+use crate::spec::{ALL_GATES, Include, LOST, Scale, Sweep, constraints_of};
 use crate::store::{RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, write_atomic};
 
 /// Where the state of a refinement is.
@@ -42,14 +42,14 @@ pub struct RefineArgs {
     constraint: Option<String>,
     /// Largest distance between the levels on either side of a flip: 0.05 is 5% on a log scale, 0.05 in the
     /// parameter's unit on a linear one [default: an eighth of the grid's widest gap]
-    #[arg(long, value_name = "DISTANCE", value_parser = distance)]
+    #[arg(long, value_name = "DISTANCE", value_parser = distance, allow_negative_numbers = true)]
     tolerance: Option<f64>,
     /// Largest distance between any two neighbouring levels, as for --tolerance, so that no wider island is missed
     /// [default: as wide as the grid's gaps are]
-    #[arg(long, value_name = "DISTANCE", value_parser = distance)]
+    #[arg(long, value_name = "DISTANCE", value_parser = distance, allow_negative_numbers = true)]
     floor: Option<f64>,
     /// Most cells to train now [default: as many as it takes]
-    #[arg(long, value_name = "CELLS")]
+    #[arg(long, value_name = "CELLS", allow_negative_numbers = true)]
     budget: Option<u64>,
     #[command(flatten)]
     backend: BackendArgs,
@@ -79,16 +79,30 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     let mut sweep = super::checked::spec(dir)?;
     let trainer = trainer(args, &reader)?;
     let target = Target::new(args, &sweep)?;
+    let pending = sweep.cells.iter().filter(|cell| !reader.is_finished(&cell.id)).count() as u64;
+    anyhow::ensure!(
+        args.budget.is_none_or(|budget| budget >= pending),
+        "{} lacks {} of its own, which come first and are more than the budget: give it {pending} or more",
+        dir.display(),
+        output::count(pending as usize, "cell"),
+    );
+    drop(reader);
     // What an interrupted run lacks comes first.
     let mut standing = Session::open(&sweep, dir, &trainer)?.go(&args.backend, &trainer)?;
-    let mut added = 0;
+    let mut trained = standing.trained as u64;
     let known = loop {
         if standing.exit_code != exit::OK {
             return Ok(stopped(&standing, dir));
         }
         let known = target.look(dir, &sweep)?;
-        let next = affordable(wanted(&known, target.rules), args.budget.map(|budget| budget.saturating_sub(added)));
+        let all = wanted(&known, target.rules);
+        let first = all.first().map_or(0, |wanted| wanted.cells);
+        let left = args.budget.map(|budget| budget.saturating_sub(trained));
+        let next = affordable(all, left);
         if next.is_empty() {
+            if let Some(left) = left.filter(|left| *left < first) {
+                output::note(&format!("the next level takes {first} cells, and {left} are left of the budget"));
+            }
             break known;
         }
         let cells: u64 = next.iter().map(|wanted| wanted.cells).sum();
@@ -101,27 +115,27 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
         ));
         let before = sweep.cells.len();
         sweep = sweep.with_includes(&includes(&next, &known, &target, &sweep))?;
-        added += cells;
         anyhow::ensure!(
             sweep.cells.len() > before,
             "no level that was to be tried is new: this is a mistake of the program"
         );
         standing = Session::open(&sweep, dir, &trainer)?.go(&args.backend, &trainer)?;
+        trained += standing.trained as u64;
     };
     let report = report(&known, target.rules);
-    let document = target.document(&report, added);
+    let document = target.document(&report, trained);
     keep(dir, &document)?;
-    let code = if report.open > 0 { exit::INCOMPLETE } else { exit::OK };
+    let code = if report.wanted > 0 { exit::INCOMPLETE } else { exit::OK };
     if args.json {
         let mut document = document;
         document["dir"] = json!(dir);
         document["exit_code"] = json!(code);
         output::json(&document)?;
     } else {
-        output::line(&target.render(&report, added))?;
+        output::line(&target.render(&report, trained))?;
     }
-    if report.open > 0 {
-        output::note("the budget is spent; the same command goes on from here");
+    if report.wanted > 0 {
+        output::note("the budget ends here; the same command with more goes on");
     }
     Ok(code)
 }
@@ -213,7 +227,8 @@ impl Target {
              axis, or cross them",
             axis.path
         );
-        let levels = numbers(&axis.levels);
+        // With those beside the grid, as the tables have them.
+        let levels = numbers(&sweep.all_levels(axis));
         let scale = Scale::of(&axis.path, levels.iter().copied()).unwrap_or(Scale::Linear);
         let constraint = match &args.constraint {
             Some(name) => name.clone(),
@@ -223,7 +238,15 @@ impl Target {
                 _ => ALL_GATES.to_string(),
             },
         };
-        let widest = levels.windows(2).map(|w| scale.coordinate(w[1]) - scale.coordinate(w[0])).fold(0.0, f64::max);
+        let mut names: Vec<String> = constraints_of(&sweep.gates).into_iter().map(|gate| gate.name).collect();
+        names.extend((sweep.gates.len() > 1).then(|| ALL_GATES.to_string()));
+        anyhow::ensure!(
+            names.contains(&constraint),
+            "this run has no constraint {constraint:?}: choose among {}",
+            names.join(", ")
+        );
+        let grid = numbers(&axis.levels);
+        let widest = grid.windows(2).map(|w| scale.coordinate(w[1]) - scale.coordinate(w[0])).fold(0.0, f64::max);
         let apart = |width: f64| if scale == Scale::Log { libm::expm1(width) } else { width };
         let width = |apart: f64| if scale == Scale::Log { libm::log1p(apart) } else { apart };
         let tolerance = args.tolerance.unwrap_or_else(|| apart(widest * DEFAULT_SHARE));
@@ -236,27 +259,25 @@ impl Target {
         let (axes, zip): (Vec<AxisLevels>, _) = grid_of(sweep);
         let grid = crate::analysis::line::Grid { axes: &axes, zip: &zip };
         let (cells, conditions) = read_for_locations(dir, &sweep.gates, grid)?;
+        let cells = with_unfinished(cells, sweep)?;
         let places = Places::new(&cells, grid)?;
         let constraints = Constraints::new(&sweep.gates, &cells, &conditions, &places)?;
-        let Some(of) = constraints.find(&self.constraint) else {
-            let names: Vec<&str> = constraints.all.iter().map(|constraint| constraint.name.as_str()).collect();
-            anyhow::bail!("this run has no constraint {:?}: choose among {}", self.constraint, names.join(", "));
-        };
+        let Some(of) = constraints.find(&self.constraint) else { return Ok(Vec::new()) };
         let is_axis = |axis: &AxisRanks| axis.path == self.axis && axis.scale.is_some();
         let Some(axis) = places.axes.iter().position(is_axis) else { return Ok(Vec::new()) };
         Ok(known(&places.lines(axis), &constraints, of))
     }
 
-    fn document(&self, report: &Report, added: u64) -> Value {
+    fn document(&self, report: &Report, trained: u64) -> Value {
         json!({
             "format": "cliffline-refinement", "version": REFINEMENT_VERSION, "axis": self.axis, "scale": self.scale,
-            "constraint": self.constraint, "tolerance": self.tolerance, "floor": self.floor, "cells_added_now": added,
+            "constraint": self.constraint, "tolerance": self.tolerance, "floor": self.floor, "cells_trained_now": trained,
             "cells": report.cells, "uniform_cells": report.uniform_cells, "resolved": report.resolved,
-            "open": report.open, "lines": report.lines, "verification_statement": VERIFICATION_STATEMENT,
+            "open": report.open, "undecided": report.undecided, "wanted": report.wanted, "lines": report.lines, "verification_statement": VERIFICATION_STATEMENT,
         })
     }
 
-    fn render(&self, report: &Report, added: u64) -> String {
+    fn render(&self, report: &Report, trained: u64) -> String {
         let apart = |x: f64| match self.scale {
             Scale::Log => format!("{}%", output::short(100.0 * x)),
             Scale::Linear => output::short(x),
@@ -264,7 +285,8 @@ impl Target {
         let fixed: Vec<&String> = report.lines.first().map_or(Vec::new(), |line| line.levels.keys().collect());
         let mut header: Vec<String> = fixed.iter().map(ToString::to_string).collect();
         header.extend(
-            ["levels tried", "flips between", "not close enough", "widest gap not looked into"].map(String::from),
+            ["levels tried", "flips between", "not yet close enough", "undecided", "widest gap not looked into"]
+                .map(String::from),
         );
         let between = |ends: &[f64; 2]| format!("{} and {}", output::short(ends[0]), output::short(ends[1]));
         let row = |line: &LineReport| {
@@ -272,23 +294,26 @@ impl Target {
             cells.push(line.tried.to_string());
             cells.push(in_runs(&line.resolved));
             cells.push(in_runs(&line.open));
+            cells.push(in_runs(&line.undecided));
             cells.push(line.widest_unexplored.as_ref().map_or(String::new(), between));
             cells
         };
         let floor = self.floor.map_or(String::new(), |floor| format!(", no gap wider than {}", apart(floor)));
         let ratio = report.uniform_cells as f64 / report.cells.max(1) as f64;
+        let ratio = if ratio >= 1.0 { format!(", {} times as many", output::short(ratio)) } else { String::new() };
+        let flips = report.resolved + report.open + report.undecided;
         format!(
-            "{} along {}, to {}{floor}\n{}\n{} with a flip, {} more not close enough. {} on these lines, {added} of them trained now; \
-             a uniform grid as fine takes {}, {} times as many",
+            "{} along {}, to {}{floor}\n{}\n{} of {} located, {} cannot be. {} on these lines, {trained} of them trained \
+             now; a uniform grid as fine takes {}{ratio}",
             self.constraint,
             self.axis,
             apart(self.tolerance),
             output::table(&header, report.lines.iter().map(row).collect()),
-            output::count(report.resolved as usize, "gap"),
-            report.open,
+            report.resolved,
+            output::count(flips as usize, "flip"),
+            report.undecided,
             output::count(report.cells as usize, "cell"),
             report.uniform_cells,
-            output::short(ratio),
         )
     }
 }

@@ -38,7 +38,7 @@ fn refine_brackets_every_flip_and_then_has_nothing_to_do() {
     assert!(!found.is_empty() && found.iter().all(|width| *width <= 0.25), "{refined}");
     let tried = refined["lines"][0]["tried"].as_u64().expect("a count");
     assert_eq!(
-        (refined["cells"].as_u64(), refined["cells_added_now"].as_u64()),
+        (refined["cells"].as_u64(), refined["cells_trained_now"].as_u64()),
         (Some(3 * tried), Some(3 * tried - 9))
     );
     assert_eq!(refined["uniform_cells"], 3 * 17);
@@ -50,7 +50,7 @@ fn refine_brackets_every_flip_and_then_has_nothing_to_do() {
     }
     let before = sandbox.tree();
     let again = sandbox.ok(REFINE).json();
-    assert_eq!(again["cells_added_now"], 0);
+    assert_eq!(again["cells_trained_now"], 0);
     let ran = sandbox.ok(RUN);
     contains_all(&ran.stderr, &["keeping", "nothing to do"]);
     let changed: Vec<String> = sandbox
@@ -59,21 +59,24 @@ fn refine_brackets_every_flip_and_then_has_nothing_to_do() {
         .filter(|(name, hash)| before.get(name) != Some(hash))
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(changed, ["run/manifest.json", "run/refinement.json"], "it says now that nothing was added");
+    assert_eq!(changed, ["run/manifest.json", "run/refinement.json"], "it says now that nothing was trained");
     sandbox.ok("verify run");
 }
 
 #[test]
 fn a_budget_ends_it_early_and_the_same_command_goes_on_to_the_same_bytes() {
     let whole = finished(SPEC);
-    let needed = whole.ok(REFINE).json()["cells_added_now"].as_u64().expect("a count");
+    let needed = whole.ok(REFINE).json()["cells_trained_now"].as_u64().expect("a count");
     let parts = finished(SPEC);
+    let too_small = parts.run(&format!("{REFINE} --budget 2"));
+    assert_eq!(too_small.code, Some(4), "{too_small:?}");
+    contains_all(&too_small.stderr, &["the next level takes 3 cells, and 2 are left"]);
     let first = parts.run(&format!("{REFINE} --budget 4"));
     assert_eq!(first.code, Some(4), "{first:?}");
     let first = first.json();
-    assert_eq!(first["cells_added_now"], 3, "a level takes three cells");
+    assert_eq!(first["cells_trained_now"], 3, "a level takes three cells");
     assert!(first["open"].as_u64().is_some_and(|open| open > 0));
-    assert_eq!(parts.ok(REFINE).json()["cells_added_now"], needed - 3);
+    assert_eq!(parts.ok(REFINE).json()["cells_trained_now"], needed - 3);
     for table in ["cells.parquet", "boundaries.parquet", "margins.parquet", "surfaces.parquet"] {
         let bytes = |sandbox: &Sandbox| std::fs::read(sandbox.path("run").join(table)).expect("a table");
         assert!(bytes(&whole) == bytes(&parts), "{table} depends on how it came about");
@@ -115,6 +118,8 @@ fn refine_and_boundary_say_what_they_cannot_do() {
     let plain = finished("name = \"cliff\"\npreset = \"tiny\"\ntrain.steps = 4\n[axes]\nseed = [0, 1]\n");
     refused(&plain, "refine run", &["nothing to refine"]);
     contains_all(&plain.ok("boundary run").stdout, &["nothing can be located"]);
+    let negative = refused(&plain, "refine run --tolerance -1", &["above 0"]);
+    assert!(!negative.stderr.contains("-- -1"), "{}", negative.stderr);
     let single = finished(&SPEC.replace("steps = 200", "steps = 4"));
     refused(&single, "refine run --constraint lots", &["no constraint \"lots\"", "found, lost"]);
     std::fs::remove_file(single.path("run").join("boundaries.parquet")).expect("removed");

@@ -90,7 +90,7 @@ fn edges_worked_by_hand() {
         [10.0, 6.0, 10.0, 10.0, 9.0],
         // Holds nowhere.
         [1.0, 1.0, 1.0, 1.0, 1.0],
-        // Undefined at 1 and not there at 2: the edge is somewhere between 0 and 3; margins 2 and -1.
+        // Undefined at 1, and 2 is not of the plan: the edge is somewhere between 0 and 3; margins 2 and -1.
         [10.0, f64::NAN, NONE, 7.0, 7.0],
     ]);
     let found = located(&gates(RANK), &cells);
@@ -119,7 +119,7 @@ fn edges_worked_by_hand() {
     let across =
         rows(&found.boundaries, &[("constraint", json!("rank")), ("seed", Value::Null), ("side", json!("upper"))]);
     let counts = ["seeds", "crossed", "beyond", "never_holds", "unknown", "other_flips", "unknown_levels"];
-    assert_eq!(counts.map(|name| across[0][name].as_u64().unwrap_or(99)), [6, 3, 2, 1, 0, 1, 2]);
+    assert_eq!(counts.map(|name| across[0][name].as_u64().unwrap_or(99)), [6, 3, 2, 1, 0, 1, 1]);
     assert!(across[0]["level"].is_null(), "three seeds have no edge within the levels");
     assert!(across[0]["fit_level"].as_f64().is_some_and(|level| (1.0..4.0).contains(&level)), "{:?}", across[0]);
 }
@@ -149,8 +149,9 @@ fn margins_worked_by_hand() {
     assert_eq!(margin(json!(3), "down"), [json!(2.0), json!(1.0), json!("no"), json!(true)]);
     assert_eq!(margin(json!(4), "up"), [none.clone(), json!(0.0), json!("always_violated"), json!(true)]);
     assert_eq!(margin(json!(5), "up"), [json!(0.0), json!(1.0), json!("missing_evidence"), no.clone()]);
-    // Of six seeds four must hold: five do at 0; at 1 three do, one is undefined and two violate; at 3 three violate.
-    assert_eq!(margin(none.clone(), "up"), [json!(0.0), json!(1.0), json!("missing_evidence"), no]);
+    // Of six seeds four must hold: five do at 0; at 1 three do, one is undefined and two violate; at 2 there are five
+    // seeds in the plan, and three of them hold.
+    assert_eq!(margin(none.clone(), "up"), [json!(0.0), json!(1.0), json!("missing_evidence"), json!(true)]);
     let across =
         rows(&found.margins, &[("constraint", json!("rank")), ("seed", none), ("direction", json!("up"))]).remove(0);
     let names = ["seeds", "never_reached", "always_violated", "missing_evidence"];
@@ -221,6 +222,11 @@ fn rows_in_any_order_and_levels_off_the_grid() {
     assert_eq!(refined[0]["bracket_high"], json!(2.5));
     let across_rates = rows(&found.boundaries, &[("axis", json!("pairing.rate")), ("param_image_noise", json!(2.5))]);
     assert!(across_rates.is_empty(), "no line through a level that only one rate has");
+    // A line with every level of the grid is one, though its own level is beside the grid.
+    let mut whole = cells.clone();
+    whole.extend(line(&[[10.0, 9.0, 9.0, 5.0, 1.0]]).into_iter().map(|c| (c.0, 0.5, c.2, c.3, c.4)));
+    let included = [("axis", json!("image.noise")), ("param_pairing_rate", json!(0.5))];
+    assert!(!rows(&locate(&whole).boundaries, &included).is_empty());
     let mut turned = cells.clone();
     turned.reverse();
     let again = locate(&turned);
@@ -231,6 +237,60 @@ fn rows_in_any_order_and_levels_off_the_grid() {
     );
     assert_eq!(locate(&[]).margins.height(), 0);
     assert_ne!(AnyValue::Null, found.margins.column("axis").expect("there").get(0).expect("a row"));
+}
+
+#[test]
+fn cells_of_the_plan_that_are_not_finished_are_unknown() {
+    let text =
+        format!("name = \"t\"\npreset = \"tiny\"\n[axes]\nseed = [0, 1, 2]\nimage.noise = [0.0, 1.0, 2.0]\n{RANK}");
+    let sweep = from_str(&text, "t.toml", &Overrides::default()).unwrap_or_else(|error| panic!("{error}"));
+    // Two seeds at the first level, one at the second; nothing at the third, and nothing of the third seed.
+    let done = [(0.0, 0, 10.0), (0.0, 1, 10.0), (1.0, 0, 9.0)];
+    let id = |noise: f64, seed: u64| {
+        let cell = sweep.cells.iter().find(|cell| cell.config.image.noise == noise && cell.config.seed == seed);
+        cell.expect("a cell").id.clone()
+    };
+    let cells = DataFrame::new_infer_height(vec![
+        Series::new("cell_id".into(), done.map(|(noise, seed, _)| id(noise, seed)).to_vec()).into(),
+        Series::new("status".into(), vec!["ok"; 3]).into(),
+        Series::new("param_image_noise".into(), done.map(|d| d.0).to_vec()).into(),
+        Series::new("param_seed".into(), done.map(|d| d.1 as i64).to_vec()).into(),
+        Series::new("metric_effective_rank_img".into(), done.map(|d| d.2).to_vec()).into(),
+    ])
+    .expect("columns of one length");
+    let cells = with_unfinished(cells, &sweep).expect("the same columns");
+    assert_eq!(cells.height(), 9);
+    let (axes, zip) = grid_of(&sweep);
+    let found = locate(&sweep.gates, &cells, &DataFrame::empty(), Grid { axes: &axes, zip: &zip }).expect("tables");
+    let margin =
+        rows(&found.margins, &[("constraint", json!("rank")), ("seed", Value::Null), ("direction", json!("up"))]);
+    assert_eq!((&margin[0]["margin"], &margin[0]["censored"]), (&Value::Null, &json!("missing_evidence")));
+    assert_eq!((&margin[0]["seeds"], &margin[0]["missing_evidence"]), (&json!(3), &json!(3)));
+    let edges =
+        rows(&found.boundaries, &[("constraint", json!("rank")), ("seed", Value::Null), ("side", json!("upper"))]);
+    assert_eq!((&edges[0]["unknown"], &edges[0]["unknown_levels"]), (&json!(1), &json!(6)));
+}
+
+#[test]
+fn a_zipped_axis_that_does_not_tell_its_group_has_no_lines() {
+    // Noise 0, 1, 0 beside rates 0, 0.1, 0.2.
+    let cells: Vec<Cell> = (0..3)
+        .flat_map(|seed| {
+            [(0.0, 0.0), (1.0, 0.1), (0.0, 0.2)].map(|(x, rate)| (x, rate, seed, "ok", Some(9.0 - 10.0 * rate)))
+        })
+        .collect();
+    let axes = levels(&cells);
+    let zip = [vec!["image.noise".to_string(), "pairing.rate".to_string()]];
+    let found =
+        locate(&gates(RANK), &table(&cells), &DataFrame::empty(), Grid { axes: &axes, zip: &zip }).expect("tables");
+    assert!(rows(&found.boundaries, &[("axis", json!("image.noise"))]).is_empty());
+    let along = [
+        ("constraint", json!("rank")),
+        ("axis", json!("pairing.rate")),
+        ("seed", Value::Null),
+        ("side", json!("upper")),
+    ];
+    assert_eq!(rows(&found.boundaries, &along)[0]["crossed"], json!(3));
 }
 
 /// Experiments with a planted boundary, one per level of `pairing.rate`: at 0.5 on average over 16 seeds, whose own differ
@@ -257,7 +317,7 @@ fn planted(experiments: u32, steps: u32, rank_at: impl Fn(f64) -> f64) -> Locate
 
 const TRUTH: f64 = 0.5;
 
-/// The share of the experiments whose interval holds the truth.
+/// The share of the experiments with an interval whose interval holds the truth; half of them must have one.
 fn covered(found: &Located, constraint: &str, [low, high]: [&str; 2]) -> f64 {
     let wanted = [
         ("constraint", json!(constraint)),
@@ -265,7 +325,10 @@ fn covered(found: &Located, constraint: &str, [low, high]: [&str; 2]) -> f64 {
         ("side", json!("upper")),
         ("seed", Value::Null),
     ];
-    let rows = rows(&found.boundaries, &wanted);
+    let mut rows = rows(&found.boundaries, &wanted);
+    let many = rows.len();
+    rows.retain(|row| !row[low].is_null() && !row[high].is_null());
+    assert!(2 * rows.len() > many, "{} of {many}", rows.len());
     let hits = rows.iter().filter(|row| {
         row[low].as_f64().is_some_and(|low| low <= TRUTH) && row[high].as_f64().is_some_and(|high| high >= TRUTH)
     });

@@ -85,7 +85,7 @@ fn a_floor_finds_an_island_that_bisection_misses() {
     let found = report(&floored.known(), rules);
     assert!([0.31, 0.36, 0.8, 0.81, 0.82, 0.83].into_iter().all(|level| inside(&found.lines[0].resolved, level)));
     assert!(found.lines[0].widest_unexplored.is_some_and(|[low, high]| high - low <= 0.05));
-    assert_eq!((found.open, found.lines[0].tried * 4), (0, found.cells));
+    assert_eq!((found.open, found.wanted, found.lines[0].tried * 4), (0, 0, found.cells));
     assert_eq!(found.uniform_cells, 4 * 201);
     assert!(3 * found.cells < found.uniform_cells, "{} cells", found.cells);
     for line in &found.lines {
@@ -128,6 +128,25 @@ fn seeds_that_came_later_get_the_levels_of_the_others() {
     run.lacking = vec![(0.6, 1), (0.6, 3)];
     let next = wanted(&run.known(), Rules { tolerance: 1.0, floor: None });
     assert_eq!(next, [Wanted { line: 0, level: 0.6, cells: 2 }]);
+}
+
+#[test]
+fn nothing_is_tried_where_no_gate_judges_it() {
+    let text = "name = \"t\"\npreset = \"tiny\"\n[axes]\nseed = [0]\nimage.noise = [0.0, 1.0]\n\
+                [[gate]]\nmetric = \"lost\"\nmax = 0\nwhere = { image.noise = [0.0, 1.0] }\n";
+    let sweep = crate::spec::from_str(text, "t.toml", &crate::spec::Overrides::default()).expect("a valid spec");
+    let table = DataFrame::new_infer_height(vec![
+        Series::new("status".into(), ["ok", "collapsed"]).into(),
+        Series::new("param_image_noise".into(), [0.0, 1.0]).into(),
+        Series::new("param_seed".into(), [0i64, 0]).into(),
+    ])
+    .expect("columns of one length");
+    let axes = [("image.noise".to_string(), vec![json!(0.0), json!(1.0)])];
+    let places = Places::new(&table, Grid { axes: &axes, zip: &[] }).expect("places");
+    let constraints = Constraints::new(&sweep.gates, &table, &DataFrame::empty(), &places).expect("a status");
+    let known = known(&places.lines(0), &constraints, &constraints.all[0]);
+    let report = report(&known, Rules { tolerance: 0.1, floor: None });
+    assert_eq!((report.open, report.undecided, report.wanted), (0, 1, 0));
 }
 
 #[test]
