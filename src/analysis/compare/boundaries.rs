@@ -5,11 +5,11 @@
 //! logarithm of a ratio. Over seeds it has a mean and an interval.
 //!
 //! What it is honest about:
-//! - **What the levels leave open.** An edge that is no zero of a margin lies somewhere in its bracket, so that the shift
-//!   lies between `low_b - high_a` and `high_b - low_a`. The interval is never narrower than the means of those ends; that
-//!   of one seed is not given. A zero of a margin is taken for a point, as in `boundaries.parquet`, as long as both runs
-//!   tried the same levels from end to end of its bracket: then what interpolation does to one it does to the other. Else
-//!   it is an edge anywhere in its bracket.
+//! - **What the levels leave open.** An edge lies somewhere in its bracket, so that the shift lies between
+//!   `low_b - high_a` and `high_b - low_a`. The interval is never narrower than the means of those ends; that of one seed
+//!   is not given. A zero of a margin is no exception, nor is one between the same levels in both runs: what interpolation
+//!   does to an edge depends on where in its bracket it lies, which is what differs. Between distant levels it may be off
+//!   by several times what differs between seeds, as for the interval of a boundary ([`crate::analysis::boundary`]).
 //! - **The same line twice.** A cell id says all about a cell, and two of one line and seed differ in the level alone. So
 //!   where the cells that both runs have of a line and seed are the same to the bit, both runs looked at one and the same
 //!   edge, and its shift is exactly zero, also where one found it between finer levels. Those seeds are counted.
@@ -67,7 +67,7 @@ pub struct Shift {
     pub shift: Option<f64>,
     /// 95% interval: percentile bootstrap over seeds, widened to `open`; null for fewer than two seeds.
     pub interval: Option<[f64; 2]>,
-    /// Between what ends the mean shift lies for all that levels tell; null where every edge is a zero of a margin or the same.
+    /// Between what ends the mean shift lies for all that levels tell; null where the cells of every seed are the same.
     pub open: Option<[f64; 2]>,
     /// All seeds of both runs.
     pub transitions: Vec<Transition>,
@@ -152,7 +152,7 @@ pub fn boundary_shifts(
     };
     let partner: HashMap<&LineKey, &LineEdges> = lines_b.iter().filter(compared).map(|l| (&l.key, l)).collect();
     let same = Same::new(pairing, same, &paths);
-    let axes = Axes::new(pairing);
+    let tried = [levels(pairing.a), levels(pairing.b)];
     let (mut rows, mut still) = (Vec::new(), Vec::new());
     let (mut lines, mut only_a, mut sides) = (0, 0, 0);
     for a in lines_a.iter().filter(compared) {
@@ -161,7 +161,7 @@ pub fn boundary_shifts(
             continue;
         };
         lines += 1;
-        let two = Two::new(a, b, &axes);
+        let two = Two::new(a, b, &tried);
         let found = Side::BOTH.map(|side| two.seeds(side, &same));
         let crossed = [0, 1].map(|side| [a, *b].iter().any(|line| has_edge(&line.sides[side])));
         let mut add = |side, seeds: &[Seed]| {
@@ -259,16 +259,19 @@ fn transitions(seeds: &[Seed]) -> Vec<Transition> {
 struct Two<'l> {
     a: &'l LineEdges,
     b: &'l LineEdges,
-    /// The levels that each run tried along its axis.
-    levels: [Vec<f64>; 2],
     scale: Scale,
+    /// How long its axis is in both runs together, on the scale.
+    span: f64,
 }
 
 impl<'l> Two<'l> {
-    fn new(a: &'l LineEdges, b: &'l LineEdges, axes: &Axes) -> Self {
+    fn new(a: &'l LineEdges, b: &'l LineEdges, tried: &[BTreeMap<&str, Vec<Value>>; 2]) -> Self {
         // Where a level of 0 takes the logarithm from one run, both are compared by differences.
         let scale = if a.scale == b.scale { a.scale } else { Scale::Linear };
-        Self { a, b, levels: axes.levels(&a.key.axis), scale }
+        let levels = tried.iter().filter_map(|run| run.get(a.key.axis.as_str())).flatten().filter_map(Value::as_f64);
+        let ends = levels.map(|level| scale.coordinate(level));
+        let (low, high) = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+        Self { a, b, scale, span: high - low }
     }
 
     fn seeds(&self, side: Side, same: &Same) -> Vec<Seed> {
@@ -314,25 +317,9 @@ impl<'l> Two<'l> {
             fit: Each { a: in_a.fit, b: in_b.fit },
             fit_shift: fits.map(|(a, b)| level(scale.coordinate(b) - scale.coordinate(a))),
         };
-        let shift = mean.map_or(0.0, |mean| mean.shift.abs()) / self.span();
+        let shift = mean.map_or(0.0, |mean| mean.shift.abs()) / self.span;
         let (crossed, gone) = (pairs.len() as f64, gone as f64);
         Ok(((shift * crossed + gone) / (crossed + gone).max(1.0), row))
-    }
-
-    /// How long the axis is.
-    fn span(&self) -> f64 {
-        let ends = self.levels.iter().flatten().map(|level| self.scale.coordinate(*level));
-        let ends = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
-        ends.1 - ends.0
-    }
-
-    /// Whether both runs tried the same levels from end to end of a bracket.
-    fn tried_alike(&self, edge: &SeedEdge) -> bool {
-        let inside = |levels: &[f64]| -> Vec<u64> {
-            let inside = levels.iter().filter(|level| (edge.low..=edge.high).contains(*level));
-            inside.map(|level| level.to_bits()).collect()
-        };
-        inside(&self.levels[0]) == inside(&self.levels[1])
     }
 
     /// The mean shift of one seed or more. Equal values have exactly their mean.
@@ -345,11 +332,8 @@ impl<'l> Two<'l> {
             Ok(if ends.0 == ends.1 { ends.0 } else { mean(&values)? })
         };
         let shift = |seed: &Seed| if seed.same { 0.0 } else { at(seed.b.level) - at(seed.a.level) };
-        let is_point = |edge: &SeedEdge| edge.interpolated && self.tried_alike(edge);
-        let settled = |seed: &Seed| seed.same || (is_point(&seed.a) && is_point(&seed.b));
-        let ends = |edge: &SeedEdge| if is_point(edge) { [edge.level; 2] } else { [edge.low, edge.high] }.map(at);
-        let least = |seed: &Seed| if settled(seed) { shift(seed) } else { ends(&seed.b)[0] - ends(&seed.a)[1] };
-        let most = |seed: &Seed| if settled(seed) { shift(seed) } else { ends(&seed.b)[1] - ends(&seed.a)[0] };
+        let least = |seed: &Seed| if seed.same { 0.0 } else { at(seed.b.low) - at(seed.a.high) };
+        let most = |seed: &Seed| if seed.same { 0.0 } else { at(seed.b.high) - at(seed.a.low) };
         let hull = [over(&least)?, over(&most)?];
         let mut shifts: Vec<f64> = seeds.iter().map(|seed| shift(seed)).collect();
         shifts.sort_by(f64::total_cmp);
@@ -364,7 +348,7 @@ impl<'l> Two<'l> {
             b: over(&|seed| at(seed.b.level))?,
             shift: over(&shift)?,
             interval,
-            open: (!seeds.iter().all(|seed| settled(seed))).then_some(hull),
+            open: (!seeds.iter().all(|seed| seed.same)).then_some(hull),
         })
     }
 }
@@ -420,20 +404,6 @@ impl Same {
     fn is(&self, line: &LineKey, seed: i64) -> bool {
         let number = self.numbers.get(&(line.axis.clone(), line.fixed.clone()));
         number.and_then(|number| self.lines.get(&(*number, seed))).copied().unwrap_or(false)
-    }
-}
-
-/// The levels of both runs.
-struct Axes([BTreeMap<&'static str, Vec<Value>>; 2]);
-
-impl Axes {
-    fn new(pairing: &Pairing) -> Self {
-        Self([levels(pairing.a), levels(pairing.b)])
-    }
-
-    fn levels(&self, axis: &str) -> [Vec<f64>; 2] {
-        let numbers = |levels: &Vec<Value>| levels.iter().filter_map(Value::as_f64).collect();
-        self.0.each_ref().map(|run| run.get(axis).map_or(Vec::new(), numbers))
     }
 }
 

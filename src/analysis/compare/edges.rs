@@ -12,7 +12,7 @@ use crate::spec::{Scale, Sweep};
 use crate::store::param_column;
 
 /// What [`read`] reads beside the levels that lines fix.
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 12] = [
     "constraint",
     "axis",
     "scale",
@@ -24,7 +24,6 @@ const COLUMNS: [&str; 13] = [
     "fit_level",
     "fit_scale",
     "state",
-    "interpolated",
     "main",
 ];
 
@@ -61,7 +60,6 @@ pub(super) struct SeedEdge {
     pub level: f64,
     pub low: f64,
     pub high: f64,
-    pub interpolated: bool,
 }
 
 /// One side of a line.
@@ -110,12 +108,11 @@ pub(super) fn read(table: &DataFrame, sweep: &Sweep, paths: &[String]) -> Polars
         Ok(table.column(name)?.str()?.iter().map(Option::unwrap_or_default).collect())
     };
     let numbers = |name: &str| -> PolarsResult<Vec<Option<f64>>> { Ok(table.column(name)?.f64()?.iter().collect()) };
-    let flags = |name: &str| -> PolarsResult<Vec<Option<bool>>> { Ok(table.column(name)?.bool()?.iter().collect()) };
     let (constraint, axis, scale, side) = (text("constraint")?, text("axis")?, text("scale")?, text("side")?);
     let (state, seed) = (text("state")?, table.column(SEED)?.i64()?);
     let (level, low, high) = (numbers("level")?, numbers("bracket_low")?, numbers("bracket_high")?);
     let (fit, fit_scale) = (numbers("fit_level")?, numbers("fit_scale")?);
-    let (interpolated, main) = (flags("interpolated")?, flags("main")?);
+    let main: Vec<Option<bool>> = table.column("main")?.bool()?.iter().collect();
     let own = levels(sweep);
     let fixed: Vec<(&String, Option<&Column>, Value)> = paths
         .iter()
@@ -160,7 +157,6 @@ pub(super) fn read(table: &DataFrame, sweep: &Sweep, paths: &[String]) -> Polars
                 level: nan(level[row]),
                 low: nan(low[row]),
                 high: nan(high[row]),
-                interpolated: interpolated[row] == Some(true),
             };
             line.sides[at].seeds.insert(seed, edge);
         }

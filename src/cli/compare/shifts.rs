@@ -5,6 +5,7 @@ use super::text::{ROWS, number, place, signed};
 use crate::analysis::compare::{BoundaryShifts, Each, Shift, State, Transition};
 use crate::analysis::trace::Side;
 use crate::cli::output;
+use crate::numerics::bootstrap::ALL_OF_THE_RANGE;
 use crate::spec::Scale;
 
 /// The section; where the runs have no boundaries to compare it says why.
@@ -141,9 +142,13 @@ fn notes(moved: &[&Shift]) -> Vec<String> {
     if moved.iter().any(|row| row.fit_shift.is_some()) {
         notes.push("  of the fits: over each run's own seeds, those beyond the levels included; without an interval");
     }
-    if moved.iter().any(|row| row.open.is_some()) {
+    let intervals: Vec<u64> = moved.iter().filter(|row| row.interval.is_some()).map(|row| row.seeds).collect();
+    if !intervals.is_empty() {
+        notes.push("  intervals are at least as wide as what the levels on either side of the edges leave open");
+    }
+    if intervals.iter().any(|seeds| *seeds as usize <= ALL_OF_THE_RANGE) {
         notes.push(
-            "  intervals are widened to what the levels leave open where no margin places an edge, or one run tried other levels",
+            "  over 2, 3, 4 seeds the range of their shifts, where wider, holds the mean in 50%, 75%, 88% of cases",
         );
     }
     notes.into_iter().map(String::from).collect()

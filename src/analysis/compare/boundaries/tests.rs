@@ -1,6 +1,7 @@
 use polars_core::prelude::{NamedFrom, Series};
 
 use super::*;
+use crate::numerics::stream::Streams;
 use crate::spec::{Overrides, from_str};
 
 /// Logarithms and exponentials of numbers of size one.
@@ -34,33 +35,29 @@ use Edge::{Beyond, Middle, Never, Unknown, Zero};
 fn table(axis: &str, scale: &str, seeds: &[Edge], fit: Option<f64>) -> DataFrame {
     let mut sides = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut levels: [Vec<Option<f64>>; 5] = Default::default();
-    let mut zeros = Vec::new();
     for side in ["lower", "upper"] {
         let fit = fit.filter(|_| side == "upper");
-        let heads = std::iter::once((None, [None, None, None, fit, fit.map(|_| 0.1)], None, None));
+        let heads = std::iter::once((None, [None, None, None, fit, fit.map(|_| 0.1)], None));
         let rows = seeds.iter().zip(0i64..).map(|(edge, seed)| {
-            let (mut level, state, zero) = match *edge {
-                Zero(at, low, high) => ([Some(at), Some(low), Some(high), None, None], "crossed", Some(true)),
-                Middle(low, high) => {
-                    ([Some((low + high) / 2.0), Some(low), Some(high), None, None], "crossed", Some(false))
-                }
-                Beyond(last) => ([None, Some(last), None, None, None], "beyond", None),
-                Never => ([None; 5], "never_holds", None),
-                Unknown => ([None; 5], "unknown", None),
+            let (mut level, state) = match *edge {
+                Zero(at, low, high) => ([Some(at), Some(low), Some(high), None, None], "crossed"),
+                Middle(low, high) => ([Some((low + high) / 2.0), Some(low), Some(high), None, None], "crossed"),
+                Beyond(last) => ([None, Some(last), None, None, None], "beyond"),
+                Never => ([None; 5], "never_holds"),
+                Unknown => ([None; 5], "unknown"),
             };
             let state = if side == "lower" && state == "crossed" { "beyond" } else { state };
             if side == "lower" {
                 level = [None, None, Some(0.0), None, None];
             }
-            (Some(seed), level, Some(state), zero.filter(|_| side == "upper"))
+            (Some(seed), level, Some(state))
         });
-        for (seed, level, state, zero) in heads.chain(rows) {
+        for (seed, level, state) in heads.chain(rows) {
             sides.0.push(side);
             sides.1.push(seed);
             sides.2.push(state);
             sides.3.push(seed.map(|_| true));
             levels.iter_mut().zip(level).for_each(|(column, level)| column.push(level));
-            zeros.push(zero);
         }
     }
     let n = sides.0.len();
@@ -73,7 +70,6 @@ fn table(axis: &str, scale: &str, seeds: &[Edge], fit: Option<f64>) -> DataFrame
         Series::new("seed".into(), sides.1).into(),
         Series::new("state".into(), sides.2).into(),
         Series::new("main".into(), sides.3).into(),
-        Series::new("interpolated".into(), zeros).into(),
     ];
     columns.extend(names.into_iter().zip(levels).map(|(name, values)| Series::new(name.into(), values).into()));
     DataFrame::new_infer_height(columns).expect("columns of one length")
@@ -108,7 +104,11 @@ fn a_linear_shift_worked_by_hand() {
     close(row.shift, 0.75);
     close(row.level.a, 1.75 / 3.0);
     close(row.level.b, 4.0 / 3.0);
-    assert_eq!((row.interval, row.open, row.biased, row.fit_shift), (Some([0.25, 1.5]), None, false, None));
+    // Brackets leave open -1 to 1, -1 to 1 and 0 to 2; the shifts themselves go from 0.25 to 1.5.
+    let [least, most] = row.open.expect("no cells are the same");
+    close(Some(least), -2.0 / 3.0);
+    close(Some(most), 4.0 / 3.0);
+    assert_eq!((row.interval, row.biased, row.fit_shift), (Some([least, 1.5]), false, None));
     assert_eq!(counted(row), [(State::Crossed, State::Crossed, 3, 0)]);
     assert!(!row.is_still());
     // The lower side lies beyond the levels in both.
@@ -142,7 +142,7 @@ fn a_log_shift_is_a_ratio_of_geometric_means() {
 }
 
 #[test]
-fn edges_in_the_middle_are_as_wide_as_their_brackets() {
+fn intervals_are_as_wide_as_brackets() {
     // From the middle of 0 and 1 to that of 1 and 2, for all seeds: by 1, and anything from 0 to 2.
     let found = linear(&[Middle(0.0, 1.0); 3], &[Middle(1.0, 2.0); 3]);
     let row = &found.shifts[0];
@@ -150,15 +150,15 @@ fn edges_in_the_middle_are_as_wide_as_their_brackets() {
     // In one bracket and of other cells, they are not known to be at one place.
     let row = &linear(&[Middle(0.0, 1.0); 3], &[Middle(0.0, 1.0); 3]).shifts[0];
     assert_eq!((row.shift, row.interval, row.is_still()), (Some(0.0), Some([-1.0, 1.0]), false));
-    // One seed of two: the hull of the range of both and the mean of the ends, (0.5 - 1) / 2 and (0.5 + 1) / 2.
+    // A zero of a margin leaves as much open.
     let a = [Zero(0.5, 0.0, 1.0), Middle(0.0, 1.0)];
     let b = [Zero(1.0, 0.0, 1.0), Middle(0.0, 1.0)];
     let row = &linear(&a, &b).shifts[0];
-    assert_eq!((row.shift, row.interval, row.open), (Some(0.25), Some([-0.25, 0.75]), Some([-0.25, 0.75])));
+    assert_eq!((row.shift, row.interval, row.open), (Some(0.25), Some([-1.0, 1.0]), Some([-1.0, 1.0])));
 }
 
 #[test]
-fn zeros_between_other_levels_are_no_points() {
+fn finer_levels_in_one_run_leave_less_open() {
     let (coarse, fine) = (sweep(0.1, "\"image.noise\" = [0.0, 2.0]\n", GATE), sweep(0.2, NOISE, GATE));
     let pairing = Pairing::new(&coarse, &fine);
     let table = |edges: &[Edge]| table("image.noise", "linear", edges, None);
@@ -260,4 +260,54 @@ fn constraints_are_compared_where_they_say_the_same() {
     // Written out, the implied gate is the same.
     let lost = "[[gate]]\nname = \"lost\"\nmetric = \"lost\"\nmax = 0\n";
     assert_eq!(names("", lost), (Vec::new(), none, 0));
+}
+
+/// The edge at a level as levels a `step` apart and a margin that is bent there place it: of slope `inside` where the
+/// constraint holds, and `beyond` where it does not.
+fn placed(at: f64, step: f64, [inside, beyond]: [f64; 2]) -> Edge {
+    let (low, high) = ((at / step).floor() * step, ((at / step).floor() + 1.0) * step);
+    let (holds, violates) = (inside * (at - low), beyond * (high - at));
+    Zero(low + (high - low) * holds / (holds + violates), low, high)
+}
+
+/// Share of experiments whose interval has a shift of 0.05 in it; eight seeds have edges of standard deviation 0.01 in
+/// each run, anywhere among the levels.
+fn coverage(step: f64, slopes: [f64; 2]) -> f64 {
+    const EXPERIMENTS: u64 = 300;
+    const SHIFT: f64 = 0.05;
+    let (sweep_a, sweep_b) = (sweep(0.1, NOISE, GATE), sweep(0.2, NOISE, GATE));
+    let pairing = Pairing::new(&sweep_a, &sweep_b);
+    let same = vec![Some(false); pairing.len()];
+    let streams = Streams::new(9, "planted shift");
+    let covers = |experiment: &u64| {
+        let mut stream = streams.item(*experiment);
+        let centre = 1.0 + 0.2 * stream.uniform();
+        let mut edges = |centre: f64| [0.0; 8].map(|_| placed(centre + 0.01 * stream.normal(), step, slopes));
+        let (a, b) = (edges(centre), edges(centre + SHIFT));
+        let tables = [&a, &b].map(|edges| table("image.noise", "linear", edges, None));
+        let found = boundary_shifts(&pairing, &tables[0], &tables[1], &same).expect("tables");
+        let [low, high] = found.shifts[0].interval.expect("of eight seeds");
+        // The brackets of a run are all as wide.
+        let mean_low = |edges: &[Edge]| {
+            edges.iter().map(|edge| if let Zero(_, low, _) = edge { *low } else { f64::NAN }).sum::<f64>() / 8.0
+        };
+        let between = mean_low(&b) - mean_low(&a);
+        assert!(low <= between - step + ROUNDING && between + step - ROUNDING <= high, "{low} {high} {between}");
+        (low..=high).contains(&SHIFT)
+    };
+    (0..EXPERIMENTS).filter(covers).count() as f64 / EXPERIMENTS as f64
+}
+
+#[test]
+fn intervals_hold_a_planted_shift_however_far_apart_the_levels() {
+    const STRAIGHT: [f64; 2] = [1.0, 1.0];
+    const BENT: [f64; 2] = [4.0, 400.0];
+    // Twenty, two and a fifth of the spread of seeds. Of 300 experiments at 95%, 92% and 99% are 2.4 and 3.2 standard
+    // errors away.
+    for (step, slopes) in [(0.2, BENT), (0.2, STRAIGHT), (0.02, BENT), (0.02, STRAIGHT), (0.002, BENT)] {
+        let covered = coverage(step, slopes);
+        assert!(covered >= 0.92, "{covered} of levels {step} apart, {slopes:?}");
+    }
+    let covered = coverage(0.002, STRAIGHT);
+    assert!((0.92..=0.99).contains(&covered), "{covered}: as wide as the spread of seeds, and no wider");
 }
