@@ -10,7 +10,7 @@
 //! | room | owns | imports |
 //! |---|---|---|
 //! | [`cli`] | arguments, wiring, exit codes; one file per command | everything |
-//! | [`analysis`] | pure functions of a run's tables, or of two runs': the summary, surfaces, margins, boundaries, refinement, gates, comparison | tables of the store, the sweep |
+//! | [`analysis`] | pure functions of a run's tables, or of two runs': the summary, surfaces, margins, boundaries, refinement, gates, comparison | tables of the store, the sweep, the limits of the engine |
 //! | [`store`] | Parquet tables, parts, resume, reuse, manifests | outcomes of the engine |
 //! | [`engine`] | plan, packs, scheduler, the trainer | everything below |
 //! | [`metric`] | the measurement panel, one file per family, and its registry; host f64 | `numerics` |

@@ -4,7 +4,8 @@
 //! where constraints break at a level. A run of a seed along it is one *walk*. Where something breaks is known to within a
 //! range: a step is a point, and so is the place where a margin is zero; a cell that was lost has broken its constraints
 //! somewhere between two levels. One leads where the ranges do not overlap, so that what levels or checks do not tell
-//! apart is a tie and no lead. Something that breaks leads over what does not break on the whole walk.
+//! apart is a tie and no lead. Something that breaks leads over what does not break on the whole walk, and by more than
+//! any number: which of the two ends a walk must not choose the walks that the median lead is over.
 
 use super::constraint::State;
 use super::margin::Direction;
@@ -118,7 +119,7 @@ impl Order {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LeadLag {
     pub walks: u64,
-    /// Walks on which both break at a place that is known; the median is over them.
+    /// Walks on which both break at a place that is known, so that the lead is a number or a tie.
     pub both: u64,
     pub first_leads: u64,
     pub second_leads: u64,
@@ -127,9 +128,11 @@ pub struct LeadLag {
     pub unknown: u64,
     /// Of the leads of the first, and of the second, those of what is broken when first looked at.
     pub leads_from_the_start: [u64; 2],
-    /// Place of the second less that of the first, 0 for a tie: positive where the first leads.
+    /// Over leads and ties. Place of the second less that of the first, 0 for a tie: positive where the first leads, and
+    /// infinite where it leads and only one of the places is known. None also in the middle between both infinities.
     pub median_lead: Option<f64>,
-    /// The median's 95% interval between order statistics; none for fewer than six, and where walks depend on each other.
+    /// The median's 95% interval between order statistics, which may be infinite; none for fewer than six leads and ties,
+    /// and where walks depend on each other.
     pub median_interval: Option<(f64, f64)>,
     /// Wilson's 95% interval of the share of the first; none without a lead, and where walks depend on each other.
     pub share_interval: Option<(f64, f64)>,
@@ -140,15 +143,16 @@ impl LeadLag {
     ///
     /// **Returns** counts; the share of the walks with a lead on which the first has it, from 0 to 1; the lead in the unit
     /// of the places.
-    /// **Numerics** a lead that ranges leave open is between the best guesses. The median is over walks on which both
-    /// break, so one that breaks seldom is judged by the walks on which it does.
+    /// **Numerics** a lead that ranges leave open is between the best guesses. What does not break on a walk, or was broken
+    /// before its first level, is infinitely far: were such walks left out of the median, a limit that ends them would
+    /// leave only those on which the other one came first. So the median and the share never point to different sides.
     /// **Source** Wilson 1927; Conover 1999, section 3.2.
     ///
     /// ```
     /// use cliffline::analysis::lead_lag::{LeadLag, Onset};
     /// let (early, late) = (Onset::point(100.0), Onset::point(250.0));
     /// let found = LeadLag::new([(early, late), (early, early), (early, Onset::Never { until: 600.0 })], true);
-    /// assert_eq!((found.both, found.first_leads, found.ties, found.median_lead), (2, 2, 1, Some(75.0)));
+    /// assert_eq!((found.both, found.first_leads, found.ties, found.median_lead), (2, 2, 1, Some(150.0)));
     /// ```
     pub fn new(walks: impl IntoIterator<Item = (Onset, Onset)>, independent: bool) -> Self {
         let (mut counted, mut leads) = (Self::default(), Vec::new());
@@ -166,13 +170,19 @@ impl LeadLag {
             for (count, (leads, onset)) in counted.leads_from_the_start.iter_mut().zip(led) {
                 *count += u64::from(order == leads && onset.broke_from_the_start());
             }
-            let lead = first.at().zip(second.at()).map(|(first, second)| second - first);
-            leads.extend(lead.map(|lead| if order == Order::Tie { 0.0 } else { lead }));
+            let known = first.at().zip(second.at()).map(|(first, second)| second - first);
+            counted.both += u64::from(known.is_some());
+            leads.extend(match order {
+                Order::First => Some(known.unwrap_or(f64::INFINITY)),
+                Order::Second => Some(known.unwrap_or(f64::NEG_INFINITY)),
+                Order::Tie => Some(0.0),
+                Order::Neither | Order::Unknown => None,
+            });
         }
-        counted.both = leads.len() as u64;
         leads.sort_by(f64::total_cmp);
         let n = leads.len();
-        counted.median_lead = (n > 0).then(|| (leads[(n - 1) / 2] + leads[n / 2]) / 2.0);
+        let middle = (n > 0).then(|| (leads[(n - 1) / 2] + leads[n / 2]) / 2.0);
+        counted.median_lead = middle.filter(|lead| !lead.is_nan());
         if independent {
             counted.median_interval = median_ranks(n).map(|(low, high)| (leads[low], leads[high]));
             counted.share_interval = wilson(counted.first_leads, counted.decided()).ok();

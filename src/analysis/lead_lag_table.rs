@@ -14,7 +14,9 @@ use super::lead_lag::{LeadLag, Onset};
 use super::line::{Grid, Line, Lines, Places};
 use super::location_tables::read_for_locations;
 use super::margin::Direction;
+use super::ranks::paired;
 use super::trace::Trace;
+use crate::engine::{Act, LIMITS, Limit};
 use crate::spec::{ALL_GATES, Gate, Scale};
 use crate::store::{
     CELLS_TABLE, ColumnInfo, LEAD_LAG_TABLE, RecordedStatus, StoreError, TableBytes, TableInfo, param_column,
@@ -53,8 +55,26 @@ pub fn lead_lag(gates: &[Gate], cells: &DataFrame, conditions: &DataFrame, grid:
     frame(&found, cells, &places)
 }
 
+/// The limits whose crossings are recorded.
+fn recorded() -> impl Iterator<Item = &'static Limit> {
+    LIMITS.iter().filter(|limit| limit.act != Act::Refuse)
+}
+
+/// Those that are on for a cell of the table.
+fn enabled(cells: &DataFrame) -> PolarsResult<BTreeSet<&'static str>> {
+    let mut enabled = BTreeSet::new();
+    for limit in recorded() {
+        // A run from before there was the limit has no column of it.
+        if let Ok(thresholds) = cells.column(&param_column(limit.path)) {
+            let is_on = |threshold: f64| threshold != limit.indicator.off;
+            enabled.extend(thresholds.f64()?.iter().flatten().any(is_on).then_some(limit.path));
+        }
+    }
+    Ok(enabled)
+}
+
 /// When limits were first broken, by limit, for each cell: infinity where one never was, for a cell is not seen any
-/// further, NaN for a cell that failed.
+/// further, NaN for a cell that failed. A limit that is on and that nothing breaks is among them.
 fn crossings(cells: &DataFrame) -> PolarsResult<BTreeMap<&str, Vec<f64>>> {
     let column: &StringChunked = cells.column(CROSSINGS)?.str()?;
     let written: Vec<(usize, &str)> = column.iter().enumerate().filter_map(|(row, text)| Some((row, text?))).collect();
@@ -67,7 +87,8 @@ fn crossings(cells: &DataFrame) -> PolarsResult<BTreeMap<&str, Vec<f64>>> {
     let status = cells.column("status")?.str()?;
     let failed = RecordedStatus::Failed.name();
     let none: Vec<f64> = status.iter().map(|s| if s == Some(failed) { f64::NAN } else { f64::INFINITY }).collect();
-    let limits: BTreeSet<&str> = read.iter().flat_map(|(_, steps)| steps.iter().map(|(limit, _)| *limit)).collect();
+    let mut limits: BTreeSet<&str> = enabled(cells)?;
+    limits.extend(read.iter().flat_map(|(_, steps)| steps.iter().map(|(limit, _)| *limit)));
     let mut first: BTreeMap<&str, Vec<f64>> = limits.into_iter().map(|limit| (limit, none.clone())).collect();
     for (row, steps) in &read {
         for (limit, step) in steps {
@@ -108,7 +129,8 @@ fn in_training<'a>(cells: &'a DataFrame, places: &Places) -> PolarsResult<Vec<Fo
         // Without axes the one combination is all cells already.
         if !places.axes.is_empty() {
             let rows: Vec<u32> = (0..cells.height() as u32).collect();
-            found.push(Found { axis: None, names, row: None, leads: of_rows(names, &rows, false) });
+            let leads = of_rows(names, &rows, false);
+            found.extend(leads.is_of_note().then_some(Found { axis: None, names, row: None, leads }));
         }
         let here = (0..combinations.ends.len()).into_par_iter().map(|number| {
             let rows = combinations.rows(number);
@@ -140,13 +162,9 @@ impl Combinations {
 }
 
 fn combinations(places: &Places) -> Combinations {
-    let key = |row: u32| {
-        let of = |key, axis: &super::line::AxisRanks| {
-            key * axis.levels.len().max(1) as u128 + u128::from(axis.of_row[row as usize])
-        };
-        (places.axes.iter().fold(0u128, of), row)
-    };
-    let mut keyed: Vec<(u128, u32)> = (0..places.seeds.of_row.len() as u32).map(key).collect();
+    let rows = places.seeds.of_row.len();
+    let key = places.axes.iter().fold(vec![0; rows], |key, axis| paired(&key, &axis.of_row));
+    let mut keyed: Vec<(u32, u32)> = key.into_iter().zip(0..).collect();
     keyed.par_sort_unstable();
     let mut ends: Vec<usize> =
         keyed.windows(2).enumerate().filter(|(_, w)| w[0].0 != w[1].0).map(|(at, _)| at + 1).collect();
@@ -189,7 +207,9 @@ fn of_line<'a>(
     let mut found = Vec::new();
     for (at, direction) in Direction::BOTH.into_iter().enumerate() {
         for [first, second] in pairs(&onsets) {
-            let walks = first.1.iter().zip(&second.1).filter_map(|(a, b)| Some((a.as_ref()?[at], b.as_ref()?[at])));
+            let onset = |of: &Option<[Onset; 2]>| of.map_or(Onset::Unknown, |onsets| onsets[at]);
+            let judged = first.1.iter().zip(&second.1).filter(|(a, b)| a.is_some() || b.is_some());
+            let walks = judged.map(|(a, b)| (onset(a), onset(b)));
             let leads = LeadLag::new(walks, true);
             let axis = Some((lines.axis, direction));
             found.extend(leads.is_of_note().then(|| Found {
@@ -247,9 +267,9 @@ fn frame(found: &[Found<'_>], cells: &DataFrame, places: &Places) -> PolarsResul
         float("share_first_leads", LeadLag::share),
         float("share_low", |leads| Some(leads.share_interval?.0)),
         float("share_high", |leads| Some(leads.share_interval?.1)),
-        float("median_lead", |leads| leads.median_lead),
-        float("median_low", |leads| Some(leads.median_interval?.0)),
-        float("median_high", |leads| Some(leads.median_interval?.1)),
+        float("median_lead", |leads| leads.median_lead.filter(|lead| lead.is_finite())),
+        float("median_low", |leads| Some(leads.median_interval?.0).filter(|lead| lead.is_finite())),
+        float("median_high", |leads| Some(leads.median_interval?.1).filter(|lead| lead.is_finite())),
         text("unit", &unit),
     ]);
     DataFrame::new_infer_height(columns)
@@ -263,8 +283,9 @@ pub fn write_lead_lag(dir: &Path, gates: &[Gate], grid: Grid<'_>) -> Result<(&'s
     let cells_path = dir.join(CELLS_TABLE);
     let failed = |error: PolarsError| StoreError::Table { path: cells_path.clone(), reason: error.to_string() };
     let (cells, conditions) = read_for_locations(dir, gates, grid)?;
-    let beside = [CROSSINGS.to_string(), param_column(EVERY)];
-    let beside = beside.into_iter().filter(|column| cells.column(column).is_err()).collect::<Vec<_>>();
+    let limits = recorded().map(|limit| param_column(limit.path));
+    let beside = [CROSSINGS.to_string(), param_column(EVERY)].into_iter().chain(limits);
+    let beside = beside.filter(|column| cells.column(column).is_err()).collect::<Vec<_>>();
     let cells = cells.hstack(read_columns(&cells_path, &beside)?.columns()).map_err(failed)?;
     let frame = lead_lag(gates, &cells, &conditions, grid).map_err(failed)?;
     let known = read_table_info(&cells_path)?.columns;
@@ -298,13 +319,13 @@ fn described() -> Vec<(String, ColumnInfo)> {
             "first",
             "index",
             "",
-            "name of a limit or of a gate; of the two the one that is first in the alphabet; a pair of which neither breaks has no rows",
+            "name of a limit that is on for some cell, or of a gate; of the two the one that is first in the alphabet; where neither of a pair breaks, it has no row",
         ),
         own("second", "index", "", "name of the other"),
         count("cells", "walks: cells in training, seeds along an axis; the sum of leads, ties, neither and unknown"),
         count(
             "both",
-            "of them those on which both break at a known place: a step, or between two levels; the median is over these",
+            "of them those on which both break at a known place, a step or between two levels, so that the lead is a number",
         ),
         count(
             "first_leads",
@@ -335,13 +356,13 @@ fn described() -> Vec<(String, ColumnInfo)> {
             "median_lead",
             "value",
             "",
-            "median over `both` of the place of the second less that of the first, counted along the walk; 0 for a tie; positive where the first leads",
+            "median over leads and ties of the place of the second less that of the first, counted along the walk; positive where the first leads, 0 for a tie, and plus or minus infinity where one leads and the other does not break on the walk (a cell that a limit stops is seen no further) or one is broken at the first level of an axis; null where the median is infinite, or in the middle between two values of which one is",
         ),
         own(
             "median_low",
             "value",
             "",
-            "lower end of its 95% interval between order statistics; null for fewer than 6, and over all cells",
+            "lower end of its 95% interval between order statistics; null where that is minus or plus infinity, for fewer than 6 leads and ties, and over all cells",
         ),
         own("median_high", "value", "", "upper end of the same"),
         own(

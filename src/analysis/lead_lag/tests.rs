@@ -57,13 +57,13 @@ fn walks_counted_by_hand() {
     let counts = [found.walks, found.first_leads, found.second_leads, found.ties, found.neither, found.unknown];
     assert_eq!(counts, [7, 3, 1, 1, 1, 1]);
     assert_eq!((found.both, found.leads_from_the_start), (4, [1, 0]));
-    // Leads 3, -2, 0 for the tie, 9.
-    assert_eq!((found.median_lead, found.median_interval), (Some(1.5), None));
+    // Leads 3, -2, 0 for the tie, infinity over what never breaks, 9.
+    assert_eq!((found.median_lead, found.median_interval), (Some(3.0), None));
     assert_eq!(found.share(), Some(0.75));
     assert_eq!(found.share_interval, wilson(3, 4).ok());
     // Depends on nothing else: the other way round everything is turned.
     let turned = LeadLag::new(walks.map(|(a, b)| (b, a)), false);
-    assert_eq!((turned.first_leads, turned.second_leads, turned.median_lead), (1, 3, Some(-1.5)));
+    assert_eq!((turned.first_leads, turned.second_leads, turned.median_lead), (1, 3, Some(-3.0)));
     assert_eq!((turned.share_interval, turned.leads_from_the_start), (None, [0, 1]));
 }
 
@@ -76,4 +76,26 @@ fn the_median_has_an_interval_from_six_walks_on_and_nothing_is_said_of_none() {
     let none = LeadLag::new([(NEVER, NEVER), (Onset::Unknown, NEVER)], true);
     assert!(!none.is_of_note());
     assert_eq!((none.share(), none.share_interval, none.median_lead), (None, None, None));
+}
+
+#[test]
+fn what_breaks_alone_is_infinitely_far_ahead() {
+    const INFINITE: f64 = f64::INFINITY;
+    let p = Onset::point;
+    let median = |walks: &[(Onset, Onset)]| {
+        let found = LeadLag::new(walks.iter().copied(), true);
+        (found.both, found.median_lead, found.median_interval)
+    };
+    let (alone, other_alone) = ((p(5.0), NEVER), (NEVER, p(5.0)));
+    let ahead = |by: f64| (p(5.0), p(5.0 + by));
+    assert_eq!(median(&[alone, alone, ahead(-1.0)]), (1, Some(INFINITE), None));
+    assert_eq!(median(&[other_alone, ahead(2.0)]), (1, Some(-INFINITE), None));
+    assert_eq!(median(&[alone, other_alone]), (0, None, None));
+    assert_eq!(median(&[alone, other_alone, ahead(2.0)]), (1, Some(2.0), None));
+    // Where the first was broken before its first level, nobody knows by how much it leads.
+    let before = (Onset::Broke { from: -INFINITE, to: 1.0, at: None }, p(5.0));
+    assert_eq!(median(&[before, before, ahead(2.0)]), (1, Some(INFINITE), None));
+    // Of six values the least and the greatest.
+    let walks = [ahead(-3.0), ahead(-2.0), ahead(-1.0), ahead(1.0), ahead(2.0), alone];
+    assert_eq!(median(&walks), (5, Some(0.0), Some((-3.0, INFINITE))));
 }

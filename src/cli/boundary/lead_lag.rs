@@ -49,7 +49,7 @@ pub fn section(rows: &[Row]) -> Option<String> {
         parts.push(format!("{title}\n{}", table(walk, 0, "seeds")));
     }
     let legend = "from start: leads of what was broken when it was first looked at, and may never have been kept; both: where \
-                  both break at a known place, which the median lead is over";
+                  both break at a known place; median lead: over leads and ties, - where it is over what does not break";
     parts.extend((!parts.is_empty()).then(|| legend.to_string()));
     (!parts.is_empty()).then(|| parts.join("\n\n"))
 }
@@ -67,8 +67,8 @@ fn is_ratio(row: &Row) -> bool {
     text(row, "unit") == "log_ratio"
 }
 
-/// Pairs of which one has leads that tell something, the one that leads more often first; on top those of which both
-/// break most often. `elsewhere` are rows that nobody would look for here.
+/// Pairs of which one has leads that tell something, the one that leads more often first; on top those with most of such
+/// leads. `elsewhere` are rows that nobody would look for here.
 fn table(rows: &[&Row], elsewhere: usize, walks: &str) -> String {
     let columns = fixed(rows);
     let mut header: Vec<String> = columns.iter().map(|column| heading(column)).collect();
@@ -76,7 +76,7 @@ fn table(rows: &[&Row], elsewhere: usize, walks: &str) -> String {
     header.extend(words.map(String::from));
     header.extend(["share of leads [95%]", "both", "median lead [95%]"].map(String::from));
     let mut sorted: Vec<&Row> = rows.iter().copied().filter(|row| telling(row) > 0).collect();
-    sorted.sort_by_key(|row| std::cmp::Reverse((count(row, "both"), telling(row))));
+    sorted.sort_by_key(|row| std::cmp::Reverse((telling(row), count(row, "both"))));
     let row = |row: &&Row| {
         let turned = count(row, "second_leads") > count(row, "first_leads");
         let [first, second] = if turned { ["second", "first"] } else { ["first", "second"] };
@@ -110,9 +110,11 @@ fn table(rows: &[&Row], elsewhere: usize, walks: &str) -> String {
     shown.into_iter().chain(rest).collect::<Vec<_>>().join("\n")
 }
 
-/// An estimate with its interval, both as `seen`; `turned` where that turns the ends round.
+/// An estimate with its interval, both as `seen`; `turned` where that turns the ends round. One end alone may be infinite,
+/// and so may be what is estimated.
 fn interval(row: &Row, [at, low, high]: [&str; 3], turned: bool, seen: impl Fn(f64) -> f64) -> String {
     let shown = |column: &str| number(&row[column].as_f64().map_or(Value::Null, |value| Value::from(seen(value))));
     let (low, high) = if turned { (high, low) } else { (low, high) };
-    if row[low].is_null() { shown(at) } else { format!("{} [{}, {}]", shown(at), shown(low), shown(high)) }
+    let none = row[low].is_null() && row[high].is_null();
+    if none { shown(at) } else { format!("{} [{}, {}]", shown(at), shown(low), shown(high)) }
 }
