@@ -244,8 +244,9 @@ fn along(sweep: &Sweep, surface: &Surface<'_>, varied: &[usize], axis: usize, gr
         if chosen.is_none() {
             // Levels that refinement added have few points of their own.
             let most = lines.values().map(BTreeMap::len).max().unwrap_or(0);
-            let full: Vec<&Option<Level>> =
-                lines.iter().filter(|(_, points)| 2 * points.len() >= most).map(|(level, _)| level).collect();
+            let with = |least: usize| lines.iter().filter(move |(_, points)| points.len() >= least);
+            let least = if with(most).count() > 1 { most } else { most.div_ceil(2) };
+            let full: Vec<&Option<Level>> = with(least).map(|(level, _)| level).collect();
             line_levels = full.len();
             chosen = Some(evenly(full.len(), MOST_LINES).into_iter().map(|at| full[at].clone()).collect());
         }
@@ -394,7 +395,7 @@ const LEFT: f64 = 50.0;
 /// The picture.
 pub fn draw(info: &Degradation) -> Figure {
     let many = info.panels.len().max(1) as f64;
-    let beside = if info.panels.iter().any(|panel| !panel.bounds.is_empty()) { 52.0 } else { 16.0 };
+    let beside = if info.panels.iter().any(|panel| !panel.bounds.is_empty()) { 52.0 } else { 30.0 };
     let width = (WIDTH - LEFT - many * beside) / many;
     let entries = entries(info);
     let turned =

@@ -4,6 +4,7 @@
 //! To add one: a file here and a line in [`PLOTS`].
 
 pub mod degradation;
+pub mod margins;
 
 use super::figure::Figure;
 use super::run_data::{ReportError, RunData};
@@ -12,4 +13,4 @@ use super::run_data::{ReportError, RunData};
 pub type Plot = fn(&RunData) -> Result<Vec<Figure>, ReportError>;
 
 /// Every kind of picture. Pictures of a section stand in the order of this list.
-pub const PLOTS: &[Plot] = &[degradation::plot];
+pub const PLOTS: &[Plot] = &[degradation::plot, margins::plot];
