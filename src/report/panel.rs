@@ -36,10 +36,6 @@ impl Panel {
         self.at.1 + self.size.1
     }
 
-    pub fn point(&self, x: f64, y: f64) -> (f64, f64) {
-        (self.x.place(x), self.y.place(y))
-    }
-
     /// Lines at the ticks of y, with their values where `named`.
     pub fn y_axis(&self, svg: &mut Svg, wanted: usize, named: bool) {
         for tick in self.y.ticks(wanted) {
@@ -101,6 +97,8 @@ pub enum Sample {
     Ring,
     Cross,
     Diamond(String),
+    /// Filled or not.
+    Triangle(bool),
 }
 
 /// Entries side by side, on as many lines as they need. Returns the height.
@@ -149,6 +147,7 @@ fn draw_sample(svg: &mut Svg, (x, y): (f64, f64), sample: &Sample) {
         Sample::Ring => ring(svg, middle, 4.0, "var(--ink)"),
         Sample::Cross => cross(svg, middle, "var(--ink)"),
         Sample::Diamond(colour) => diamond(svg, middle, colour),
+        Sample::Triangle(filled) => triangle(svg, (middle.0, y + 4.0), *filled),
     }
 }
 
@@ -177,4 +176,10 @@ pub fn diamond(svg: &mut Svg, (x, y): (f64, f64), colour: &str) {
     let arm = 5.0;
     let corners = vec![(x - arm, y), (x, y - arm), (x + arm, y), (x, y + arm), (x - arm, y)];
     svg.path(&[corners], &[("fill", &colour)]);
+}
+
+/// A triangle of ink that stands on a place; without filling where not `filled`.
+pub fn triangle(svg: &mut Svg, (x, y): (f64, f64), filled: bool) {
+    let style = format!("fill:var(--{});stroke:var(--ink)", if filled { "ink" } else { "paper" });
+    svg.path(&[vec![(x, y - 9.0), (x - 4.0, y - 1.0), (x + 4.0, y - 1.0), (x, y - 9.0)]], &[("style", &style)]);
 }

@@ -408,8 +408,8 @@ fn alt(info: &Margins) -> String {
                 Some((low, high)) => {
                     format!("{side} edge from {} to {} over {} lines{open}", label(low), label(high), known.len())
                 }
-                None if beyond > 0 => format!("{side} edge beyond the tested range on {beyond} lines"),
-                None => format!("no mean {side} edge"),
+                None if beyond > 0 => format!("{side} edge beyond the tested range on {beyond} of {} lines", rows.len()),
+                None => format!("{side} edge not in all seeds of any line"),
             }
         };
         said.push(format!(
@@ -426,7 +426,8 @@ fn caption(info: &Margins) -> String {
         "A row per line: {} varies, tested from {} to {}; the levels on the left are held. Small ticks: edges of single \
          seeds ({}). Diamonds: their mean with its 95% interval, at least as wide as what the levels between leave open. \
          Below: the fitted edge with its 95% interval, which uses seeds without an edge too. Arrows: seeds for which it \
-         holds at the last level tested; counts on the right are seeds.",
+         holds at the last level tested; counts on the right are seeds. Green: between the two \
+         means, or fits where some seed has no edge.",
         info.axis,
         label(info.tested.0),
         label(info.tested.1),

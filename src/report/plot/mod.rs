@@ -4,7 +4,9 @@
 //! To add one: a file here and a line in [`PLOTS`].
 
 pub mod degradation;
+pub mod lead_lag;
 pub mod margins;
+pub mod training;
 
 use super::figure::Figure;
 use super::run_data::{ReportError, RunData};
@@ -13,4 +15,4 @@ use super::run_data::{ReportError, RunData};
 pub type Plot = fn(&RunData) -> Result<Vec<Figure>, ReportError>;
 
 /// Every kind of picture. Pictures of a section stand in the order of this list.
-pub const PLOTS: &[Plot] = &[degradation::plot, margins::plot];
+pub const PLOTS: &[Plot] = &[degradation::plot, margins::plot, lead_lag::plot, training::plot];
