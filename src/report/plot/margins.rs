@@ -408,7 +408,9 @@ fn alt(info: &Margins) -> String {
                 Some((low, high)) => {
                     format!("{side} edge from {} to {} over {} lines{open}", label(low), label(high), known.len())
                 }
-                None if beyond > 0 => format!("{side} edge beyond the tested range on {beyond} of {} lines", rows.len()),
+                None if beyond > 0 => {
+                    format!("{side} edge beyond the tested range on {beyond} of {} lines", rows.len())
+                }
                 None => format!("{side} edge not in all seeds of any line"),
             }
         };
