@@ -97,6 +97,8 @@ pub enum Sample {
     Ring,
     Cross,
     Diamond(String),
+    /// Upright.
+    Bar(String),
     /// Filled or not.
     Triangle(bool),
 }
@@ -146,6 +148,10 @@ fn draw_sample(svg: &mut Svg, (x, y): (f64, f64), sample: &Sample) {
         Sample::Dot(colour) => dot(svg, middle, 4.0, colour),
         Sample::Ring => ring(svg, middle, 4.0, "var(--ink)"),
         Sample::Cross => cross(svg, middle, "var(--ink)"),
+        Sample::Bar(colour) => {
+            let upright = vec![(middle.0, y - 7.0), (middle.0, y + 7.0)];
+            svg.path(&[upright], &[("class", &"line"), ("stroke", colour)]);
+        }
         Sample::Diamond(colour) => diamond(svg, middle, colour),
         Sample::Triangle(filled) => triangle(svg, (middle.0, y + 4.0), *filled),
     }

@@ -247,7 +247,7 @@ fn along(sweep: &Sweep, surface: &Surface<'_>, varied: &[usize], axis: usize, gr
             let with = |least: usize| lines.iter().filter(move |(_, points)| points.len() >= least);
             let least = if with(most).count() > 1 { most } else { most.div_ceil(2) };
             let full: Vec<&Option<Level>> = with(least).map(|(level, _)| level).collect();
-            line_levels = full.len();
+            line_levels = lines.len();
             chosen = Some(evenly(full.len(), MOST_LINES).into_iter().map(|at| full[at].clone()).collect());
         }
         let mut curves = Vec::new();
@@ -472,7 +472,9 @@ fn entries(info: &Degradation) -> Vec<(Sample, String)> {
             entries.push((Sample::Line(GROUPS[at % GROUPS.len()].to_string()), text));
         }
     }
-    entries.push((Sample::Box(GROUPS[0].to_string()), "95% interval".to_string()));
+    let colour = GROUPS[0].to_string();
+    let interval = if info.scale.is_some() { Sample::Box(colour) } else { Sample::Bar(colour) };
+    entries.push((interval, "95% interval".to_string()));
     if info.points().any(|point| point.share_ok < 1.0 && point.mean.is_some()) {
         entries.push((Sample::Ring, "some cells lost".to_string()));
     }
@@ -568,12 +570,17 @@ fn alt(info: &Degradation) -> String {
 }
 
 fn caption(info: &Degradation) -> String {
-    let mut said =
-        vec![format!("Means over {} at each point; bands are 95% bootstrap intervals of the mean.", info.seeds())];
+    let mut said = vec![format!(
+        "Means over {} at each point; bands or bars are 95% bootstrap intervals of the mean.",
+        info.seeds()
+    )];
     if let Some(axis) = &info.line_axis {
         let drawn = info.panels.first().map_or(0, |panel| panel.curves.len());
         said.push(if drawn < info.line_levels {
-            format!("A line per level of {axis}, {drawn} of {} evenly chosen.", info.line_levels)
+            format!(
+                "A line per level of {axis}, {drawn} of {}: of those with the most points some evenly.",
+                info.line_levels
+            )
         } else {
             format!("A line per level of {axis}.")
         });

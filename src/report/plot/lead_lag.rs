@@ -233,10 +233,11 @@ pub fn draw_crossings(info: &Crossings) -> Figure {
         info.cells,
         info.limits.iter().map(said).collect::<Vec<_>>().join("; ")
     );
-    let caption = "Step at which each limit was first broken, over the cells that broke it; areas are proportional to cells. \
-                   Limits are ordered by their median and looked at every stop.every steps only. A cell that a rule has \
-                   stopped is not looked at any more, so later breaks of other limits are not seen."
-        .to_string();
+    let caption =
+        "Step at which each limit was first broken, over the cells that broke it; areas are proportional to cells. \
+                   Limits are ordered by their median and looked at every stop.every steps only. Where stop.freeze \
+                   stops a cell, later breaks of other limits are not seen."
+            .to_string();
     let number = |x: f64| label(x);
     let header =
         ["limit", "step", "cells", "median step", "lower quartile", "upper quartile"].map(String::from).to_vec();
@@ -273,9 +274,9 @@ pub fn draw_leads(info: &Leads) -> Figure {
     let title = "Which limit is broken first".to_string();
     let top = 34.0;
     let entries = [
-        (Sample::Box(FIRST.to_string()), "the left one first".to_string()),
-        (Sample::Box(TIE.to_string()), "at the same check".to_string()),
-        (Sample::Box(SECOND.to_string()), "the right one first".to_string()),
+        (Sample::Dot(FIRST.to_string()), "the left one first".to_string()),
+        (Sample::Dot(TIE.to_string()), "at the same check".to_string()),
+        (Sample::Dot(SECOND.to_string()), "the right one first".to_string()),
     ];
     let inner = PAIR_LINE * info.pairs.len() as f64;
     let height = top + inner + 18.0 + legend_height(WIDTH - 28.0, &entries);
@@ -359,7 +360,7 @@ fn told(pair: &Pair) -> String {
     };
     let (first, second) = pair.from_start;
     if first + second > 0.0 {
-        format!("{lead}; from the first check: {} and {}", label(first), label(second))
+        format!("{lead}; broken first from the first check: {} and {}", label(first), label(second))
     } else {
         lead
     }

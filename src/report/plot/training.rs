@@ -304,14 +304,15 @@ impl Training {
 }
 
 const LEFT: f64 = 52.0;
-const GAP: f64 = 14.0;
+const GAP: f64 = 30.0;
 const HEIGHT: f64 = 88.0;
 const ABOVE: f64 = 26.0;
 const COLOURS: [&str; 2] = [GROUPS[0], GROUPS[5]];
 
 /// The picture: a column per combination, a line per quantity.
 pub fn draw(info: &Training) -> Figure {
-    let title = "Training of the best, an edge and the worst combination".to_string();
+    let roles: Vec<&str> = info.chosen.iter().map(|chosen| chosen.role.as_str()).collect();
+    let title = format!("Training of chosen combinations: {}", roles.join(", "));
     let many = info.chosen.len().max(1) as f64;
     let width = (WIDTH - LEFT - 12.0 - GAP * (many - 1.0)) / many;
     let heads = info.chosen.iter().map(|chosen| chosen.levels.len().min(MOST_LEVELS)).max().unwrap_or(0) as f64;
@@ -400,14 +401,14 @@ const WARN: &str = "1.5 3";
 
 fn draw_limits(svg: &mut Svg, panel: &Panel, chosen: &Chosen, quantity: &Quantity) {
     let Some((name, _)) = quantity.limit else { return };
-    for (act, dashes) in [("stop", STOP), ("warn", WARN)] {
+    for (act, dashes, above) in [("stop", STOP, 0.0), ("warn", WARN, 10.0)] {
         let path = format!("{act}.{name}");
         if let Some(threshold) = chosen.limits.get(&path) {
             panel.bound(svg, *threshold, dashes);
         }
         let steps: BTreeSet<u64> = chosen.crossings.get(&path).into_iter().flatten().map(|step| *step as u64).collect();
         for step in steps {
-            triangle(svg, (panel.x.place(step as f64), panel.bottom()), act == "stop");
+            triangle(svg, (panel.x.place(step as f64), panel.bottom() - above), act == "stop");
         }
     }
 }
@@ -452,7 +453,8 @@ fn alt(info: &Training) -> String {
         });
         let broken: String = broken.collect();
         let last = last.collect::<Vec<_>>().join(", ");
-        format!("The {} combination ({}) ends with a median {last}.{broken}", chosen.role, chosen.at())
+        let role = &chosen.role;
+        format!("Of the combination \u{201c}{role}\u{201d} ({}) medians end at {last}.{broken}", chosen.at())
     };
     info.chosen.iter().map(ends).collect::<Vec<_>>().join(" ")
 }
@@ -463,9 +465,9 @@ fn caption(info: &Training) -> String {
     };
     format!(
         "Thin lines: seeds; thick: their median at each step. {}. Combinations are compared by their mean {RETRIEVAL} on the \
-         test split, in which a cell without a value counts as 0. A stopped cell's lines end where it was stopped, and the \
-         median is over those that go on. Dashed: thresholds in force; triangles: steps at which single cells first broke \
-         one. Columns share the scales of each line.",
+         test split, in which a cell without a value counts as 0. Where stop.freeze stops a cell its \
+         lines end, and the median is over those that go on. Dashed: thresholds in force, looked at every stop.every \
+         steps; triangles: steps at which single cells first broke one. Columns share the scales of each line.",
         info.chosen.iter().map(of).collect::<Vec<_>>().join("; ")
     )
 }
