@@ -7,6 +7,8 @@
 //! | `figure` | a picture with its text alternative and its data |
 //! | `svg` | elements, escaping, numbers of fixed form |
 //! | `scale` | from values to places, with ticks |
+//! | `panel` | axes, legends and marks around what a picture draws |
+//! | `rows` | the rows of a table as plain values, levels of axes |
 //! | `colour` | colour maps that are uniform and safe for colour-blind readers |
 //! | `page` | the HTML page |
 //!
@@ -14,7 +16,9 @@
 
 pub mod colour;
 mod figure;
+mod panel;
 pub mod plot;
+mod rows;
 mod run_data;
 pub mod scale;
 pub mod svg;
