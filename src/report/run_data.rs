@@ -17,6 +17,8 @@ pub enum ReportError {
     Spec(#[from] Box<SpecError>),
     #[error("{path}: {source}")]
     Table { path: PathBuf, source: PolarsError },
+    #[error("{path} cannot be read: {reason}")]
+    Unreadable { path: PathBuf, reason: String },
     #[error("{dir} has no {file}: the command that made the run writes it, and trains nothing that is there")]
     Missing { dir: PathBuf, file: &'static str },
 }
