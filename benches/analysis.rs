@@ -13,7 +13,7 @@ use cliffline::analysis::constraint::Constraints;
 use cliffline::analysis::gate::evaluate;
 use cliffline::analysis::line::{Grid, Places};
 use cliffline::analysis::refine::{Rules, known, wanted};
-use cliffline::analysis::{Surfaces, grid_of, read_for_locations, write_locations, write_surfaces};
+use cliffline::analysis::{Surfaces, grid_of, read_for_locations, write_lead_lag, write_locations, write_surfaces};
 use cliffline::numerics::bootstrap::mean_interval;
 use cliffline::numerics::stream::Streams;
 use cliffline::spec::{Overrides, Sweep, from_str};
@@ -181,6 +181,7 @@ fn write_planted(dir: &Path, sweep: &Sweep) {
         text("crossings", vec![r#"{"warn.hub_gini_above":20,"stop.effective_rank_below":60}"#; ids.len()]),
         number("param_train_temperature", &|c| c.train.temperature),
         number("param_image_noise", &|c| c.image.noise),
+        Series::new("param_stop_every".into(), vec![20i64; ids.len()]).into(),
         Series::new("param_seed".into(), seeds).into(),
     ];
     cells.extend(metrics.iter().cloned());
@@ -213,7 +214,9 @@ fn everything(bencher: Bencher) {
         say(&format!("surfaces.parquet of {METRICS} metrics, {surfaces} rows"));
         let tables = write_locations(dir.path(), &sweep.gates, grid).expect("written");
         let rows: Vec<u64> = tables.iter().map(|(_, table)| table.rows).collect();
-        say(&format!("margins, boundaries and lead-lag, {rows:?} rows"));
+        say(&format!("margins and boundaries, {rows:?} rows"));
+        let rows = write_lead_lag(dir.path(), &sweep.gates, grid).expect("written").1.rows;
+        say(&format!("lead-lag, {rows} rows"));
         let (cells, conditions) = read_for_locations(dir.path(), &sweep.gates, grid).expect("read");
         let report = evaluate(&sweep, &cells, &conditions).expect("judged");
         say(&format!("gates: {}", report.verdict.name()));

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cliffline::aligner::backend::Place;
-use cliffline::analysis::{Summary, write_surfaces};
+use cliffline::analysis::{Summary, write_derived};
 use cliffline::engine::{
     Control, Event, Measured, Measuring, Outcome, Status, TrainError, Trainer, Workers, estimate, make_packs,
     pack_size, run_packs,
@@ -256,7 +256,7 @@ fn write_tables(sweep: &Sweep, reader: &RunReader) {
     let cell_ids: Vec<&str> = sweep.cells.iter().map(|cell| cell.id.as_str()).collect();
     let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, ..TableSpec::default() };
     write_run_tables(reader, &spec).expect("tables");
-    write_surfaces(reader.dir(), &axes).expect("surfaces");
+    write_derived(reader.dir(), sweep).expect("derived tables");
 }
 
 fn summarise(sweep: &Sweep, reader: &RunReader) {

@@ -17,6 +17,8 @@ mod gate;
 mod include;
 #[path = "cli/inspect.rs"]
 mod inspect;
+#[path = "cli/lead_lag.rs"]
+mod lead_lag;
 #[path = "cli/refine.rs"]
 mod refine;
 #[path = "cli/run.rs"]

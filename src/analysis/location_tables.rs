@@ -14,7 +14,7 @@ use super::margin::{Margins, Reach, margins};
 use super::outcome::{columns_of_cells, columns_of_conditions};
 use super::summary::AxisLevels;
 use super::trace::{Edge, Side, Trace};
-use crate::spec::{Gate, Scale, Sweep, constraints_of};
+use crate::spec::{Gate, Scale, Sweep, constraints_of, param_at};
 use crate::store::{
     BOUNDARIES_TABLE, CELLS_TABLE, CONDITIONS_TABLE, ColumnInfo, MARGINS_TABLE, StoreError, TableBytes, TableInfo,
     param_column, read_columns, read_table_info, write_table,
@@ -218,7 +218,7 @@ impl BoundaryRows {
         let along = lines.along();
         let scale = along.scale.unwrap_or(Scale::Linear);
         for boundary in &found.boundaries {
-            self.across(found, boundary, scale);
+            self.across(found, boundary, &along.path, scale);
             for trace in &found.traces {
                 let others = trace.other_flips().filter(|flip| (boundary.side == Side::Upper) == flip.holds_below);
                 let edges = std::iter::once((trace.edge(boundary.side), true))
@@ -251,8 +251,10 @@ impl BoundaryRows {
     }
 
     /// The row across seeds.
-    fn across(&mut self, found: &Found, boundary: &Boundary, scale: Scale) {
-        let finite = |coordinate: f64| coordinate.is_finite().then(|| scale.level(coordinate));
+    fn across(&mut self, found: &Found, boundary: &Boundary, axis: &str, scale: Scale) {
+        // What is fitted knows no end of the axis, the parameter does.
+        let (least, greatest) = param_at(axis).map_or((f64::NEG_INFINITY, f64::INFINITY), |param| param.kind.range());
+        let finite = |coordinate: f64| coordinate.is_finite().then(|| scale.level(coordinate).clamp(least, greatest));
         let mean = boundary.mean.as_ref();
         let interval = mean.and_then(|mean| mean.interval);
         let fit = boundary.fit.as_ref();
@@ -418,7 +420,7 @@ fn boundary_columns() -> Vec<(String, ColumnInfo)> {
         own("interval_low", "value", "", "lower end of the 95% interval of the mean over seeds: percentile bootstrap at Hesterberg's levels, as in surfaces.parquet, and at least from bracket_low to bracket_high: how margins change between levels is not known"),
         own("interval_high", "value", "", "upper end of the same"),
         own("fit_level", "value", "", "median of the logistic distribution of edges fitted by maximum likelihood to the levels between which the seeds' edges lie, those beyond the levels included; where half of the seeds violate the constraint"),
-        own("fit_low", "value", "", "lower end of its 95% profile likelihood interval; null where it has none"),
+        own("fit_low", "value", "", "lower end of its 95% profile likelihood interval, held to what the parameter accepts; null where it has none"),
         own("fit_high", "value", "", "upper end of the same"),
         own("fit_scale", "value", "", "scale of that distribution, in units of the level, or of its natural logarithm on a log scale: the share that violates an upper edge at x is 1 / (1 + exp(-(x - fit_level) / fit_scale)); 0 where the levels do not tell seeds apart"),
         own("state", "status", "", "of a seed: crossed; beyond: it holds as far as levels were tried; never_holds; unknown; null across seeds"),

@@ -178,21 +178,20 @@ pub fn margins(
     constraints: &Constraints,
     of: &Constraint,
 ) -> Vec<Margins> {
-    let verdicts: Vec<(u32, State)> = line
-        .levels
-        .iter()
-        .map(|level| {
-            let here: Vec<u32> = line.rows.iter().copied().filter(|row| lines.rank(*row) == *level).collect();
-            let missing = (line.by_seed.len() - here.len()) as u64;
-            let state = match constraints.verdict(of, &here, missing) {
-                Some(Verdict::Pass) => State::Holds,
-                Some(Verdict::Fail) => State::Violates,
-                Some(Verdict::InsufficientEvidence) => State::Unknown,
-                None => State::NotJudged,
-            };
-            (*level, state)
-        })
-        .collect();
+    // By level, then seed.
+    let mut by_level = line.rows.to_vec();
+    by_level.sort_by_key(|row| lines.rank(*row));
+    let verdict = |here: &[u32]| {
+        let missing = (line.by_seed.len() - here.len()) as u64;
+        let state = match constraints.verdict(of, here, missing) {
+            Some(Verdict::Pass) => State::Holds,
+            Some(Verdict::Fail) => State::Violates,
+            Some(Verdict::InsufficientEvidence) => State::Unknown,
+            None => State::NotJudged,
+        };
+        (lines.rank(here[0]), state)
+    };
+    let verdicts: Vec<(u32, State)> = by_level.chunk_by(|a, b| lines.rank(*a) == lines.rank(*b)).map(verdict).collect();
     let along = &lines.along().coordinates;
     let in_direction = |direction: Direction| {
         let seed = |trace: &Trace| {

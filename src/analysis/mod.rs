@@ -3,7 +3,10 @@
 pub mod boundary;
 pub mod compare;
 pub mod constraint;
+mod derived;
 pub mod gate;
+pub mod lead_lag;
+mod lead_lag_table;
 pub mod line;
 mod location_tables;
 pub mod margin;
@@ -15,6 +18,8 @@ mod surface;
 mod surface_table;
 pub mod trace;
 
+pub use derived::write_derived;
+pub use lead_lag_table::{lead_lag, write_lead_lag};
 pub use location_tables::{Located, grid_of, locate, read_for_locations, write_locations};
 pub use outcome::{columns_of_cells, columns_of_conditions};
 pub use summary::{AxisLevels, Entry, Summary};

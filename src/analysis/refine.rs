@@ -84,9 +84,10 @@ pub fn known(lines: &Lines<'_>, constraints: &Constraints, of: &Constraint) -> V
             Gap { low, high, width, flips: traces.iter().any(inside), middle: between(axis, below, above) }
         };
         let lacking = |rank: &u32| {
-            let there = line.rows.iter().filter(|row| lines.rank(**row) == *rank).count();
-            let missing = line.by_seed.len() - there;
-            (missing > 0 && !axis.is_on_grid(*rank)).then(|| (axis.number(*rank), missing as u64))
+            let missing = || line.by_seed.len() - line.rows.iter().filter(|row| lines.rank(**row) == *rank).count();
+            // What refinement added is little of a line, so counting each level anew is no burden.
+            let missing = if axis.is_on_grid(*rank) { 0 } else { missing() };
+            (missing > 0).then(|| (axis.number(*rank), missing as u64))
         };
         let levels = lines.fixed.iter().map(|fixed| lines.fixed_level(&line, *fixed));
         Known {

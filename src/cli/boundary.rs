@@ -1,5 +1,7 @@
 //! `cliffline boundary`: where the constraints of a run flip along its axes, and how far they hold.
 
+mod lead_lag;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -40,10 +42,11 @@ pub fn main(args: &BoundaryArgs) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
     let boundaries = rows(args, BOUNDARIES_TABLE)?;
     let margins = rows(args, MARGINS_TABLE)?;
+    let leads = lead_lag::rows(args)?;
     if args.json {
         output::json(&json!({
             "format": "cliffline-boundary", "version": BOUNDARY_VERSION, "dir": dir, "boundaries": boundaries,
-            "margins": margins, "verification_statement": VERIFICATION_STATEMENT,
+            "margins": margins, "lead_lag": leads, "verification_statement": VERIFICATION_STATEMENT,
         }))?;
         return Ok(exit::OK);
     }
@@ -61,6 +64,7 @@ pub fn main(args: &BoundaryArgs) -> anyhow::Result<u8> {
         let of_group: Vec<&Row> = margins.iter().copied().filter(|row| key(row) == key(first)).collect();
         output::line(&format!("{}\n", reaches(&of_group)))?;
     }
+    lead_lag::section(&leads).iter().try_for_each(|section| output::line(section))?;
     if across.is_empty() {
         output::line(&format!("{}: no numeric axis has two levels, so nothing can be located", dir.display()))?;
     }

@@ -16,13 +16,12 @@ use super::progress::Progress;
 use super::summary::render;
 use super::{BackendArgs, SpecArgs, columns, exit, gate, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
-use crate::analysis::line::Grid;
-use crate::analysis::{Summary, grid_of, write_locations, write_surfaces};
+use crate::analysis::{Summary, write_derived};
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
     CELLS_TABLE, CellRecord, Environment, Found, Identity, Levels, RUN_TABLES, RecordedStatus, RunDir, RunManifest,
-    RunReader, RunState, SURFACES_TABLE, TableSpec, hash_file, now_utc, read_columns, write_atomic, write_run_tables,
+    RunReader, RunState, TableSpec, hash_file, now_utc, read_columns, write_atomic, write_run_tables,
 };
 
 /// Metrics of the table at the end of a run.
@@ -369,10 +368,7 @@ impl<'a> Session<'a> {
         let cell_ids: Vec<&str> = self.sweep.cells.iter().map(|c| c.id.as_str()).collect();
         let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
         self.manifest.tables = write_run_tables(self.run.reader(), &spec)?;
-        self.manifest.tables.insert(SURFACES_TABLE.to_string(), write_surfaces(&self.dir, &axes)?);
-        let (levels, zip) = grid_of(self.sweep);
-        let located = write_locations(&self.dir, &self.sweep.gates, Grid { axes: &levels, zip: &zip })?;
-        self.manifest.tables.extend(located.map(|(file, table)| (file.to_string(), table)));
+        self.manifest.tables.extend(write_derived(&self.dir, self.sweep)?);
         let gates = gate::write(&self.dir, self.sweep)?;
         self.manifest.tables.extend(gates.map(|file| (gate::GATES_FILE.to_string(), file)));
         Ok(())

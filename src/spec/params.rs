@@ -13,6 +13,17 @@ pub enum Kind {
     Choice(&'static [&'static str]),
 }
 
+impl Kind {
+    /// The least and the greatest number that it accepts; infinite for what is no number.
+    pub fn range(self) -> (f64, f64) {
+        match self {
+            Self::Float { min, max, .. } => (min, max),
+            Self::Int { min, max } => (min as f64, max as f64),
+            Self::Bool | Self::Choice(_) => (f64::NEG_INFINITY, f64::INFINITY),
+        }
+    }
+}
+
 /// How a parameter takes part in a pack of cells that train as one tensor program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {

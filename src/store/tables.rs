@@ -98,7 +98,7 @@ fn write_segments(
 }
 
 /// Files of all tables. Those from the fifth on are made of the first two, by `analysis`, the others of the records.
-pub const RUN_TABLES: [&str; 7] = [
+pub const RUN_TABLES: [&str; 8] = [
     CELLS_TABLE,
     CONDITIONS_TABLE,
     "curves.parquet",
@@ -106,6 +106,7 @@ pub const RUN_TABLES: [&str; 7] = [
     SURFACES_TABLE,
     MARGINS_TABLE,
     BOUNDARIES_TABLE,
+    LEAD_LAG_TABLE,
 ];
 
 /// The table with one row per finished cell, in the order of the plan.
@@ -122,6 +123,9 @@ pub const MARGINS_TABLE: &str = "margins.parquet";
 
 /// The table of where constraints flip along axes.
 pub const BOUNDARIES_TABLE: &str = "boundaries.parquet";
+
+/// The table of which limits and constraints break first.
+pub const LEAD_LAG_TABLE: &str = "lead_lag.parquet";
 
 type Described = Vec<(Column, ColumnInfo)>;
 type Build = fn(&Layout, &[CellRecord]) -> Described;
