@@ -9,12 +9,17 @@ use serde_json::json;
 
 use super::{DirArgs, exit, output};
 use crate::report::{RunData, figures, glance::glance, page};
-use crate::store::{RUN_TABLES, RunReader, TableBytes, VERIFICATION_STATEMENT, is_live, write_atomic};
+use crate::store::{
+    CELLS_TABLE, RUN_TABLES, RunReader, SURFACES_TABLE, TableBytes, VERIFICATION_STATEMENT, is_live, write_atomic,
+};
 
 /// The page.
 pub const REPORT_FILE: &str = "report.html";
 /// The folder of the pictures.
 const PLOTS: &str = "plots";
+
+/// Tables without which there is nothing to report. Runs of earlier versions lack others, and the pictures of them.
+const REQUIRED: [&str; 2] = [CELLS_TABLE, SURFACES_TABLE];
 
 /// Version of the JSON document.
 ///
@@ -37,7 +42,7 @@ pub fn main(args: &ReportArgs) -> anyhow::Result<u8> {
     if let Some((file, why)) = damage {
         anyhow::bail!("{file}: {why}");
     }
-    for file in RUN_TABLES.iter().filter(|file| !dir.join(file).is_file()) {
+    if let Some(file) = REQUIRED.iter().find(|file| !dir.join(file).is_file()) {
         anyhow::bail!(
             "{} has no {file} yet: the command that made the run writes it, and trains nothing that is there",
             dir.display()

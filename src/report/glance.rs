@@ -1,5 +1,7 @@
 //! The run at a glance: what was swept, how its cells ended, what its gates say, and what computed it.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::run_data::{ReportError, RunData};
@@ -12,6 +14,10 @@ const GATES_FILE: &str = "gates.json";
 
 /// Levels of an axis that are listed one by one.
 const LISTED: usize = 8;
+/// The order of statuses.
+const STATUSES: [&str; 4] = ["ok", "collapsed", "diverged", "failed"];
+/// Said of a gate without a verdict.
+const NOT_JUDGED: &str = "not judged";
 /// Digits of hashes that name something to people.
 const HASH_DIGITS: usize = 12;
 
@@ -26,6 +32,8 @@ pub struct Glance {
     pub planned: u64,
     /// Status and finished cells with it.
     pub by_status: Vec<(String, u64)>,
+    /// Of all gates together.
+    pub verdict: String,
     pub gates: Vec<JudgedGate>,
     /// What computed it: name and value.
     pub facts: Vec<(&'static str, String)>,
@@ -74,11 +82,20 @@ pub fn glance(run: &RunData) -> Result<Glance, ReportError> {
         unfinished,
         axes: run.sweep.axes.iter().map(|axis| swept(axis, all(axis))).collect(),
         planned: manifest.cells.planned,
-        by_status: manifest.cells.by_status.iter().map(|(status, n)| (status.clone(), *n)).collect(),
+        by_status: by_status(&manifest.cells.by_status),
+        verdict: verdicts.as_ref().and_then(|v| v["verdict"].as_str()).unwrap_or(NOT_JUDGED).to_string(),
         gates: run.sweep.gates.iter().map(|gate| judged(gate, verdicts.as_ref())).collect(),
         facts: facts(run),
         statement: VERIFICATION_STATEMENT,
     })
+}
+
+/// Statuses in the order of other tables, those of later versions last.
+fn by_status(counts: &BTreeMap<String, u64>) -> Vec<(String, u64)> {
+    let order = |status: &str| STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len());
+    let mut counts: Vec<(String, u64)> = counts.iter().map(|(status, n)| (status.clone(), *n)).collect();
+    counts.sort_by_key(|(status, _)| order(status));
+    counts
 }
 
 fn verdicts(run: &RunData) -> Result<Option<Value>, ReportError> {
@@ -131,7 +148,7 @@ fn constraint(gate: &Gate) -> String {
 fn judged(gate: &Gate, verdicts: Option<&Value>) -> JudgedGate {
     let found = verdicts.and_then(|v| v["gates"].as_array()?.iter().find(|g| g["name"] == gate.name.as_str()));
     let Some(found) = found else {
-        let verdict = "not judged".to_string();
+        let verdict = NOT_JUDGED.to_string();
         let (combinations, worst) = (String::new(), String::new());
         return JudgedGate { name: gate.name.clone(), constraint: constraint(gate), verdict, combinations, worst };
     };
@@ -142,7 +159,7 @@ fn judged(gate: &Gate, verdicts: Option<&Value>) -> JudgedGate {
     JudgedGate {
         name: gate.name.clone(),
         constraint: constraint(gate),
-        verdict: found["verdict"].as_str().unwrap_or("not judged").to_string(),
+        verdict: found["verdict"].as_str().unwrap_or(NOT_JUDGED).to_string(),
         combinations: if total == 0 { "judges no cell of this run".to_string() } else { combinations },
         worst: worst(&found["worst"]),
     }

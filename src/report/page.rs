@@ -130,6 +130,12 @@ fn top(out: &mut String, glance: &Glance) {
     if glance.gates.is_empty() {
         out.push_str("<p>The spec has no gates, so nothing is judged.</p>\n");
     } else {
+        let class = escape(&glance.verdict);
+        let _ = writeln!(
+            out,
+            "<p>All gates together: <span class=\"verdict {class}\">{}</span></p>",
+            escape(&words(&glance.verdict))
+        );
         gates(out, glance);
     }
     out.push_str("<h3>What was swept</h3>\n<dl>\n");
@@ -147,7 +153,7 @@ fn top(out: &mut String, glance: &Glance) {
 
 fn gates(out: &mut String, glance: &Glance) {
     out.push_str(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Verdicts of the gates\"><table><thead><tr>\
+        "<div class=\"scroll gates\" tabindex=\"0\" role=\"region\" aria-label=\"Verdicts of the gates\"><table><thead><tr>\
          <th scope=\"col\">Gate</th><th scope=\"col\">Verdict</th><th scope=\"col\">Combinations of levels</th>\
          <th scope=\"col\">Worst place</th><th scope=\"col\">Constraint</th></tr></thead><tbody>\n",
     );

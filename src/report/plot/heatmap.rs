@@ -4,6 +4,7 @@ mod along;
 mod draw;
 mod layout;
 mod tables;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -66,8 +67,11 @@ pub struct Panel {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tile {
+    /// Levels with all their digits.
     pub x: String,
     pub y: String,
+    /// Whether the level of x is beside the grid.
+    pub beside: bool,
     /// From 0 to 1 along each axis.
     pub across: (f64, f64),
     pub up: (f64, f64),
@@ -216,6 +220,14 @@ fn constraints(gates: &[Gate], subject: &Subject) -> Vec<Bounded> {
 /// The key by which levels of tables and specs are the same.
 fn key(level: &Value) -> String {
     level.as_f64().map_or_else(|| level.to_string(), |x| x.to_bits().to_string())
+}
+
+#[cfg(test)]
+mod tests;
+
+/// A level with all its digits.
+fn exact(level: &Value) -> String {
+    level.as_str().map_or_else(|| level.to_string(), str::to_string)
 }
 
 #[cfg(test)]

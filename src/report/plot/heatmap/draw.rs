@@ -1,17 +1,20 @@
 //! The picture of a heatmap.
 
-use super::{Along, Boundary, HeatmapInfo, Panel, Tile};
+use super::along::edges;
+use super::words::{Words, brief, data, legend};
+use super::{Along, Boundary, HeatmapInfo, Panel, Point, Tile};
 use crate::report::colour::{diverging, ink_on, ink_on_diverging, sequential};
 use crate::report::scale::{Continuous, label};
 use crate::report::svg::{Anchor, Svg, place};
-use crate::report::{Data, Figure, Section};
-use crate::spec::{CLEAN, LOST, Scale};
+use crate::report::{Figure, Section};
+use crate::spec::Scale;
 
 const WIDTH: f64 = 720.0;
-/// Room for the labels of y, and for the bar of colours.
-const LEFT: f64 = 78.0;
+/// Room for the bar of colours.
 const RIGHT: f64 = 96.0;
 const GAP: f64 = 14.0;
+/// For the name of y.
+const TOP: f64 = 22.0;
 /// Above each panel for its levels, below for the labels of x.
 const HEADING: f64 = 20.0;
 const LABELS: f64 = 20.0;
@@ -29,7 +32,7 @@ pub fn draw(info: &HeatmapInfo) -> Figure {
     let text = Words::of(info);
     let frame = Frame::of(info);
     let legend = legend(info);
-    let height = frame.bottom() + 26.0 + 18.0 * legend.len() as f64;
+    let height = frame.bottom() + 22.0 + 18.0 * legend.len() as f64;
     let mut svg = Svg::new(WIDTH, height);
     for (number, panel) in info.panels.iter().enumerate() {
         let at = frame.corner(number);
@@ -49,19 +52,19 @@ pub fn draw(info: &HeatmapInfo) -> Figure {
     svg.close("g");
     for (number, panel) in info.panels.iter().enumerate() {
         let at = frame.corner(number);
-        panel.tiles.iter().for_each(|tile| value(&mut svg, info, tile, frame.box_of(tile, at)));
-        panel.boundaries.iter().for_each(|boundary| line(&mut svg, info, boundary, &frame, at));
+        let lines: Vec<Line> = panel.boundaries.iter().flat_map(|b| lines(info, b, &frame, at)).collect();
+        lines.iter().for_each(|line| band(&mut svg, line));
+        panel.tiles.iter().for_each(|tile| value(&mut svg, info, tile, frame.box_of(tile, at), &lines));
+        lines.iter().for_each(|line| stroke(&mut svg, std::slice::from_ref(&line.middle), line.fitted));
     }
     bar(&mut svg, info, &frame);
-    let middle = (LEFT + WIDTH - RIGHT) / 2.0;
-    svg.text((middle, frame.bottom() + 14.0), Anchor::Middle, "", &info.x.title());
-    let up = (frame.top + frame.bottom() - LABELS) / 2.0;
-    let turn = format!("rotate(-90 14 {})", place(up));
-    svg.text_with((14.0, up), Anchor::Middle, &[("transform", &turn)], &info.y.title());
+    let middle = (frame.left + WIDTH - RIGHT) / 2.0;
+    svg.text((middle, frame.bottom() + 14.0), Anchor::Middle, "", &format!("{} \u{2192}", info.x.title()));
+    svg.text((4.0, 13.0), Anchor::Start, "", &format!("\u{2191} {}", info.y.title()));
     for (i, (dashed, entry)) in legend.iter().enumerate() {
         let y = frame.bottom() + 36.0 + 18.0 * i as f64;
-        stroke(&mut svg, &[vec![(LEFT, y - 4.0), (LEFT + 28.0, y - 4.0)]], *dashed);
-        svg.text((LEFT + 36.0, y), Anchor::Start, "soft small", entry);
+        stroke(&mut svg, &[vec![(frame.left, y - 4.0), (frame.left + 28.0, y - 4.0)]], *dashed);
+        svg.text((frame.left + 36.0, y), Anchor::Start, "soft small", entry);
     }
     Figure {
         section: Section::Surfaces,
@@ -78,7 +81,8 @@ pub fn draw(info: &HeatmapInfo) -> Figure {
 struct Frame {
     columns: usize,
     rows: usize,
-    top: f64,
+    /// Room for the labels of y.
+    left: f64,
     /// Of a panel.
     width: f64,
     height: f64,
@@ -96,19 +100,21 @@ impl Frame {
         };
         let levels = info.y.labels.len() as f64;
         let height = if n == 1 { (levels * 34.0).clamp(130.0, 460.0) } else { (levels * 26.0).clamp(80.0, 240.0) };
-        let width = (WIDTH - LEFT - RIGHT - GAP * (columns - 1) as f64) / columns as f64;
-        Self { columns, rows: n.div_ceil(columns), top: 6.0, width, height }
+        let longest = info.y.labels.iter().map(|text| text.chars().count()).max().unwrap_or(0);
+        let left = (longest as f64 * LETTER + 14.0).clamp(40.0, 160.0);
+        let width = (WIDTH - left - RIGHT - GAP * (columns - 1) as f64) / columns as f64;
+        Self { columns, rows: n.div_ceil(columns), left, width, height }
     }
 
     /// The upper left corner of the tiles of a panel.
     fn corner(&self, number: usize) -> (f64, f64) {
         let (row, column) = (number / self.columns, number % self.columns);
-        let y = self.top + row as f64 * (self.height + HEADING + LABELS) + HEADING;
-        (LEFT + column as f64 * (self.width + GAP), y)
+        let y = TOP + row as f64 * (self.height + HEADING + LABELS) + HEADING;
+        (self.left + column as f64 * (self.width + GAP), y)
     }
 
     fn bottom(&self) -> f64 {
-        self.top + self.rows as f64 * (self.height + HEADING + LABELS)
+        TOP + self.rows as f64 * (self.height + HEADING + LABELS)
     }
 
     fn box_of(&self, tile: &Tile, at: (f64, f64)) -> [f64; 4] {
@@ -187,14 +193,27 @@ fn draw_tile(svg: &mut Svg, info: &HeatmapInfo, tile: &Tile, [x, y, w, h]: [f64;
         (None, _) => "no value".to_string(),
     };
     let seeds = if tile.n == tile.cells { tile.n.to_string() } else { format!("{} of {}", tile.n, tile.cells) };
-    svg.tooltip(&format!("{} {}, {} {}: {value}, n {seeds}", info.y.path, tile.y, info.x.path, tile.x));
+    let (y, x) = (brief(&tile.y), brief(&tile.x));
+    svg.tooltip(&format!("{} {y}, {} {x}: {value}, n {seeds}", info.y.path, info.x.path));
     svg.close("rect");
 }
 
-/// A value in its tile, where it fits.
-fn value(svg: &mut Svg, info: &HeatmapInfo, tile: &Tile, [x, y, w, h]: [f64; 4]) {
+/// A value in its tile, where it fits and no line runs through it.
+fn value(svg: &mut Svg, info: &HeatmapInfo, tile: &Tile, [x, y, w, h]: [f64; 4], lines: &[Line]) {
     let text = tile.value.map_or("none".to_string(), three_digits);
-    if w < text.chars().count() as f64 * LETTER + 4.0 || h < 14.0 {
+    let width = text.chars().count() as f64 * LETTER;
+    let (left, right, top, bottom) =
+        (x + (w - width) / 2.0, x + (w + width) / 2.0, y + h / 2.0 - 7.0, y + h / 2.0 + 7.0);
+    let crosses = |pair: &[(f64, f64)]| {
+        let [a, b] = pair else { return false };
+        let (low, high) = (a.0.min(b.0) - 3.0, a.0.max(b.0) + 3.0);
+        low < right && high > left && a.1.min(b.1) < bottom && a.1.max(b.1) > top
+    };
+    let edges = |line: &Line| line.ends.iter().flatten().cloned().collect::<Vec<_>>();
+    let crossed = |line: &Line| {
+        line.middle.windows(2).any(crosses) || edges(line).iter().any(|edge| edge.windows(2).any(crosses))
+    };
+    if w < width + 4.0 || h < 14.0 || lines.iter().any(crossed) {
         return;
     }
     let ink = match tile.value {
@@ -213,43 +232,53 @@ fn three_digits(x: f64) -> String {
     format!("{x:.2e}").parse().map_or_else(|_| label(x), label)
 }
 
-/// The boundary with its band: each level of y has its own, at its middle; neighbouring ones are joined.
-fn line(svg: &mut Svg, info: &HeatmapInfo, boundary: &Boundary, frame: &Frame, at: (f64, f64)) {
-    let up = super::along::edges(&info.y.places);
+/// A piece of a boundary: its middle, and the ends of its interval where it has one everywhere.
+struct Line {
+    middle: Vec<(f64, f64)>,
+    ends: Option<[Vec<(f64, f64)>; 2]>,
+    fitted: bool,
+}
+
+/// A boundary with its band: each level of y has its own, at its middle; neighbouring ones are joined where levels of y
+/// are numbers.
+fn lines(info: &HeatmapInfo, boundary: &Boundary, frame: &Frame, at: (f64, f64)) -> Vec<Line> {
+    let up = edges(&info.y.places);
     let x = |level: f64| info.x.place_of(level).map(|share| at.0 + share.clamp(0.0, 1.0) * frame.width);
     let y = |share: f64| at.1 + (1.0 - share) * frame.height;
-    // Numbers are joined; between kinds there is nothing.
     let joined = info.y.scale.is_some();
     let runs = boundary.points.chunk_by(|a, b| joined && b.y == a.y + 1 && a.fitted == b.fitted);
-    for run in runs {
-        let mut middle = Vec::new();
-        let (mut left, mut right) = (Vec::new(), Vec::new());
+    let piece = |run: &[Point]| {
+        let (mut middle, mut low, mut high) = (Vec::new(), Vec::new(), Vec::new());
         for (i, point) in run.iter().enumerate() {
             let Some(px) = x(point.level) else { continue };
             // To the edges of the tiles at both ends.
-            let (low, high) = up[point.y];
-            let mut heights = vec![info.y.places[point.y]];
-            if i == 0 {
-                heights.insert(0, low);
-            }
-            if i + 1 == run.len() {
-                heights.push(high);
-            }
-            for share in heights {
+            let first = (i == 0).then_some(up[point.y].0);
+            let last = (i + 1 == run.len()).then_some(up[point.y].1);
+            for share in first.into_iter().chain([info.y.places[point.y]]).chain(last) {
                 middle.push((px, y(share)));
                 if let Some((from, to)) = point.interval.and_then(|(from, to)| Some((x(from)?, x(to)?))) {
-                    left.push((from, y(share)));
-                    right.push((to, y(share)));
+                    low.push((from, y(share)));
+                    high.push((to, y(share)));
                 }
             }
         }
-        if left.len() == middle.len() && !left.is_empty() {
-            right.reverse();
-            left.extend(right);
-            left.extend(left.first().copied());
-            svg.path(&[left], &[("fill", &"#fff"), ("fill-opacity", &"0.35"), ("pointer-events", &"none")]);
-        }
-        stroke(svg, &[middle], run[0].fitted);
+        let ends = (low.len() == middle.len()).then_some([low, high]);
+        Line { middle, ends, fitted: run.iter().all(|point| point.fitted) }
+    };
+    runs.map(piece).collect()
+}
+
+/// The band of a piece: lighter, with thin edges.
+fn band(svg: &mut Svg, line: &Line) {
+    let Some([low, high]) = &line.ends else { return };
+    let around: Vec<(f64, f64)> = low.iter().chain(high.iter().rev()).chain(low.first()).copied().collect();
+    svg.path(&[around], &[("fill", &"#fff"), ("fill-opacity", &"0.2"), ("pointer-events", &"none")]);
+    let edges = [low.clone(), high.clone()];
+    for (colour, width) in [("#000", "1.8"), ("#fff", "0.9")] {
+        svg.path(
+            &edges,
+            &[("fill", &"none"), ("stroke", &colour), ("stroke-width", &width), ("pointer-events", &"none")],
+        );
     }
 }
 
@@ -272,8 +301,8 @@ fn stroke(svg: &mut Svg, pieces: &[Vec<(f64, f64)>], dashed: bool) {
 }
 
 fn bar(svg: &mut Svg, info: &HeatmapInfo, frame: &Frame) {
-    let (x, top) = (WIDTH - RIGHT + 44.0, frame.top + HEADING);
-    let height = (frame.bottom() - frame.top - HEADING - LABELS).min(240.0);
+    let (x, top) = (WIDTH - RIGHT + 44.0, TOP + HEADING);
+    let height = (frame.bottom() - TOP - HEADING - LABELS).min(240.0);
     let (low, high) = info.range;
     let step = height / BAR_STEPS as f64;
     for i in 0..BAR_STEPS {
@@ -300,173 +329,4 @@ fn bar(svg: &mut Svg, info: &HeatmapInfo, frame: &Frame) {
         svg.text((x - 6.0, y + 4.0), Anchor::End, "small", &label(bound));
     }
     svg.text((WIDTH - 4.0, top + height + 18.0), Anchor::End, "soft small", &info.unit);
-}
-
-/// What lines there are: dashed or not, and what they are.
-fn legend(info: &HeatmapInfo) -> Vec<(bool, String)> {
-    let mut entries = Vec::new();
-    for (number, constraint) in info.constraints.iter().enumerate() {
-        let of = info.panels.iter().flat_map(|panel| &panel.boundaries).filter(|b| b.constraint == number);
-        let points: Vec<_> = of.flat_map(|boundary| &boundary.points).collect();
-        let banded = points.iter().any(|point| point.interval.is_some());
-        let band = if banded { ", with its 95% interval" } else { "" };
-        let what = format!("{} ({})", constraint.name, bound_words(constraint.min, constraint.max));
-        if points.iter().any(|point| !point.fitted) {
-            entries.push((false, format!("where {what} breaks: mean over seeds{band}")));
-        }
-        if points.iter().any(|point| point.fitted) {
-            entries.push((true, format!("where {what} breaks: fit, where some seeds have no boundary{band}")));
-        }
-    }
-    entries
-}
-
-fn bound_words(min: Option<f64>, max: Option<f64>) -> String {
-    match (min, max) {
-        (Some(min), Some(max)) => format!("{} to {}", label(min), label(max)),
-        (Some(min), None) => format!("at least {}", label(min)),
-        (None, max) => format!("at most {}", max.map_or_else(String::new, label)),
-    }
-}
-
-/// What is said in words.
-struct Words {
-    name: String,
-    title: String,
-    alt: String,
-    caption: String,
-}
-
-impl Words {
-    fn of(info: &HeatmapInfo) -> Self {
-        let subject = &info.subject;
-        let lost = subject.metric == LOST;
-        let metric = if lost { "share of cells lost" } else { &subject.metric };
-        let (under, file) = match subject.condition.as_str() {
-            CLEAN => (String::new(), String::new()),
-            condition => (format!(" under {condition}"), format!("-{condition}")),
-        };
-        Self {
-            name: format!("heatmap-{}{file}", subject.metric).replace('_', "-"),
-            title: format!("{metric}{under}, over {} and {}", info.x.path, info.y.path),
-            alt: alt(info, &format!("{metric}{under}")),
-            caption: caption(info),
-        }
-    }
-}
-
-fn tiles(info: &HeatmapInfo) -> impl Iterator<Item = (&Panel, &Tile)> + Clone {
-    info.panels.iter().flat_map(|panel| panel.tiles.iter().map(move |tile| (panel, tile)))
-}
-
-/// The finding: where it is greatest and least, how often constraints hold, where they break.
-fn alt(info: &HeatmapInfo, metric: &str) -> String {
-    let with = tiles(info).filter_map(|(panel, tile)| Some((panel, tile, tile.value?)));
-    let at = |panel: &Panel, tile: &Tile| {
-        let fixed = panel.fixed.iter().map(|(path, level)| format!(", {path} {level}"));
-        format!("{} {}, {} {}{}", info.x.path, tile.x, info.y.path, tile.y, fixed.collect::<String>())
-    };
-    let mut text = String::new();
-    if let (Some(least), Some(most)) =
-        (with.clone().min_by(|a, b| a.2.total_cmp(&b.2)), with.clone().max_by(|a, b| a.2.total_cmp(&b.2)))
-    {
-        text = format!(
-            "{metric} is greatest, {}, at {}, and least, {}, at {}.",
-            label(most.2),
-            at(most.0, most.1),
-            label(least.2),
-            at(least.0, least.1)
-        );
-    }
-    let places = with.clone().count();
-    for (number, constraint) in info.constraints.iter().enumerate() {
-        let keeps =
-            |value: f64| constraint.min.is_none_or(|min| value >= min) && constraint.max.is_none_or(|max| value <= max);
-        let kept = with.clone().filter(|(_, _, value)| keeps(*value)).count();
-        let what = bound_words(constraint.min, constraint.max);
-        text.push_str(&format!(" The mean keeps {} ({what}) at {kept} of {places} combinations.", constraint.name));
-        for (side, word) in [("lower", "below"), ("upper", "above")] {
-            let of = info.panels.iter().flat_map(|p| &p.boundaries);
-            let of = of.filter(|b| b.constraint == number && b.side == side).flat_map(|b| &b.points);
-            let levels: Vec<f64> = of.map(|point| point.level).collect();
-            let (low, high) = levels.iter().fold((f64::INFINITY, 0.0f64), |(l, h), x| (l.min(*x), h.max(*x)));
-            if let Some(first) = levels.first() {
-                let path = &info.x.path;
-                let lines = if levels.len() == 1 { "line".to_string() } else { format!("{} lines", levels.len()) };
-                let range = match levels.len() {
-                    1 => label(*first),
-                    _ => format!("levels between {} and {}", label(low), label(high)),
-                };
-                text.push_str(&format!(" Along {path} it breaks {word} {range} ({lines})."));
-            }
-        }
-    }
-    let none = tiles(info).filter(|(_, tile)| tile.value.is_none()).count();
-    if none > 0 {
-        text.push_str(&format!(" {none} combinations have no value."));
-    }
-    text
-}
-
-fn caption(info: &HeatmapInfo) -> String {
-    let cells = tiles(info).map(|(_, tile)| tile.cells);
-    let (least, most) = (cells.clone().min().unwrap_or(0), cells.max().unwrap_or(0));
-    let seeds = if least == most { format!("{most}") } else { format!("{least} to {most}") };
-    let seeds = format!("{seeds} seed{}", if most == 1 { "" } else { "s" });
-    let lost = info.subject.metric == LOST;
-    let mut parts = vec![if lost {
-        format!("The {}, over {seeds} each.", info.about)
-    } else {
-        format!("Mean over {seeds} each of {}: {}, in {}.", info.subject.metric, info.about, info.unit)
-    }];
-    parts.push(format!(
-        "Colours from {} to {}, linear{}.",
-        label(info.range.0),
-        label(info.range.1),
-        if info.diverging { ", white at 0" } else { "" }
-    ));
-    if tiles(info).any(|(_, tile)| tile.value.is_none()) {
-        parts.push("Grey tiles have finished cells but no value.".to_string());
-    }
-    let out = &info.left_out;
-    for (axis, every) in [(&info.x, out.x_every), (&info.y, out.y_every)] {
-        if every > 1 {
-            parts.push(format!("Of the levels of {} one in {every} is drawn.", axis.path));
-        }
-    }
-    if out.panels > 0 {
-        parts.push(format!(
-            "{} more panels are left out: every k-th is drawn, {} in all.",
-            out.panels,
-            info.panels.len()
-        ));
-    }
-    if out.beside > 0 {
-        parts.push(format!("{} combinations at levels beside the grid are not drawn.", out.beside));
-    } else if info.panels.iter().flat_map(|p| &p.tiles).any(|tile| !info.x.labels.contains(&tile.x)) {
-        parts.push("Narrow tiles are levels beside the grid; each row has its own.".to_string());
-    }
-    parts.join(" ")
-}
-
-/// A number to six significant digits.
-fn number(x: f64) -> String {
-    format!("{x:.5e}").parse::<f64>().map_or_else(|_| x.to_string(), |x| x.to_string())
-}
-
-fn data(info: &HeatmapInfo) -> Data {
-    let fixed =
-        info.panels.first().map_or(Vec::new(), |panel| panel.fixed.iter().map(|(path, _)| path.clone()).collect());
-    let own = ["mean", "interval_low", "interval_high", "n", "cells", "ok", "collapsed", "diverged", "failed"];
-    let header = [fixed, vec![info.y.path.clone(), info.x.path.clone()], own.map(String::from).to_vec()].concat();
-    let row = |(panel, tile): (&Panel, &Tile)| {
-        let optional = |value: Option<f64>| value.map_or_else(String::new, number);
-        let mut fields: Vec<String> = panel.fixed.iter().map(|(_, level)| level.clone()).collect();
-        fields.extend([tile.y.clone(), tile.x.clone(), optional(tile.value)]);
-        fields.extend([optional(tile.interval.map(|i| i.0)), optional(tile.interval.map(|i| i.1))]);
-        fields.extend([tile.n.to_string(), tile.cells.to_string()]);
-        fields.extend(tile.shares.map(number));
-        fields
-    };
-    Data { header, rows: tiles(info).map(row).collect() }
 }

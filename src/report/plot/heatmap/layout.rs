@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use super::along::edges;
 use super::tables::{Row, Surface};
-use super::{Along, LeftOut, Tile, key};
-use crate::report::glance::level_text;
+use super::{Along, LeftOut, Tile, exact, key};
 use crate::spec::{Axis, Scale, Sweep};
 
 /// Most panels of one figure.
@@ -153,10 +152,15 @@ impl View<'_> {
                 None => x.all[*at].as_f64().and_then(|level| self.x.place_of(level)).unwrap_or(0.0),
             };
             let places: Vec<f64> = of_row.iter().map(place).collect();
-            for (at, across) in of_row.iter().zip(edges(&places)) {
+            for (at, (mut low, mut high)) in of_row.iter().zip(edges(&places)) {
+                // The outermost levels of the grid fill the panel, however near their neighbours are.
+                let drawn = x.on_grid[*at].map(|on_grid| on_grid / self.left_out.x_every);
+                low = if drawn == Some(0) { 0.0 } else { low };
+                high = if drawn == Some(self.x.places.len() - 1) { 1.0 } else { high };
                 let Some(Row { value, interval, n, cells, shares }) = row(*at).cloned() else { continue };
-                let (x, y) = (level_text(&x.all[*at]), level_text(&self.layout.y.grid[y]));
-                tiles.push(Tile { x, y, across, up: *up, value, interval, n, cells, shares });
+                let (beside, across) = (drawn.is_none(), (low, high));
+                let (x, y) = (exact(&x.all[*at]), exact(&self.layout.y.grid[y]));
+                tiles.push(Tile { x, y, beside, across, up: *up, value, interval, n, cells, shares });
             }
         }
         tiles
