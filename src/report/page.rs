@@ -246,3 +246,60 @@ fn without(text: &str, begin: &str, end: &str) -> String {
     let Some(length) = text[from..].find(end) else { return text.to_string() };
     format!("{}{}", &text[..from], &text[from + length + end.len()..])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::svg::Svg;
+
+    fn figure(name: &str, fill: &str, rows: usize) -> Figure {
+        let mut svg = Svg::new(10.0, 10.0);
+        svg.open("g", &[("id", &"same"), ("clip-path", &"url(#same)"), ("class", &"tiles")]);
+        svg.rect((0.0, 0.0), (1.0, 1.0), fill);
+        svg.close("g");
+        let data = Data { header: vec!["a<b".into()], rows: (0..rows).map(|i| vec![i.to_string()]).collect() };
+        let [title, alt, caption] = ["Title <1>", "What it shows.", "What it is."].map(String::from);
+        let svg = svg.finish(&title, &alt);
+        Figure { section: Section::Surfaces, name: name.into(), title, alt, caption, svg, data }
+    }
+
+    fn glance() -> Glance {
+        Glance {
+            sweep: "a<b".into(),
+            description: String::new(),
+            unfinished: None,
+            axes: Vec::new(),
+            planned: 1,
+            by_status: Vec::new(),
+            verdict: "pass".into(),
+            gates: Vec::new(),
+            facts: Vec::new(),
+            statement: crate::store::VERIFICATION_STATEMENT,
+        }
+    }
+
+    #[test]
+    fn pictures_share_one_style_and_keep_their_ids_apart() {
+        let page = page(&glance(), &[figure("one", "#fff", 3), figure("two", "#fff", 3)]);
+        assert_eq!(page.matches("<style>").count(), 1);
+        for id in ["id=\"one-in-same\"", "url(#one-in-same)", "id=\"two-in-same\"", "id=\"two-title\""] {
+            assert_eq!(page.matches(id).count(), 1, "{id}");
+        }
+        assert!(page.contains("<h1>a&lt;b</h1>") && page.contains("<pre>a&lt;b\n0\n1\n2\n</pre>"));
+        assert_eq!(page.matches("role=\"application\"").count(), 2);
+    }
+
+    #[test]
+    fn a_page_stays_small_and_says_what_it_leaves_out() {
+        let wide = "x".repeat(140_000);
+        let figures: Vec<Figure> = (0..60).map(|i| figure(&format!("f{i}"), &wide, 30_000)).collect();
+        let page = page(&glance(), &figures);
+        assert!(page.len() < MAX_BYTES, "{}", page.len());
+        let drawn = page.matches("<svg").count();
+        assert!((20..30).contains(&drawn), "{drawn}");
+        assert_eq!(page.matches("Not drawn here, so that the page stays small").count(), 60 - drawn);
+        assert_eq!(page.matches("are left out to keep the page small").count(), 60);
+        // Tiles whose rows are not all there cannot be read by them.
+        assert!(!page.contains("role=\"application\""));
+    }
+}

@@ -12,7 +12,10 @@ fn a_report_is_one_page_that_loads_nothing_and_the_same_twice() {
     let page = std::fs::read_to_string(sandbox.path("run/report.html")).expect("a page");
     assert!(page.len() < 5_000_000, "{}", page.len());
     contains_all(&page, &["Not verified for live deployment; human review required.", "<h1>smoke</h1>"]);
-    contains_all(&page, &["All gates together: <span class=\"verdict pass\">pass</span>", "36</b> of 36 cells finished"]);
+    contains_all(
+        &page,
+        &["All gates together: <span class=\"verdict pass\">pass</span>", "36</b> of 36 cells finished"],
+    );
     contains_all(&page, &["effective_rank_img, over train.temperature and image.noise", "pairing.rate 0.25"]);
     let elsewhere = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
     assert!(!elsewhere.contains("http://") && !elsewhere.contains("https://"));

@@ -72,7 +72,8 @@ fn hand_made(dir: &Path) -> RunData {
     write(dir, BOUNDARIES_TABLE, columns);
     let sweep = from_str(SPEC, "hand-made", &Overrides::default()).unwrap();
     let environment = Environment::detect("native", None, None);
-    let manifest = RunManifest::begin("hand-made", &sweep.hash(), serde_json::Value::Null, "c", environment, Code::default());
+    let manifest =
+        RunManifest::begin("hand-made", &sweep.hash(), serde_json::Value::Null, "c", environment, Code::default());
     RunData { dir: dir.to_path_buf(), manifest, sweep }
 }
 
@@ -99,7 +100,10 @@ fn the_picture_of_a_heatmap_is_as_it_was() {
     let run = hand_made(dir.path());
     let figure = draw(&info_of(&run, "effective_rank_img").unwrap());
     insta::assert_snapshot!("picture", figure.svg.replace('>', ">\n"));
-    insta::assert_snapshot!("words", format!("{}\n{}\n{}\n{}\n{}", figure.name, figure.title, figure.alt, figure.caption, figure.data.csv()));
+    insta::assert_snapshot!(
+        "words",
+        format!("{}\n{}\n{}\n{}\n{}", figure.name, figure.title, figure.alt, figure.caption, figure.data.csv())
+    );
     assert_eq!(figure.section, Section::Surfaces);
     assert_eq!(heatmaps(&run).unwrap(), heatmaps(&run).unwrap());
     assert_eq!(figure.svg.matches("<rect").count() - 1 - 32, figure.data.rows.len(), "a tile per row, a frame, a bar");
@@ -119,7 +123,8 @@ fn large_grids_are_thinned_by_a_rule_that_is_said() {
     let layout = layout::Layout::of(&run.sweep).unwrap();
     assert_eq!((layout.x.path.as_str(), layout.y.path.as_str()), ("text.dropout", "image.noise"));
     let row = tables::Row { value: Some(1.0), interval: None, n: 1, cells: 1, shares: [1.0, 0.0, 0.0, 0.0] };
-    let surface = (0..300).flat_map(|y| (0..310).map(move |x| (Vec::new(), y, x))).map(|at| (at, row.clone())).collect();
+    let surface =
+        (0..300).flat_map(|y| (0..310).map(move |x| (Vec::new(), y, x))).map(|at| (at, row.clone())).collect();
     let view = layout.view(&surface);
     let tiles = view.tiles(&view.panels[0], &surface);
     assert!((1_000..=2_000).contains(&tiles.len()), "{}", tiles.len());
