@@ -222,9 +222,6 @@ fn key(level: &Value) -> String {
     level.as_f64().map_or_else(|| level.to_string(), |x| x.to_bits().to_string())
 }
 
-#[cfg(test)]
-mod tests;
-
 /// A level with all its digits.
 fn exact(level: &Value) -> String {
     level.as_str().map_or_else(|| level.to_string(), str::to_string)

@@ -44,7 +44,8 @@ pub fn draw(info: &HeatmapInfo) -> Figure {
         }
     }
     let told = info.panels.iter().map(|panel| panel.tiles.len()).sum::<usize>() <= MAX_TOLD;
-    svg.open("g", &[("class", &"tiles")]);
+    // No seams between neighbours.
+    svg.open("g", &[("class", &"tiles"), ("shape-rendering", &"crispEdges")]);
     for (number, panel) in info.panels.iter().enumerate() {
         let at = frame.corner(number);
         panel.tiles.iter().for_each(|tile| draw_tile(&mut svg, info, tile, frame.box_of(tile, at), told));
@@ -81,8 +82,9 @@ pub fn draw(info: &HeatmapInfo) -> Figure {
 struct Frame {
     columns: usize,
     rows: usize,
-    /// Room for the labels of y.
+    /// Room for the labels of y, and above each panel.
     left: f64,
+    heading: f64,
     /// Of a panel.
     width: f64,
     height: f64,
@@ -102,19 +104,20 @@ impl Frame {
         let height = if n == 1 { (levels * 34.0).clamp(130.0, 460.0) } else { (levels * 26.0).clamp(80.0, 240.0) };
         let longest = info.y.labels.iter().map(|text| text.chars().count()).max().unwrap_or(0);
         let left = (longest as f64 * LETTER + 14.0).clamp(40.0, 160.0);
+        let heading = if info.panels.iter().all(|panel| panel.fixed.is_empty()) { 0.0 } else { HEADING };
         let width = (WIDTH - left - RIGHT - GAP * (columns - 1) as f64) / columns as f64;
-        Self { columns, rows: n.div_ceil(columns), left, width, height }
+        Self { columns, rows: n.div_ceil(columns), left, heading, width, height }
     }
 
     /// The upper left corner of the tiles of a panel.
     fn corner(&self, number: usize) -> (f64, f64) {
         let (row, column) = (number / self.columns, number % self.columns);
-        let y = TOP + row as f64 * (self.height + HEADING + LABELS) + HEADING;
+        let y = TOP + row as f64 * (self.height + self.heading + LABELS) + self.heading;
         (self.left + column as f64 * (self.width + GAP), y)
     }
 
     fn bottom(&self) -> f64 {
-        TOP + self.rows as f64 * (self.height + HEADING + LABELS)
+        TOP + self.rows as f64 * (self.height + self.heading + LABELS)
     }
 
     fn box_of(&self, tile: &Tile, at: (f64, f64)) -> [f64; 4] {
@@ -209,19 +212,23 @@ fn value(svg: &mut Svg, info: &HeatmapInfo, tile: &Tile, [x, y, w, h]: [f64; 4],
         let (low, high) = (a.0.min(b.0) - 3.0, a.0.max(b.0) + 3.0);
         low < right && high > left && a.1.min(b.1) < bottom && a.1.max(b.1) > top
     };
-    let edges = |line: &Line| line.ends.iter().flatten().cloned().collect::<Vec<_>>();
-    let crossed = |line: &Line| {
-        line.middle.windows(2).any(crosses) || edges(line).iter().any(|edge| edge.windows(2).any(crosses))
-    };
-    if w < width + 4.0 || h < 14.0 || lines.iter().any(crossed) {
+    if w < width + 4.0 || h < 14.0 || lines.iter().any(|line| line.middle.windows(2).any(crosses)) {
         return;
     }
+    // The edge of a band ends around the value.
+    let mut ends = lines.iter().flat_map(|line| line.ends.iter().flatten());
+    let halo = if ends.any(|edge| edge.windows(2).any(crosses)) {
+        let fill = tile.value.map_or("var(--grid)".to_string(), |value| colour(info, value));
+        format!(";stroke:{fill};stroke-width:5px;paint-order:stroke")
+    } else {
+        String::new()
+    };
     let ink = match tile.value {
         None => "var(--ink)",
         Some(value) if info.diverging => ink_on_diverging(share(info, value)),
         Some(value) => ink_on(share(info, value)),
     };
-    let style = format!("fill:{ink}");
+    let style = format!("fill:{ink}{halo}");
     let attributes: [(&str, &dyn std::fmt::Display); 3] =
         [("class", &"small"), ("style", &style), ("pointer-events", &"none")];
     svg.text_with((x + w / 2.0, y + h / 2.0 + 4.0), Anchor::Middle, &attributes, &text);
@@ -301,8 +308,8 @@ fn stroke(svg: &mut Svg, pieces: &[Vec<(f64, f64)>], dashed: bool) {
 }
 
 fn bar(svg: &mut Svg, info: &HeatmapInfo, frame: &Frame) {
-    let (x, top) = (WIDTH - RIGHT + 44.0, TOP + HEADING);
-    let height = (frame.bottom() - TOP - HEADING - LABELS).min(240.0);
+    let (x, top) = (WIDTH - RIGHT + 44.0, TOP + frame.heading);
+    let height = (frame.bottom() - TOP - frame.heading - LABELS).min(240.0);
     let (low, high) = info.range;
     let step = height / BAR_STEPS as f64;
     for i in 0..BAR_STEPS {

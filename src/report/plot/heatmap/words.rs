@@ -88,13 +88,15 @@ fn alt(info: &HeatmapInfo, metric: &str) -> String {
         );
     }
     let places = with.clone().count();
+    let thinned = info.left_out.x_every > 1 || info.left_out.y_every > 1 || info.left_out.panels > 0;
+    let drawn = if thinned { " drawn" } else { "" };
     for (number, constraint) in info.constraints.iter().enumerate() {
         let keeps =
             |value: f64| constraint.min.is_none_or(|min| value >= min) && constraint.max.is_none_or(|max| value <= max);
         let kept = with.clone().filter(|(_, _, value)| keeps(*value)).count();
         let what = bound_words(constraint.min, constraint.max);
         let who = if info.subject.metric == LOST { "Every cell" } else { "The mean" };
-        text.push_str(&format!(" {who} keeps {} ({what}) at {kept} of {places} combinations.", constraint.name));
+        text.push_str(&format!(" {who} keeps {} ({what}) at {kept} of {places}{drawn} combinations.", constraint.name));
         for (side, word) in [("lower", "below"), ("upper", "above")] {
             let of = info.panels.iter().flat_map(|p| &p.boundaries);
             let of = of.filter(|b| b.constraint == number && b.side == side).flat_map(|b| &b.points);
@@ -145,11 +147,7 @@ fn caption(info: &HeatmapInfo) -> String {
         }
     }
     if out.panels > 0 {
-        parts.push(format!(
-            "{} more panels are left out: every k-th is drawn, {} in all.",
-            out.panels,
-            info.panels.len()
-        ));
+        parts.push(format!("{} more panels are left out at equal steps; {} are drawn.", out.panels, info.panels.len()));
     }
     if out.beside > 0 {
         parts.push(format!("{} combinations at levels beside the grid are not drawn.", out.beside));
