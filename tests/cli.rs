@@ -21,6 +21,8 @@ mod inspect;
 mod lead_lag;
 #[path = "cli/refine.rs"]
 mod refine;
+#[path = "cli/report.rs"]
+mod report;
 #[path = "cli/run.rs"]
 mod run;
 #[path = "cli/samples.rs"]

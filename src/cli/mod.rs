@@ -17,6 +17,7 @@ mod output;
 mod plan;
 mod progress;
 mod refine;
+mod report;
 mod run;
 mod show;
 mod status;
@@ -72,6 +73,8 @@ enum Command {
     Boundary(boundary::BoundaryArgs),
     /// Train further levels where a constraint flips, until each flip is known to a tolerance
     Refine(refine::RefineArgs),
+    /// Draw a run: an HTML page that needs nothing else, and its pictures as SVG files
+    Report(report::ReportArgs),
     /// Tell what differs between two runs: in their specs, in what computed them, and in the results, paired by seed
     Compare(compare::CompareArgs),
     /// Check a run's files, and with --rerun retrain a sample of its cells and compare
@@ -265,7 +268,7 @@ pub fn main() -> ExitCode {
     match dispatch(cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            report(&error);
+            say(&error);
             ExitCode::from(exit::ERROR)
         }
     }
@@ -282,6 +285,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Gate(args) => gate::main(&args),
         Command::Boundary(args) => boundary::main(&args),
         Command::Refine(args) => refine::main(&args),
+        Command::Report(args) => report::main(&args),
         Command::Compare(args) => compare::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Show(args) => show::main(&args),
@@ -308,7 +312,7 @@ fn chain(error: &anyhow::Error) -> String {
 }
 
 /// Prints an error and its causes. A spec error shows its place in the file instead.
-fn report(error: &anyhow::Error) {
+fn say(error: &anyhow::Error) {
     match error.downcast_ref::<SpecError>() {
         Some(spec) => output::note(&spec.render(output::color())),
         None => output::note(&format!("error: {}", chain(error))),

@@ -423,6 +423,9 @@ impl<'a> Session<'a> {
         if let Err(error) = write_step_summary(&summaries, &self.dir) {
             output::note(&format!("{error:#}"));
         }
+        if !self.run.reader().is_empty() {
+            output::note(&format!("cliffline report {} draws it, as report.html", self.dir.display()));
+        }
         if standing.interrupted {
             output::note("interrupted; the same command goes on from here");
         }

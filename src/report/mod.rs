@@ -10,12 +10,15 @@
 //! | `panel` | axes, legends and marks around what a picture draws |
 //! | `rows` | the rows of a table as plain values, levels of axes |
 //! | `colour` | colour maps that are uniform and safe for colour-blind readers |
-//! | `page` | the HTML page |
+//! | `glance` | the run at a glance: axes, cells by status, verdicts, what computed it |
+//! | `page` | the HTML page; `page.css` and `page.js` go into it |
 //!
 //! It reads tables and metric descriptors, and trains nothing. The same run gives the same bytes.
 
 pub mod colour;
 mod figure;
+pub mod glance;
+mod page;
 mod panel;
 pub mod plot;
 mod rows;
@@ -24,4 +27,18 @@ pub mod scale;
 pub mod svg;
 
 pub use figure::{Data, Figure, Section};
+pub use page::{MAX_BYTES, page};
 pub use run_data::{ReportError, RunData};
+
+/// The pictures of a run, by section.
+///
+/// # Errors
+/// A table that cannot be read.
+pub fn figures(run: &RunData) -> Result<Vec<Figure>, ReportError> {
+    let mut figures = Vec::new();
+    for plot in plot::PLOTS {
+        figures.extend(plot(run)?);
+    }
+    figures.sort_by_key(|figure| figure.section);
+    Ok(figures)
+}

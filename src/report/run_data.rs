@@ -6,7 +6,7 @@ use polars_core::prelude::{DataFrame, PolarsError};
 use thiserror::Error;
 
 use crate::spec::{Overrides, SpecError, Sweep, from_str};
-use crate::store::{RunManifest, StoreError, TableInfo, read_columns, read_table, read_table_info};
+use crate::store::{RunManifest, StoreError, TableInfo, read_columns, read_rows, read_table, read_table_info};
 
 /// Why a report cannot be made.
 #[derive(Debug, Error)]
@@ -17,6 +17,8 @@ pub enum ReportError {
     Spec(#[from] Box<SpecError>),
     #[error("{path}: {source}")]
     Table { path: PathBuf, source: PolarsError },
+    #[error("{path} cannot be read: {reason}")]
+    Unreadable { path: PathBuf, reason: String },
     #[error("{dir} has no {file}: the command that made the run writes it, and trains nothing that is there")]
     Missing { dir: PathBuf, file: &'static str },
 }
@@ -65,6 +67,16 @@ impl RunData {
         let names: Vec<String> =
             names.iter().filter(|name| known.contains_key(**name)).map(ToString::to_string).collect();
         Ok(Some(read_columns(&path, &names)?))
+    }
+
+    /// As [`columns`](Self::columns), of `rows` rows from row `from` on.
+    ///
+    /// # Errors
+    /// A table that cannot be read.
+    pub fn rows(&self, file: &str, names: &[&str], from: usize, rows: usize) -> Result<Option<DataFrame>, ReportError> {
+        let path = self.dir.join(file);
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        Ok(if path.is_file() { Some(read_rows(&path, &names, from, rows)?) } else { None })
     }
 
     /// What the columns of a table mean; none where the run has no such file.

@@ -47,7 +47,7 @@ pub struct Svg {
 
 /// What every document is drawn with: `ink` text and axes, `soft` text of less weight, `grid` lines behind, `paper` the
 /// background.
-const STYLE: &str = "\
+pub const STYLE: &str = "\
 :root{color-scheme:light dark}\
 svg{--ink:#1b1b1f;--soft:#5a5a66;--grid:#d8d8de;--paper:#ffffff;background:var(--paper)}\
 @media (prefers-color-scheme:dark){svg{--ink:#ececf1;--soft:#a9a9b6;--grid:#3a3a44;--paper:#15151a}}\

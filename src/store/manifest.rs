@@ -121,7 +121,7 @@ pub struct RunManifest {
     pub cells: Cells,
     /// `wall_s`, `train_cell_steps_per_s` and others; the name carries the unit.
     pub timings: BTreeMap<String, f64>,
-    /// Every table of the run, and `gates.json` where there are gates: bytes and BLAKE3.
+    /// Every table of the run, `gates.json` where there are gates, and the files of a report: bytes and BLAKE3.
     pub tables: BTreeMap<String, TableBytes>,
     pub notes: Vec<String>,
     pub verification_statement: String,

@@ -35,8 +35,8 @@ pub use record::{
 pub use reuse::{Reused, find_reusable};
 pub use run_dir::{Damaged, Found, Identity, Levels, RunDir};
 pub use table::{
-    ColumnInfo, FOOTER_KEY, TABLE_VERSION, TableBytes, TableInfo, TableWriter, hash_file, read_columns, read_table,
-    read_table_info, write_table,
+    ColumnInfo, FOOTER_KEY, TABLE_VERSION, TableBytes, TableInfo, TableWriter, hash_file, read_columns, read_rows,
+    read_table, read_table_info, write_table,
 };
 pub use tables::{
     BOUNDARIES_TABLE, CELLS_TABLE, CONDITIONS_TABLE, LEAD_LAG_TABLE, MARGINS_TABLE, MetricColumn, ParamColumn,

@@ -248,12 +248,18 @@ pub fn read_table(path: &Path) -> Result<DataFrame, StoreError> {
 
 /// Reads those of `columns` that a Parquet table has, and leaves the rest where it is.
 pub fn read_columns(path: &Path, columns: &[String]) -> Result<DataFrame, StoreError> {
+    read_rows(path, columns, 0, usize::MAX)
+}
+
+/// As [`read_columns`], of at most `rows` rows from row `from` on; row groups beside them are not read.
+pub fn read_rows(path: &Path, columns: &[String], from: usize, rows: usize) -> Result<DataFrame, StoreError> {
     let table_error = |e: PolarsError| StoreError::Table { path: path.to_path_buf(), reason: e.to_string() };
     let file = File::open(path).map_err(StoreError::io("open", path))?;
     let mut reader = ParquetReader::new(file).read_parallel(ParallelStrategy::None);
     let schema = reader.schema().map_err(table_error)?;
     let there = columns.iter().filter(|name| schema.contains(name)).cloned().collect();
-    reader.with_columns(Some(there)).finish().map_err(table_error)
+    let slice = (from > 0 || rows < usize::MAX).then_some((from, rows));
+    reader.with_columns(Some(there)).with_slice(slice).finish().map_err(table_error)
 }
 
 /// BLAKE3 of a file, 64 hex digits.

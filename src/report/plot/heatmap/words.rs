@@ -1,0 +1,191 @@
+//! What a heatmap says in words, and its data.
+
+use super::{HeatmapInfo, Panel, Tile};
+use crate::report::Data;
+use crate::report::scale::label;
+use crate::spec::{CLEAN, LOST};
+
+/// A level for people: a number to four digits.
+pub fn brief(level: &str) -> String {
+    level.parse().map_or_else(|_| level.to_string(), label)
+}
+
+/// What lines there are: dashed or not, and what they are.
+pub fn legend(info: &HeatmapInfo) -> Vec<(bool, String)> {
+    let mut entries = Vec::new();
+    for (number, constraint) in info.constraints.iter().enumerate() {
+        let of = info.panels.iter().flat_map(|panel| &panel.boundaries).filter(|b| b.constraint == number);
+        let points: Vec<_> = of.flat_map(|boundary| &boundary.points).collect();
+        let banded = points.iter().any(|point| point.interval.is_some());
+        let band = if banded { ", with its 95% interval" } else { "" };
+        let what = format!("{} ({})", constraint.name, bound_words(constraint.min, constraint.max));
+        if points.iter().any(|point| !point.fitted) {
+            entries.push((false, format!("where {what} breaks: mean over seeds{band}")));
+        }
+        if points.iter().any(|point| point.fitted) {
+            entries.push((true, format!("where {what} breaks: fit, where some seeds have no boundary{band}")));
+        }
+    }
+    entries
+}
+
+fn bound_words(min: Option<f64>, max: Option<f64>) -> String {
+    match (min, max) {
+        (Some(min), Some(max)) => format!("{} to {}", label(min), label(max)),
+        (Some(min), None) => format!("at least {}", label(min)),
+        (None, max) => format!("at most {}", max.map_or_else(String::new, label)),
+    }
+}
+
+/// What is said in words.
+pub struct Words {
+    pub name: String,
+    pub title: String,
+    pub alt: String,
+    pub caption: String,
+}
+
+impl Words {
+    pub fn of(info: &HeatmapInfo) -> Self {
+        let subject = &info.subject;
+        let lost = subject.metric == LOST;
+        let metric = if lost { "share of cells lost" } else { &subject.metric };
+        let (under, file) = match subject.condition.as_str() {
+            CLEAN => (String::new(), String::new()),
+            condition => (format!(" under {condition}"), format!("-{condition}")),
+        };
+        Self {
+            name: format!("heatmap-{}{file}", subject.metric).replace('_', "-"),
+            title: format!("{metric}{under}, over {} and {}", info.x.path, info.y.path),
+            alt: alt(info, &format!("{metric}{under}")),
+            caption: caption(info),
+        }
+    }
+}
+
+pub fn tiles(info: &HeatmapInfo) -> impl Iterator<Item = (&Panel, &Tile)> + Clone {
+    info.panels.iter().flat_map(|panel| panel.tiles.iter().map(move |tile| (panel, tile)))
+}
+
+/// The finding: where it is greatest and least, how often constraints hold, where they break.
+fn alt(info: &HeatmapInfo, metric: &str) -> String {
+    let with = tiles(info).filter_map(|(panel, tile)| Some((panel, tile, tile.value?)));
+    let at = |panel: &Panel, tile: &Tile| {
+        let fixed = panel.fixed.iter().map(|(path, level)| format!(", {path} {level}"));
+        let (x, y) = (brief(&tile.x), brief(&tile.y));
+        format!("{} {x}, {} {y}{}", info.x.path, info.y.path, fixed.collect::<String>())
+    };
+    let mut text = String::new();
+    if let (Some(least), Some(most)) =
+        (with.clone().min_by(|a, b| a.2.total_cmp(&b.2)), with.clone().max_by(|a, b| a.2.total_cmp(&b.2)))
+    {
+        text = format!(
+            "{metric} is greatest, {}, at {}, and least, {}, at {}.",
+            label(most.2),
+            at(most.0, most.1),
+            label(least.2),
+            at(least.0, least.1)
+        );
+    }
+    let places = with.clone().count();
+    let thinned = info.left_out.x_every > 1 || info.left_out.y_every > 1 || info.left_out.panels > 0;
+    let drawn = if thinned { " drawn" } else { "" };
+    for (number, constraint) in info.constraints.iter().enumerate() {
+        let keeps =
+            |value: f64| constraint.min.is_none_or(|min| value >= min) && constraint.max.is_none_or(|max| value <= max);
+        let kept = with.clone().filter(|(_, _, value)| keeps(*value)).count();
+        let what = bound_words(constraint.min, constraint.max);
+        let who = if info.subject.metric == LOST { "Every cell" } else { "The mean" };
+        text.push_str(&format!(" {who} keeps {} ({what}) at {kept} of {places}{drawn} combinations.", constraint.name));
+        for (side, word) in [("lower", "below"), ("upper", "above")] {
+            let of = info.panels.iter().flat_map(|p| &p.boundaries);
+            let of = of.filter(|b| b.constraint == number && b.side == side).flat_map(|b| &b.points);
+            let levels: Vec<f64> = of.map(|point| point.level).collect();
+            let (low, high) = levels.iter().fold((f64::INFINITY, 0.0f64), |(l, h), x| (l.min(*x), h.max(*x)));
+            if let Some(first) = levels.first() {
+                let path = &info.x.path;
+                let lines = if levels.len() == 1 { "line".to_string() } else { format!("{} lines", levels.len()) };
+                let range = match levels.len() {
+                    1 => label(*first),
+                    _ => format!("levels between {} and {}", label(low), label(high)),
+                };
+                text.push_str(&format!(" Along {path} it breaks {word} {range} ({lines})."));
+            }
+        }
+    }
+    let none = tiles(info).filter(|(_, tile)| tile.value.is_none()).count();
+    if none > 0 {
+        text.push_str(&format!(" {none} combinations have no value."));
+    }
+    text
+}
+
+fn caption(info: &HeatmapInfo) -> String {
+    let cells = tiles(info).map(|(_, tile)| tile.cells);
+    let (least, most) = (cells.clone().min().unwrap_or(0), cells.max().unwrap_or(0));
+    let seeds = if least == most { format!("{most}") } else { format!("{least} to {most}") };
+    let seeds = format!("{seeds} seed{}", if most == 1 { "" } else { "s" });
+    let lost = info.subject.metric == LOST;
+    let mut parts = vec![if lost {
+        format!("The {}, over {seeds} each.", info.about)
+    } else {
+        format!("Mean over {seeds} each of {}: {}, in {}.", info.subject.metric, info.about, info.unit)
+    }];
+    parts.push(format!(
+        "Colours from {} to {}, linear{}.",
+        label(info.range.0),
+        label(info.range.1),
+        if info.diverging { ", white at 0" } else { "" }
+    ));
+    if tiles(info).any(|(_, tile)| tile.value.is_none()) {
+        parts.push("Grey tiles have finished cells but no value.".to_string());
+    }
+    let out = &info.left_out;
+    for (axis, every) in [(&info.x, out.x_every), (&info.y, out.y_every)] {
+        if every > 1 {
+            parts.push(format!("Of the levels of {} one in {every} is drawn.", axis.path));
+        }
+    }
+    if out.panels > 0 {
+        parts.push(format!("{} more panels are left out at equal steps; {} are drawn.", out.panels, info.panels.len()));
+    }
+    if out.beside > 0 {
+        parts.push(format!("{} combinations at levels beside the grid are not drawn.", out.beside));
+    } else if tiles(info).any(|(_, tile)| tile.beside) {
+        parts.push("Narrow tiles are levels beside the grid; each row has its own.".to_string());
+    }
+    parts.join(" ")
+}
+
+/// A number to six significant digits.
+fn number(x: f64) -> String {
+    format!("{x:.5e}").parse::<f64>().map_or_else(|_| x.to_string(), |x| x.to_string())
+}
+
+pub fn data(info: &HeatmapInfo) -> Data {
+    let fixed =
+        info.panels.first().map_or(Vec::new(), |panel| panel.fixed.iter().map(|(path, _)| path.clone()).collect());
+    let own = [
+        "interval_low",
+        "interval_high",
+        "n",
+        "cells",
+        "share_ok",
+        "share_collapsed",
+        "share_diverged",
+        "share_failed",
+    ];
+    let value = if info.subject.metric == LOST { "share_lost" } else { "mean" }.to_string();
+    let header =
+        [fixed, vec![info.y.path.clone(), info.x.path.clone(), value], own.map(String::from).to_vec()].concat();
+    let row = |(panel, tile): (&Panel, &Tile)| {
+        let optional = |value: Option<f64>| value.map_or_else(String::new, number);
+        let mut fields: Vec<String> = panel.fixed.iter().map(|(_, level)| level.clone()).collect();
+        fields.extend([tile.y.clone(), tile.x.clone(), optional(tile.value)]);
+        fields.extend([optional(tile.interval.map(|i| i.0)), optional(tile.interval.map(|i| i.1))]);
+        fields.extend([tile.n.to_string(), tile.cells.to_string()]);
+        fields.extend(tile.shares.map(number));
+        fields
+    };
+    Data { header, rows: tiles(info).map(row).collect() }
+}
