@@ -3,6 +3,7 @@
 pub mod boundary;
 pub mod compare;
 pub mod constraint;
+pub mod exemplars;
 pub mod gate;
 pub mod line;
 mod location_tables;

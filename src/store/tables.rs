@@ -123,6 +123,9 @@ pub const MARGINS_TABLE: &str = "margins.parquet";
 /// The table of where constraints flip along axes.
 pub const BOUNDARIES_TABLE: &str = "boundaries.parquet";
 
+/// The table of the test embeddings of chosen cells, beside [`RUN_TABLES`]: not every complete run has one.
+pub const EXEMPLARS_TABLE: &str = "exemplars.parquet";
+
 type Described = Vec<(Column, ColumnInfo)>;
 type Build = fn(&Layout, &[CellRecord]) -> Described;
 
