@@ -3,6 +3,8 @@
 //!
 //! To add one: a file here and a line in [`PLOTS`].
 
+pub mod geometry;
+
 use super::figure::Figure;
 use super::run_data::{ReportError, RunData};
 
@@ -10,4 +12,4 @@ use super::run_data::{ReportError, RunData};
 pub type Plot = fn(&RunData) -> Result<Vec<Figure>, ReportError>;
 
 /// Every kind of picture. Pictures of a section stand in the order of this list.
-pub const PLOTS: &[Plot] = &[];
+pub const PLOTS: &[Plot] = &[geometry::figures];
