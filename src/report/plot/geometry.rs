@@ -1,10 +1,10 @@
 //! The geometry of chosen cells: what `exemplars.parquet` has of the baseline, the worst and one at a boundary.
 
-mod hubs;
-mod norms;
-mod pca;
-mod similarity;
-mod spectra;
+pub mod hubs;
+pub mod norms;
+pub mod pca;
+pub mod similarity;
+pub mod spectra;
 
 use std::collections::HashMap;
 

@@ -1,10 +1,9 @@
 //! Lengths of the embeddings before they are normalised.
 
-use super::super::super::colour::GROUPS;
 use super::super::super::figure::{Data, Figure, Section};
 use super::super::super::scale::{Continuous, label};
 use super::super::super::svg::{Anchor, Svg, place};
-use super::{Exemplar, MODALITIES, cell};
+use super::{Exemplar, MODALITIES, cell, colour_of};
 use crate::spec::Scale as Spacing;
 
 const BINS: usize = 48;
@@ -76,8 +75,9 @@ fn quantiles(values: &[f64]) -> [f64; 3] {
     [at(0.05), at(0.5), at(0.95)]
 }
 
-/// Image, text.
-const COLOURS: [&str; 2] = [GROUPS[0], GROUPS[1]];
+/// A line of an image is whole and filled, that of a text dashed, as in the spectra.
+const DASHES: [&str; 2] = ["none", "5 4"];
+const FILLED: [f64; 2] = [0.25, 0.0];
 
 pub fn draw(info: &NormsInfo) -> Figure {
     let title = "Lengths of the embeddings before normalisation".to_string();
@@ -99,12 +99,22 @@ pub fn draw(info: &NormsInfo) -> Figure {
             svg.text((left - 6.0, up.place(tick) + 4.0), Anchor::End, "soft small", &label(tick));
         }
         for (modality, counts) in cell.counts.iter().enumerate() {
-            outline(&mut svg, counts, &info.edges, &across, &up, modality);
+            let pieces = outline(counts, &info.edges, &across, &up);
+            let style: [(&str, &dyn std::fmt::Display); 5] = [
+                ("stroke", &colour_of(number)),
+                ("stroke-width", &1.5),
+                ("stroke-dasharray", &DASHES[modality]),
+                ("fill", &colour_of(number)),
+                ("fill-opacity", &FILLED[modality]),
+            ];
+            svg.path(&pieces, &style);
         }
         svg.line((left, from + height), (right, from + height), "axis");
         for (modality, [low, median, high]) in cell.quantiles.iter().enumerate() {
-            let at = (536.0, from + 24.0 + 34.0 * modality as f64);
-            svg.rect((at.0, at.1 - 9.0), (10.0, 10.0), COLOURS[modality]);
+            let at = (546.0, from + 24.0 + 34.0 * modality as f64);
+            let line = vec![(at.0 - 10.0, at.1 - 4.0), (at.0 + 10.0, at.1 - 4.0)];
+            let dash = DASHES[modality];
+            svg.path(&[line], &[("class", &"line"), ("stroke", &colour_of(number)), ("stroke-dasharray", &dash)]);
             let text = format!("{}, median {}", MODALITIES[modality], label(*median));
             svg.text((at.0 + 16.0, at.1), Anchor::Start, "small", &text);
             let between = format!("90% from {} to {}", label(*low), label(*high));
@@ -131,24 +141,21 @@ pub fn draw(info: &NormsInfo) -> Figure {
     }
 }
 
-fn outline(svg: &mut Svg, counts: &[usize], edges: &[f64], across: &Continuous, up: &Continuous, modality: usize) {
+/// The steps of each run of bins that are not empty.
+fn outline(counts: &[usize], edges: &[f64], across: &Continuous, up: &Continuous) -> Vec<Vec<(f64, f64)>> {
+    let bins: Vec<(usize, usize)> = counts.iter().copied().enumerate().collect();
+    let runs = bins.chunk_by(|a, b| (a.1 == 0) == (b.1 == 0)).filter(|run| run[0].1 > 0);
     let base = up.place(0.0);
-    let mut points = vec![(across.place(edges[0]), base)];
-    for (count, ends) in counts.iter().zip(edges.windows(2)) {
-        let y = up.place(*count as f64);
-        points.extend([(across.place(ends[0]), y), (across.place(ends[1]), y)]);
-    }
-    points.push((across.place(edges[edges.len() - 1]), base));
-    // Flat stretches need no corners between them.
-    let mut kept: Vec<(f64, f64)> = Vec::new();
-    for point in points {
-        if kept.len() > 1 && kept[kept.len() - 1].1 == point.1 && kept[kept.len() - 2].1 == point.1 {
-            kept.pop();
+    let steps = |run: &[(usize, usize)]| {
+        let mut points = vec![(across.place(edges[run[0].0]), base)];
+        for (bin, count) in run {
+            let y = up.place(*count as f64);
+            points.extend([(across.place(edges[*bin]), y), (across.place(edges[bin + 1]), y)]);
         }
-        kept.push(point);
-    }
-    let colour = COLOURS[modality];
-    svg.path(&[kept], &[("stroke", &colour), ("stroke-width", &1.5), ("fill", &colour), ("fill-opacity", &0.25)]);
+        points.push((across.place(edges[run[run.len() - 1].0 + 1]), base));
+        points
+    };
+    runs.map(steps).collect()
 }
 
 fn caption(info: &NormsInfo) -> String {

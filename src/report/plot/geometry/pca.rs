@@ -163,7 +163,7 @@ const WIDTH: f64 = 720.0;
 /// A panel and where panels begin.
 const SIDE: f64 = 182.0;
 const LEFT: f64 = 52.0;
-const TOP: f64 = 78.0;
+const TOP: f64 = 88.0;
 const STEP: (f64, f64) = (228.0, 262.0);
 
 pub fn draw(info: &PcaInfo) -> Figure {
@@ -278,20 +278,31 @@ fn marker(svg: &mut Svg, modality: usize, (x, y): (f64, f64), fill: &str) {
     }
 }
 
+/// Width of a small letter, roughly.
+const LETTER: f64 = 5.3;
+
+/// Two significant digits: ends of a scale of colours.
+fn end(value: f64) -> String {
+    format!("{value:.1e}").parse::<f64>().map_or(String::new(), label)
+}
+
 /// What the colours of a panel mean, in a line above it.
 fn key(svg: &mut Svg, factor: &FactorInfo, (x, y): (f64, f64)) {
     match &factor.kind {
         Kind::Categories(names) => {
-            let step = SIDE / names.len().max(1) as f64;
+            // About as wide as the letters are, and what is left shared out.
+            let letters: usize = names.iter().map(String::len).sum();
+            let room = ((SIDE - letters as f64 * LETTER) / names.len().max(1) as f64 - 10.0).max(4.0);
+            let mut at = x;
             for (number, name) in names.iter().enumerate() {
-                let at = x + step * number as f64;
                 svg.rect((at, y - 8.0), (8.0, 8.0), &colour(factor, number as f64));
                 svg.text((at + 10.0, y), Anchor::Start, "soft small", name);
+                at += 10.0 + name.len() as f64 * LETTER + room;
             }
         }
         kind => {
             let ((low, high), ends) = match kind {
-                Kind::Interval(low, high) => ((*low, *high), [label(*low), label(*high)]),
+                Kind::Interval(low, high) => ((*low, *high), [end(*low), end(*high)]),
                 _ => ((0.0, TAU), ["0".to_string(), "2\u{3c0}".to_string()]),
             };
             const STEPS: usize = 24;

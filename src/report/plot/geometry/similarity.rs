@@ -121,12 +121,12 @@ pub fn draw(info: &SimilarityInfo) -> Figure {
     let alt = alt(info);
     let lines = info.panels.iter().map(|panel| panel.levels.len()).max().unwrap_or(0);
     let top = 52.0 + 14.0 * lines as f64;
-    let mut svg = Svg::new(WIDTH, top + PANEL + 118.0);
+    let mut svg = Svg::new(WIDTH, top + PANEL + 108.0);
     svg.text((LEFT, 18.0), Anchor::Start, "title", &title);
     for (number, panel) in info.panels.iter().enumerate() {
         draw_panel(&mut svg, panel, (LEFT + STEP * number as f64, top));
     }
-    scale(&mut svg, (LEFT, top + PANEL + 88.0));
+    scale(&mut svg, (LEFT, top + PANEL + 80.0));
     let caption = caption(info);
     Figure {
         section: Section::Geometry,
@@ -158,7 +158,7 @@ fn caption(info: &SimilarityInfo) -> String {
 
 /// The finding of a panel, in three numbers.
 fn three(panel: &PanelInfo) -> [String; 3] {
-    panel.means.map(|mean| mean.map_or("none".to_string(), |mean| format!("{mean:.2}")))
+    panel.means.map(|mean| mean.map_or("none".to_string(), |mean| label((100.0 * mean).round() / 100.0)))
 }
 
 fn alt(info: &SimilarityInfo) -> String {
@@ -181,7 +181,6 @@ fn draw_panel(svg: &mut Svg, panel: &PanelInfo, (x, y): (f64, f64)) {
         let at = (x, y - below + 14.0 * line as f64);
         svg.text(at, Anchor::Start, "soft small", &format!("{path} {level}"));
     }
-    let y = y + 8.0;
     let many = panel.shown.len();
     let unit = PANEL / many.max(1) as f64;
     cells(svg, panel, (x, y), unit);
@@ -194,14 +193,14 @@ fn draw_panel(svg: &mut Svg, panel: &PanelInfo, (x, y): (f64, f64)) {
             svg.line((x, y + from), (x + end, y + from), "axis");
         }
         // About as wide as the text is long.
-        if size > 5.5 * name.len() as f64 {
+        if size > 5.2 * name.len() as f64 {
             let at = (x - 6.0, y + from + size / 2.0);
             let turn = format!("rotate(-90 {} {})", place(at.0), place(at.1));
             svg.text_with(at, Anchor::Middle, &[("class", &"soft small"), ("transform", &turn)], name);
         }
         before += count;
     }
-    svg.text((x + end / 2.0, y + end + 14.0), Anchor::Middle, "soft small", "texts in the order of the images");
+    svg.text((x + end / 2.0, y + end + 14.0), Anchor::Middle, "soft small", "texts across, images down");
     let [pairs, same, other] = three(panel);
     svg.text((x, y + end + 34.0), Anchor::Start, "small", &format!("pairs {pairs}, same group {same}"));
     svg.text((x, y + end + 48.0), Anchor::Start, "small", &format!("other groups {other}"));
@@ -221,15 +220,16 @@ fn cells(svg: &mut Svg, panel: &PanelInfo, corner: (f64, f64), unit: f64) {
         let shades: Vec<i32> = cosines.iter().map(|cosine| shade(*cosine)).collect();
         for run in shades.chunk_by(|a, b| a == b) {
             let path = paths.entry(run[0]).or_default();
-            path.push_str(&format!("M{start} {row}h{0}v1h-{0}z", run.len()));
+            path.push_str(&format!("M{start} {row}h{}", run.len()));
             start += run.len();
         }
     }
-    let scaled = format!("translate({} {}) scale({unit:.4})", place(corner.0), place(corner.1));
+    // Lines as wide as a cell, along the middle of its row.
+    let scaled = format!("translate({} {}) scale({unit:.4})", place(corner.0), place(corner.1 + unit / 2.0));
     svg.open("g", &[("transform", &scaled), ("shape-rendering", &"crispEdges")]);
     for (shade, path) in &paths {
         let fill = diverging(f64::from(*shade) / f64::from(SHADES / 2));
-        svg.element("path", &[("d", path), ("fill", &fill)]);
+        svg.element("path", &[("d", path), ("stroke", &fill)]);
     }
     svg.close("g");
 }
