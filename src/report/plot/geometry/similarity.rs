@@ -15,6 +15,9 @@ const SIDE: usize = 64;
 /// Shades from -1 to 1, an odd number: one of them is 0.
 const SHADES: i32 = 41;
 
+/// Groups on a side: of more labels, such as those of a large codebook, no block could be told from its neighbours.
+const MOST_GROUPS: usize = 8;
+
 /// The similarities of one cell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PanelInfo {
@@ -28,6 +31,8 @@ pub struct PanelInfo {
     /// Cosines, `[shown, shown]`.
     pub cosines: Vec<f64>,
     pub samples: usize,
+    /// Groups that are not shown: all but the largest labelled ones, where there are more than can be.
+    pub groups_left_out: usize,
     /// Mean cosine over all samples of pairs; of images with other texts whose image is of their group; of other groups.
     /// None where there is none.
     pub means: [Option<f64>; 3],
@@ -63,7 +68,18 @@ fn panel(exemplar: &Exemplar, confounded: bool) -> PanelInfo {
     let mut order: Vec<usize> = (0..n).collect();
     let angle = &exemplar.factors[0];
     order.sort_by(|a, b| groups[*a].cmp(&groups[*b]).then(angle[*a].total_cmp(&angle[*b])));
-    let shown: Vec<usize> = evenly(n, SIDE).into_iter().map(|place| order[place]).collect();
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    groups.iter().for_each(|group| *sizes.entry(group).or_default() += 1);
+    let all = sizes.len();
+    let mut kept: Vec<(&str, usize)> = sizes.into_iter().collect();
+    if all > MOST_GROUPS {
+        kept.retain(|(group, _)| !group.starts_with('~'));
+        kept.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+        kept.truncate(MOST_GROUPS);
+        order.retain(|row| kept.iter().any(|(group, _)| *group == groups[*row]));
+    }
+    let groups_left_out = all - kept.len();
+    let shown: Vec<usize> = evenly(order.len(), SIDE).into_iter().map(|place| order[place]).collect();
     let z = [exemplar.z(0), exemplar.z(1)];
     let row = |modality: usize, sample: usize| &z[modality][sample * d..(sample + 1) * d];
     let cosine = |img: usize, txt: usize| dot(row(0, img), row(1, txt));
@@ -84,6 +100,7 @@ fn panel(exemplar: &Exemplar, confounded: bool) -> PanelInfo {
         shown,
         cosines,
         samples: n,
+        groups_left_out,
         means: means(&z, &groups, d),
     }
 }
@@ -143,7 +160,13 @@ fn caption(info: &SimilarityInfo) -> String {
     let shown = |panel: &PanelInfo| {
         let (shown, all) = (panel.shown.len(), panel.samples);
         let cell = format!("{}, cell {}", panel.role, panel.id);
-        if shown < all { format!("{cell}: {shown} evenly chosen of {all}") } else { format!("{cell}: all {all}") }
+        match (shown < all, panel.groups_left_out) {
+            (true, 0) => format!("{cell}: {shown} evenly chosen of {all}"),
+            (true, n) => format!(
+                "{cell}: {shown} of {all}, evenly chosen from the {MOST_GROUPS} largest labelled groups; {n} groups are left out"
+            ),
+            _ => format!("{cell}: all {all}"),
+        }
     };
     let shown: Vec<String> = info.panels.iter().map(shown).collect();
     format!(
@@ -189,10 +212,12 @@ fn draw_panel(svg: &mut Svg, panel: &PanelInfo, (x, y): (f64, f64)) {
     for (name, count) in &panel.groups {
         let (from, size) = (unit * before as f64, unit * *count as f64);
         if before > 0 {
-            svg.line((x + from, y), (x + from, y + end), "axis");
-            svg.line((x, y + from), (x + end, y + from), "axis");
+            // Dark on any page: a heatmap has the same light middle on all.
+            let (down, across) = ([(x + from, y), (x + from, y + end)], [(x, y + from), (x + end, y + from)]);
+            svg.path(&[down.to_vec(), across.to_vec()], &[("stroke", &"#1b1b1f")]);
         }
-        // About as wide as the text is long.
+        // The number of a label says enough. About as wide as the text is long.
+        let name = name.trim_start_matches("label").trim_start();
         if size > 5.2 * name.len() as f64 {
             let at = (x - 6.0, y + from + size / 2.0);
             let turn = format!("rotate(-90 {} {})", place(at.0), place(at.1));
@@ -308,6 +333,19 @@ mod tests {
         let names: Vec<&str> = panel.groups.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["label   9", "label  18", "none"]);
         assert_eq!(panel.groups.iter().map(|(_, count)| count).sum::<usize>(), SIDE);
+    }
+
+    #[test]
+    fn of_many_groups_the_largest_are_shown() {
+        let mut of = exemplar("worst", 60, 3);
+        // Labels 0 to 9, six each but for those of 3 and 7, of which one each has none.
+        let label = |row: u32| (row != 3 && row != 7).then_some(row % 10);
+        of.confounder = Some([(0..60).map(label).collect(), vec![None; 60]]);
+        let info = info(&[of]).expect("a cell");
+        let panel = &info.panels[0];
+        let names: Vec<&str> = panel.groups.iter().map(|(name, _)| name.trim_start_matches("label").trim()).collect();
+        assert_eq!((names, panel.groups_left_out), (vec!["0", "1", "2", "4", "5", "6", "8", "9"], 3));
+        assert_eq!(panel.shown.len(), 48);
     }
 
     #[test]
