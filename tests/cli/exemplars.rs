@@ -12,9 +12,8 @@ use crate::{contains_all, lists};
 const ROUNDING: f64 = 1e-9;
 
 const RUN: &str = "run cliff.toml --backend flex -o run";
-/// Retrieval among five of 128 is near 0.45 without noise and near chance, 0.04, from a standard deviation of 1 on. Some
-/// texts are swapped.
-const SPEC: &str = "name = \"cliff\"\npreset = \"tiny\"\ntrain.steps = 200\npairing.rate = 0.1\n[axes]\nseed = [0, 1]\n\
+/// Retrieval among five of 128 is near 0.45 without noise and near chance, 0.04, from a standard deviation of 1 on.
+const SPEC: &str = "name = \"cliff\"\npreset = \"tiny\"\ntrain.steps = 200\n[axes]\nseed = [0, 1]\n\
                     image.noise = [0.0, 1.0, 2.0, 4.0, 9.0]\n\
                     [[gate]]\nname = \"found\"\nmetric = \"retrieval_at_5_i2t\"\nmin = 0.2\n";
 
@@ -78,7 +77,6 @@ fn pictures_say_what_the_tables_say() {
     let run = RunData::open(&sandbox.path("run")).expect("a run");
     let cells = exemplars(&run).expect("exemplars");
     assert_eq!(cells.len(), 3);
-    assert!(cells[0].described.iter().enumerate().any(|(row, other)| row != *other), "some texts are swapped");
     let hubs = hubs::info(&cells).expect("hubs");
     for cell in &hubs.cells {
         let hits: Vec<f64> = cell.hits.iter().map(|hits| f64::from(*hits)).collect();
