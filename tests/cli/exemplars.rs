@@ -13,7 +13,7 @@ const ROUNDING: f64 = 1e-9;
 
 const RUN: &str = "run cliff.toml --backend flex -o run";
 /// Retrieval among five of 128 is near 0.45 without noise and near chance, 0.04, from a standard deviation of 1 on.
-const SPEC: &str = "name = \"cliff\"\npreset = \"tiny\"\ntrain.steps = 200\n[axes]\nseed = [0, 1]\n\
+const SPEC: &str = "name = \"cliff\"\npreset = \"tiny\"\ntrain.steps = 200\npairing.rate = 0.1\n[axes]\nseed = [0, 1]\n\
                     image.noise = [0.0, 1.0, 2.0, 4.0, 9.0]\n\
                     [[gate]]\nname = \"found\"\nmetric = \"retrieval_at_5_i2t\"\nmin = 0.2\n";
 
