@@ -11,6 +11,8 @@ mod checks;
 mod compare;
 #[path = "cli/conditions.rs"]
 mod conditions;
+#[path = "cli/exemplars.rs"]
+mod exemplars;
 #[path = "cli/gate.rs"]
 mod gate;
 #[path = "cli/include.rs"]

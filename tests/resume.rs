@@ -15,8 +15,14 @@ use cliffline::store::read_table;
 use common::{Ran, Sandbox, flip, parts};
 use serde_json::Value;
 
-const TABLES: [&str; 5] =
-    ["cells.parquet", "conditions.parquet", "curves.parquet", "spectra.parquet", "surfaces.parquet"];
+const TABLES: [&str; 6] = [
+    "cells.parquet",
+    "conditions.parquet",
+    "curves.parquet",
+    "spectra.parquet",
+    "surfaces.parquet",
+    "exemplars.parquet",
+];
 
 /// Longest wait for a process to get somewhere.
 const PATIENCE: Duration = Duration::from_secs(60);

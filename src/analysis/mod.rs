@@ -4,6 +4,7 @@ pub mod boundary;
 pub mod compare;
 pub mod constraint;
 mod derived;
+pub mod exemplars;
 pub mod gate;
 pub mod lead_lag;
 mod lead_lag_table;

@@ -58,10 +58,8 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
         ),
         None => (cell.config.clone(), again.test),
     };
-    let d = config.model.embedding as usize;
-    let evaluation = Evaluation::new(&test.img, &test.txt, d, config.train.temperature)
+    let (frame, info) = table(&config, carried(&config, &cell.config), &test)
         .with_context(|| format!("cell {} has no embeddings to write ({})", record.cell_id, record.reason))?;
-    let (frame, info) = table(&config, carried(&config, &cell.config), &test, &evaluation)?;
     let written = write_table(&args.output, &frame, &info)?;
     if args.json {
         output::json(
@@ -92,13 +90,13 @@ fn condition<'a>(cell: &'a Cell, name: Option<&str>) -> anyhow::Result<Option<&'
 pub(super) const CONFOUNDER_COLUMNS: [&str; 2] = ["confounder_img", "confounder_txt"];
 
 /// One row per test sample: index, factors, labels of a confounder, raw and normalised embeddings.
-fn table(
+pub(super) fn table(
     config: &Config,
     confounder: &ConfounderConfig,
     test: &RawEmbeddings,
-    evaluation: &Evaluation,
 ) -> anyhow::Result<(DataFrame, TableInfo)> {
     let d = config.model.embedding as usize;
+    let evaluation = Evaluation::new(&test.img, &test.txt, d, config.train.temperature)?;
     let world = World::generate(config.seed, &config.world, config.text.features)?;
     let split = world.split(SplitName::Test);
     let factor = |name: &str, unit: &str, values: Vec<f64>| {

@@ -11,6 +11,7 @@ mod compare;
 mod completions;
 mod devices;
 mod embed;
+mod exemplars;
 mod gate;
 mod gradcheck;
 mod output;

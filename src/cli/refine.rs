@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::run::{Session, Standing};
+use super::run::{ExemplarArgs, Session, Standing};
 use super::{BackendArgs, DirArgs, exit, output};
 use crate::aligner::backend::Choice;
 use crate::analysis::line::{AxisRanks, Places};
@@ -53,6 +53,8 @@ pub struct RefineArgs {
     budget: Option<u64>,
     #[command(flatten)]
     backend: BackendArgs,
+    #[command(flatten)]
+    exemplars: ExemplarArgs,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -88,7 +90,7 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     );
     drop(reader);
     // What an interrupted run lacks comes first.
-    let mut standing = Session::open(&sweep, dir, &trainer)?.go(&args.backend, &trainer)?;
+    let mut standing = Session::open(&sweep, dir, &trainer)?.with(&args.exemplars).go(&args.backend, &trainer)?;
     let mut trained = standing.trained as u64;
     let known = loop {
         if standing.exit_code != exit::OK {
@@ -119,7 +121,7 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
             sweep.cells.len() > before,
             "no level that was to be tried is new: this is a mistake of the program"
         );
-        standing = Session::open(&sweep, dir, &trainer)?.go(&args.backend, &trainer)?;
+        standing = Session::open(&sweep, dir, &trainer)?.with(&args.exemplars).go(&args.backend, &trainer)?;
         trained += standing.trained as u64;
     };
     let report = report(&known, target.rules);

@@ -14,14 +14,14 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::summary::render;
-use super::{BackendArgs, SpecArgs, columns, exit, gate, output, require_memory};
+use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::{Summary, write_derived};
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
-    CELLS_TABLE, CellRecord, Environment, Found, Identity, Levels, RUN_TABLES, RecordedStatus, RunDir, RunManifest,
-    RunReader, RunState, TableSpec, hash_file, now_utc, read_columns, write_atomic, write_run_tables,
+    CELLS_TABLE, CellRecord, EXEMPLARS_TABLE, Environment, Found, Identity, Levels, RUN_TABLES, RecordedStatus, RunDir,
+    RunManifest, RunReader, RunState, TableSpec, hash_file, now_utc, read_columns, write_atomic, write_run_tables,
 };
 
 /// Metrics of the table at the end of a run.
@@ -39,6 +39,8 @@ pub struct RunArgs {
     output: Option<PathBuf>,
     #[command(flatten)]
     backend: BackendArgs,
+    #[command(flatten)]
+    exemplars: ExemplarArgs,
     /// Print one JSON document on standard output instead of the summary
     #[arg(long)]
     json: bool,
@@ -55,7 +57,7 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
         require_memory(&args.backend.packs(&backend, &sweep, &all).1)?;
     }
     let trainer = BurnTrainer::new(backend);
-    let mut session = Session::open(&sweep, &dir, &trainer)?;
+    let mut session = Session::open(&sweep, &dir, &trainer)?.with(&args.exemplars);
     // A directory that is refused keeps nothing.
     say_kept(&dir, kept);
     let standing = session.go(&args.backend, &trainer)?;
@@ -126,9 +128,22 @@ pub(super) struct Session<'a> {
     trained: usize,
     /// What this process is, for the records of its cells.
     made_by: String,
+    exemplars: bool,
+}
+
+/// Whether chosen cells are trained once more for their embeddings.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ExemplarArgs {
+    /// Write no embeddings of the best, the worst and a boundary cell, of which the report draws pictures
+    #[arg(long)]
+    no_exemplars: bool,
 }
 
 impl<'a> Session<'a> {
+    pub(super) fn with(self, args: &ExemplarArgs) -> Self {
+        Self { exemplars: !args.no_exemplars, ..self }
+    }
+
     /// Opens the directory, says what was found, and takes over what sibling runs have.
     pub(super) fn open(sweep: &'a Sweep, dir: &Path, trainer: &BurnTrainer) -> anyhow::Result<Self> {
         let backend = trainer.backend();
@@ -172,7 +187,18 @@ impl<'a> Session<'a> {
             }
         }
         let complete_before = before.filter(|m| m.state == RunState::Complete && found.damaged.is_empty());
-        Ok(Self { sweep, dir: dir.to_path_buf(), run, manifest, complete_before, present, reused, trained: 0, made_by })
+        Ok(Self {
+            sweep,
+            dir: dir.to_path_buf(),
+            run,
+            manifest,
+            complete_before,
+            present,
+            reused,
+            trained: 0,
+            made_by,
+            exemplars: true,
+        })
     }
 
     /// Trains what is missing and writes the tables, and says nothing on standard output.
@@ -199,6 +225,7 @@ impl<'a> Session<'a> {
         self.write_tables()?;
         let counts = self.run.reader().counts();
         let finished = finished(&self.run, self.sweep);
+        self.write_exemplars(!interrupted && finished == self.sweep.cells.len(), trainer)?;
         self.manifest.state = match (interrupted, finished == self.sweep.cells.len()) {
             (true, _) => RunState::Interrupted,
             (false, true) => RunState::Complete,
@@ -371,6 +398,16 @@ impl<'a> Session<'a> {
         self.manifest.tables.extend(write_derived(&self.dir, self.sweep)?);
         let gates = gate::write(&self.dir, self.sweep)?;
         self.manifest.tables.extend(gates.map(|file| (gate::GATES_FILE.to_string(), file)));
+        Ok(())
+    }
+
+    /// The embeddings of chosen cells, once nothing can change which they are.
+    fn write_exemplars(&mut self, complete: bool, trainer: &BurnTrainer) -> anyhow::Result<()> {
+        if !complete || !self.exemplars {
+            return exemplars::remove(&self.dir);
+        }
+        let written = exemplars::write(&self.dir, self.sweep, self.run.reader(), trainer)?;
+        self.manifest.tables.extend(written.map(|table| (EXEMPLARS_TABLE.to_string(), table)));
         Ok(())
     }
 

@@ -23,7 +23,7 @@ pub use limits::{Act, LIMITS, Limit};
 pub use measure::carried;
 pub use outcome::{Candidate, Checksums, ConditionOutcome, Crossing, Curves, Measured, Outcome, Selection, Status};
 pub use pack::{Pack, make_packs};
-pub use plan::{Calibration, Estimate, calibrate, estimate, pack_size};
+pub use plan::{Calibration, Estimate, calibrate, estimate, pack_size, training_flops};
 pub use scheduler::{Control, Event, Measuring, TrainError, Trainer, Workers, run_packs};
 pub use tune::{Trial, Tuning, tune};
 pub use watch::{SPECTRAL_SERIES, STRUCTURE_SERIES, VALIDATION_SERIES};

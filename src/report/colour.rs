@@ -27,6 +27,25 @@ const DIVERGING: [[u8; 3]; 7] = [
     [0xb2, 0x18, 0x2b],
 ];
 
+/// Equally spaced colours of romaO, whose end is its beginning.
+///
+/// **Source** Crameri 2018, Scientific colour maps; MIT licence.
+const CYCLIC: [[u8; 3]; 13] = [
+    [0x73, 0x39, 0x57],
+    [0x82, 0x3c, 0x3d],
+    [0x94, 0x51, 0x2d],
+    [0xaa, 0x75, 0x2f],
+    [0xc3, 0xa3, 0x4b],
+    [0xd5, 0xd0, 0x83],
+    [0xcb, 0xe1, 0xb3],
+    [0xa4, 0xd8, 0xcb],
+    [0x72, 0xb9, 0xcd],
+    [0x53, 0x93, 0xbf],
+    [0x51, 0x6b, 0xa4],
+    [0x63, 0x48, 0x7b],
+    [0x73, 0x39, 0x57],
+];
+
 /// Colours of groups that colour-blind readers tell apart, for lines and points on white and on black.
 ///
 /// **Source** Okabe and Ito 2008, without black and yellow, which one of the two backgrounds swallows.
@@ -47,6 +66,11 @@ fn hex([r, g, b]: [u8; 3]) -> String {
 /// The colour of a share from 0 to 1; what is beyond takes the end.
 pub fn sequential(share: f64) -> String {
     hex(between(&VIRIDIS, share))
+}
+
+/// The colour of a share of a turn, such as an angle over 2 pi: whole turns make no difference.
+pub fn cyclic(share: f64) -> String {
+    hex(between(&CYCLIC, share.rem_euclid(1.0)))
 }
 
 /// The colour of a value from -1 through 0, near white, to 1.
@@ -82,6 +106,7 @@ mod tests {
     fn maps_meet_their_ends_and_stay_within() {
         assert_eq!((sequential(0.0), sequential(1.0)), ("#440154".into(), "#fde725".into()));
         assert_eq!((sequential(-3.0), sequential(7.0)), (sequential(0.0), sequential(1.0)));
+        assert_eq!((cyclic(0.0), cyclic(1.0), cyclic(-0.25)), (cyclic(3.0), "#733957".into(), cyclic(0.75)));
         assert_eq!(diverging(0.0), "#f7f7f7");
         assert_eq!((ink_on(0.0), ink_on(1.0)), ("#ffffff", "#000000"));
     }

@@ -127,6 +127,9 @@ pub const BOUNDARIES_TABLE: &str = "boundaries.parquet";
 /// The table of which limits and constraints break first.
 pub const LEAD_LAG_TABLE: &str = "lead_lag.parquet";
 
+/// The table of the test embeddings of chosen cells, beside [`RUN_TABLES`]: not every complete run has one.
+pub const EXEMPLARS_TABLE: &str = "exemplars.parquet";
+
 type Described = Vec<(Column, ColumnInfo)>;
 type Build = fn(&Layout, &[CellRecord]) -> Described;
 

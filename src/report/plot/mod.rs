@@ -4,6 +4,7 @@
 //! To add one: a file here and a line in [`PLOTS`].
 
 pub mod degradation;
+pub mod geometry;
 pub mod heatmap;
 pub mod lead_lag;
 pub mod margins;
@@ -16,4 +17,5 @@ use super::run_data::{ReportError, RunData};
 pub type Plot = fn(&RunData) -> Result<Vec<Figure>, ReportError>;
 
 /// Every kind of picture. Pictures of a section stand in the order of this list.
-pub const PLOTS: &[Plot] = &[heatmap::heatmaps, degradation::plot, margins::plot, lead_lag::plot, training::plot];
+pub const PLOTS: &[Plot] =
+    &[heatmap::heatmaps, degradation::plot, margins::plot, lead_lag::plot, geometry::figures, training::plot];
