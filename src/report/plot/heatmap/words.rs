@@ -115,7 +115,8 @@ fn alt(info: &HeatmapInfo, metric: &str) -> String {
     }
     let none = tiles(info).filter(|(_, tile)| tile.value.is_none()).count();
     if none > 0 {
-        text.push_str(&format!(" {none} combinations have no value."));
+        let have = if none == 1 { "combination has" } else { "combinations have" };
+        text.push_str(&format!(" {none} {have} no value."));
     }
     text
 }
