@@ -36,7 +36,7 @@ fn the_table_of_a_run_and_the_section_of_boundary_agree() {
     }
     let shown = sandbox.ok("boundary run");
     // In training one pair is a tie, and the others lead from the start over what never breaks.
-    contains_all(&shown.stdout, &["2 rows with leads from the start only, 9 rows for single combinations"]);
+    contains_all(&shown.stdout, &["2 rows with leads from the start only, 6 rows for single combinations"]);
     contains_all(
         &shown.stdout,
         &["which breaks first along image.noise upwards; leads as differences of levels", "impossible", "from start"],
