@@ -9,7 +9,7 @@ use crate::{column_names, contains_all};
 /// Limits that nothing keeps and one that nothing breaks, and floors that fall one after the other as the seed's
 /// retrieval and rank do.
 const SPEC: &str = "name = \"leads\"\npreset = \"tiny\"\n[train]\nsteps = 12\n[stop]\nevery = 2\n[warn]\n\
-                    effective_rank_below = 1000.0\nmean_cosine_above = -1.0\ngradient_norm_above = 1e30\n[axes]\nseed = [0, 1]\n\
+                    effective_rank_below = 1000.0\nmean_cosine_above = -1.0\ngradient_norm_above = 1e9\n[axes]\nseed = [0, 1]\n\
                     image.noise = [0.0, 1.0, 4.0]\n[[gate]]\nname = \"impossible\"\nmetric = \"retrieval_at_1_i2t\"\n\
                     min = 1.0\n[[gate]]\nname = \"easy\"\nmetric = \"retrieval_at_1_t2i\"\nmin = 0.0\n";
 
@@ -36,7 +36,7 @@ fn the_table_of_a_run_and_the_section_of_boundary_agree() {
     }
     let shown = sandbox.ok("boundary run");
     // In training one pair is a tie, and the others lead from the start over what never breaks.
-    contains_all(&shown.stdout, &["2 rows with leads from the start only, 9 rows for single combinations"]);
+    contains_all(&shown.stdout, &["2 rows with leads from the start only, 6 rows for single combinations"]);
     contains_all(
         &shown.stdout,
         &["which breaks first along image.noise upwards; leads as differences of levels", "impossible", "from start"],
