@@ -156,11 +156,14 @@ fn margins_worked_by_hand() {
         rows(&found.margins, &[("constraint", json!("rank")), ("seed", none), ("direction", json!("up"))]).remove(0);
     let names = ["seeds", "never_reached", "always_violated", "missing_evidence"];
     assert_eq!(names.map(|name| across[name].as_u64().unwrap_or(99)), [6, 1, 1, 1]);
-    // None, 0, 0, 1, 2, and one beyond the last: the lower of the two in the middle is 0.
-    assert_eq!(
-        ["least", "median", "greatest"].map(|name| across[name].clone()),
-        [Value::Null, json!(0.0), Value::Null]
-    );
+    // None, 0, 0 or more, 1, 2, and one beyond the last: the lower of the two in the middle is 0 at least and 1 at most.
+    let levels = |row: &BTreeMap<String, Value>| ["least", "median", "greatest"].map(|name| row[name].clone());
+    assert_eq!(levels(&across), [Value::Null, Value::Null, Value::Null]);
+    // Downwards from 4 to 1, to 3 and to 2.
+    let cells = line(&[[1.0, 9.0, 9.0, 9.0, 9.0], [1.0, 1.0, 1.0, 9.0, 9.0], [1.0, 1.0, 9.0, 9.0, 9.0]]);
+    let down = [("constraint", json!("rank")), ("seed", Value::Null), ("direction", json!("down"))];
+    let found = located(&gates(RANK), &cells);
+    assert_eq!(levels(&rows(&found.margins, &down).remove(0)), [json!(1.0), json!(2.0), json!(3.0)]);
 }
 
 #[test]

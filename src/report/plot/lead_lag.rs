@@ -50,7 +50,8 @@ pub struct Pair {
     pub ties: f64,
     /// Of `first_leads` and of `second_leads` those broken at the first check.
     pub from_start: (f64, f64),
-    /// Steps by which the first leads, over the cells that broke both.
+    /// Median of the steps by which the first leads, over leads and ties; none where most leads are of one that breaks
+    /// alone.
     pub median_lead: Option<f64>,
 }
 
@@ -352,11 +353,13 @@ pub fn draw_leads(info: &Leads) -> Figure {
 fn told(pair: &Pair) -> String {
     let lead = match pair.median_lead {
         Some(lead) if lead > 0.0 => {
-            format!("median lead {} steps over the {} with both", label(lead), label(pair.both))
+            format!("median lead {} steps over leads and ties; both break in {}", label(lead), label(pair.both))
         }
-        Some(0.0) => format!("median lead 0 steps over the {} with both", label(pair.both)),
-        Some(lead) => format!("median lag {} steps over the {} with both", label(-lead), label(pair.both)),
-        None => "no cell breaks both".to_string(),
+        Some(0.0) => format!("median lead 0 steps over leads and ties; both break in {}", label(pair.both)),
+        Some(lead) => {
+            format!("median lag {} steps over leads and ties; both break in {}", label(-lead), label(pair.both))
+        }
+        None => format!("mostly one breaks alone; both break in {}", label(pair.both)),
     };
     let (first, second) = pair.from_start;
     if first + second > 0.0 {
