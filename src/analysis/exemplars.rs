@@ -128,7 +128,8 @@ fn at_boundary<'a>(
     let edges = edges(boundaries, places, axis)?;
     let on_line = |edge: &Edge, combination: &Combination| {
         let same = |(other, level): &(usize, String)| {
-            places.axes[*other].levels[combination.ranks[*other] as usize].to_string() == *level
+            let own = places.axes[*other].levels[combination.ranks[*other] as usize].to_string();
+            own == *level
         };
         edge.fixed.iter().all(same)
     };

@@ -147,12 +147,15 @@ struct Axis {
     levels: Vec<Level>,
 }
 
+/// Mean, its interval, values, cells, and the share of them that is ok.
+type Row = (Option<f64>, Option<(f64, f64)>, f64, f64, f64);
+
 /// The table's columns.
 struct Surface<'a> {
     metric: Vec<Option<&'a str>>,
     condition: Vec<Option<&'a str>>,
     axes: Vec<Axis>,
-    points: Vec<(Option<f64>, Option<(f64, f64)>, f64, f64, f64)>,
+    points: Vec<Row>,
 }
 
 /// Picks lines out of a table like `surfaces.parquet`.

@@ -146,8 +146,7 @@ pub fn choose(sweep: &Sweep, cells: &Rows, edges: Option<&Rows>) -> Result<Vec<C
         at.entry(levels.iter().map(|levels| levels[row].clone()).collect()).or_default().push(row);
     }
     let mean = |rows: &[usize]| rows.iter().filter_map(|row| retrieval[*row]).sum::<f64>() / rows.len().max(1) as f64;
-    let ranked: Vec<(&Vec<Option<Level>>, &Vec<usize>, f64)> =
-        at.iter().map(|(levels, rows)| (levels, rows, mean(rows))).collect();
+    let ranked: Vec<_> = at.iter().map(|(levels, rows)| (levels, rows, mean(rows))).collect();
     let best = ranked.iter().max_by(|a, b| a.2.total_cmp(&b.2));
     let worst = ranked.iter().min_by(|a, b| a.2.total_cmp(&b.2));
     let near = match edges {

@@ -254,7 +254,7 @@ fn panel(svg: &mut Svg, info: &PcaInfo, number: usize, factor: &FactorInfo, (x, 
     let named =
         |component: usize| format!("component {}, {} of variance", component + 1, percent(info.shares[component]));
     svg.text((x + SIDE / 2.0, y + SIDE + 29.0), Anchor::Middle, "small", &named(0));
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         let at = (x - 38.0, y + SIDE / 2.0);
         let turn = format!("rotate(-90 {} {})", place(at.0), place(at.1));
         svg.text_with(at, Anchor::Middle, &[("class", &"small"), ("transform", &turn)], &named(1));
