@@ -14,7 +14,9 @@ pub(super) fn render(a: &Run, b: &Run, found: Option<&BoundaryShifts>) -> Vec<St
         let why: Vec<String> = [a, b].iter().filter_map(|run| run.without_boundaries()).collect();
         return vec![format!("boundaries: not compared; {}", why.join("; "))];
     };
-    let (moved, still): (Vec<&Shift>, Vec<&Shift>) = found.shifts.iter().partition(|shift| !shift.is_still());
+    let (mut moved, still): (Vec<&Shift>, Vec<&Shift>) = found.shifts.iter().partition(|shift| !shift.is_still());
+    // What is measured before what is not; within each the furthest first, as they come.
+    moved.sort_by_key(|shift| (!excludes_none(shift), shift.interval.is_none(), shift.shift.is_none()));
     let lines = output::count(found.lines as usize, "line");
     let mut text = Vec::new();
     if moved.is_empty() {
@@ -26,8 +28,14 @@ pub(super) fn render(a: &Run, b: &Run, found: Option<&BoundaryShifts>) -> Vec<St
         text.push(table(&moved[..moved.len().min(ROWS)]));
     }
     let more = moved.len().saturating_sub(ROWS);
-    text.extend((more > 0).then(|| format!("  {more} more moved less; --json has all")));
-    text.extend(notes(&moved));
+    text.extend((more > 0).then(|| format!("  {more} more; --json has all")));
+    let measured = moved.iter().filter(|shift| shift.interval.is_some()).count();
+    let beyond = moved.iter().filter(|shift| excludes_none(shift)).count();
+    text.extend((measured > 0).then(|| {
+        let closer = if beyond < measured { "; refine both runs to tell more closely" } else { "" };
+        format!("  {beyond} of {measured} intervals exclude that nothing moved{closer}")
+    }));
+    text.extend(notes(&moved[..moved.len().min(ROWS)]));
     let exactly = still.iter().filter(|shift| shift.shift.is_some()).count();
     let boundaries = |n: usize, one: &str, more: &str| match n {
         0 => None,
@@ -53,6 +61,12 @@ pub(super) fn render(a: &Run, b: &Run, found: Option<&BoundaryShifts>) -> Vec<St
     let Each { a, b } = found.lines_only;
     text.extend((a + b > 0).then(|| format!("  not compared: {a} lines in a only, {b} in b only")));
     text
+}
+
+/// Whether the interval of a shift is all on one side of none.
+fn excludes_none(shift: &Shift) -> bool {
+    let none = if shift.scale == Scale::Log { 1.0 } else { 0.0 };
+    shift.interval.is_some_and(|[low, high]| low > none || high < none)
 }
 
 fn table(rows: &[&Shift]) -> String {
