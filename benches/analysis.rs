@@ -17,7 +17,7 @@ use cliffline::analysis::{Surfaces, grid_of, read_for_locations, write_lead_lag,
 use cliffline::numerics::bootstrap::mean_interval;
 use cliffline::numerics::stream::Streams;
 use cliffline::spec::{Overrides, Sweep, from_str};
-use cliffline::store::{CELLS_TABLE, CONDITIONS_TABLE, ColumnInfo, TableInfo, TableWriter};
+use cliffline::store::{CELLS_TABLE, CONDITIONS_TABLE, ColumnInfo, TableInfo, TableWriter, param_column};
 use divan::Bencher;
 use polars_core::prelude::{Column, DataFrame, NamedFrom, Series};
 
@@ -179,11 +179,13 @@ fn write_planted(dir: &Path, sweep: &Sweep) {
         text("cell_id", ids.clone()),
         text("status", vec!["ok"; ids.len()]),
         text("crossings", vec![r#"{"warn.hub_gini_above":20,"stop.effective_rank_below":60}"#; ids.len()]),
-        number("param_train_temperature", &|c| c.train.temperature),
-        number("param_image_noise", &|c| c.image.noise),
         Series::new("param_stop_every".into(), vec![20i64; ids.len()]).into(),
         Series::new("param_seed".into(), seeds).into(),
     ];
+    for axis in sweep.axes.iter().filter(|axis| axis.path != "seed") {
+        let level = |c: &cliffline::spec::Config| c.values_at(std::iter::once(axis.path.as_str()))[0].as_f64();
+        cells.push(number(&param_column(&axis.path), &|c| level(c).expect("a number")));
+    }
     cells.extend(metrics.iter().cloned());
     let mut conditions = vec![text("cell_id", ids), text("condition", vec!["clean"; sweep.cells.len()])];
     conditions.extend(metrics);
@@ -192,10 +194,23 @@ fn write_planted(dir: &Path, sweep: &Sweep) {
 
 type Frame = polars_core::prelude::PolarsResult<DataFrame>;
 
-#[divan::bench(sample_count = 3, sample_size = 1)]
-fn everything(bencher: Bencher) {
+/// A million cells over five axes of ten levels: short lines, of which there are many.
+fn many_axes() -> Sweep {
+    let gates =
+        "[[gate]]\nmetric = \"effective_rank_img\"\nmin = 8\n[[gate]]\nmetric = \"retrieval_at_1_i2t\"\nmin = 0.5\n";
+    let axes = ["image.noise", "image.mask", "text.dropout", "text.jitter"];
+    let axes: String = axes.iter().map(|path| format!("{path} = {{ linear = [0.0, 0.9], n = 10 }}\n")).collect();
+    let text = format!(
+        "name = \"g\"\npreset = \"tiny\"\n[axes]\nseed = {{ seeds = 10 }}\n\
+         train.temperature = {{ log = [0.01, 10.0], n = 10 }}\n{axes}{gates}"
+    );
+    from_str(&text, "g.toml", &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[divan::bench(args = ["two axes", "five axes"], sample_count = 3, sample_size = 1)]
+fn everything(bencher: Bencher, shape: &str) {
     let dir = tempfile::tempdir().expect("a directory");
-    let sweep = planted();
+    let sweep = if shape == "two axes" { planted() } else { many_axes() };
     write_planted(dir.path(), &sweep);
     forget_peak();
     println!("the plan alone: {} MB", peak_kb() / 1000);
@@ -222,7 +237,7 @@ fn everything(bencher: Bencher) {
         say(&format!("gates: {}", report.verdict.name()));
         let places = Places::new(&cells, grid).expect("places");
         let constraints = Constraints::new(&sweep.gates, &cells, &conditions, &places).expect("constraints");
-        let lines = places.lines(1);
+        let lines = places.lines(places.axes.len() - 1);
         let known = known(&lines, &constraints, &constraints.all[0]);
         let next = wanted(&known, Rules { tolerance: 1e-3, floor: None });
         say(&format!("what refine would try next: {} levels", next.len()));
