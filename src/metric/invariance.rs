@@ -23,7 +23,8 @@ fn evaluation(img: &[f32], txt: &[f32], d: usize) -> Evaluation {
 
 /// Permuted samples have another null, which is only as good as its permutations.
 fn is_of_a_null(name: &str) -> bool {
-    name.ends_with("_excess") || name.ends_with("_null_sd")
+    // A span is of excesses, each above a null of its own.
+    ["_excess", "_null_sd", "_bin_span"].iter().any(|end| name.ends_with(end))
 }
 
 fn has_near_ties(evaluation: &Evaluation) -> bool {
