@@ -230,7 +230,7 @@ fn everything(bencher: Bencher, shape: &str) {
         let tables = write_locations(dir.path(), &sweep).expect("written");
         let rows: Vec<u64> = tables.iter().map(|(_, table)| table.rows).collect();
         say(&format!("margins and boundaries, {rows:?} rows"));
-        let rows = write_lead_lag(dir.path(), &sweep.gates, grid).expect("written").1.rows;
+        let rows = write_lead_lag(dir.path(), &sweep).expect("written").1.rows;
         say(&format!("lead-lag, {rows} rows"));
         let (cells, conditions) = read_for_locations(dir.path(), &sweep.gates, grid).expect("read");
         let report = evaluate(&sweep, &cells, &conditions).expect("judged");

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::lead_lag_table::write_lead_lag;
-use super::line::Grid;
-use super::location_tables::{grid_of, write_locations};
+use super::location_tables::write_locations;
 use super::surface_table::write_surfaces;
 use crate::spec::Sweep;
 use crate::store::{SURFACES_TABLE, StoreError, TableBytes};
@@ -16,10 +15,8 @@ use crate::store::{SURFACES_TABLE, StoreError, TableBytes};
 /// [`StoreError`] when a table cannot be read, lacks a column, or a new one cannot be written.
 pub fn write_derived(dir: &Path, sweep: &Sweep) -> Result<BTreeMap<String, TableBytes>, StoreError> {
     let paths: Vec<String> = sweep.axes.iter().map(|axis| axis.path.clone()).collect();
-    let (axes, zip) = grid_of(sweep);
-    let grid = Grid { axes: &axes, zip: &zip };
     let surfaces = [(SURFACES_TABLE, write_surfaces(dir, &paths)?)].into_iter();
     let located = write_locations(dir, sweep)?;
-    let all = surfaces.chain(located).chain([write_lead_lag(dir, &sweep.gates, grid)?]);
+    let all = surfaces.chain(located).chain([write_lead_lag(dir, sweep)?]);
     Ok(all.map(|(file, table)| (file.to_string(), table)).collect())
 }

@@ -12,12 +12,13 @@ use rayon::slice::ParallelSliceMut;
 use super::constraint::{Constraint, Constraints, State};
 use super::lead_lag::{LeadLag, Onset};
 use super::line::{Grid, Line, Lines, Places};
-use super::location_tables::read_for_locations;
+use super::location_tables::{grid_of, read_for_locations};
 use super::margin::Direction;
+use super::outcome::{UNFINISHED, with_unfinished};
 use super::ranks::paired;
 use super::trace::Trace;
 use crate::engine::{Act, LIMITS, Limit};
-use crate::spec::{ALL_GATES, Gate, Scale};
+use crate::spec::{ALL_GATES, Gate, Scale, Sweep};
 use crate::store::{
     CELLS_TABLE, ColumnInfo, LEAD_LAG_TABLE, RecordedStatus, StoreError, TableBytes, TableInfo, param_column,
     read_columns, read_table_info, write_table,
@@ -74,7 +75,7 @@ fn enabled(cells: &DataFrame) -> PolarsResult<BTreeSet<&'static str>> {
 }
 
 /// When limits were first broken, by limit, for each cell: infinity where one never was, for a cell is not seen any
-/// further, NaN for a cell that failed. A limit that is on and that nothing breaks is among them.
+/// further, NaN for a cell that failed or is not finished. A limit that is on and that nothing breaks is among them.
 fn crossings(cells: &DataFrame) -> PolarsResult<BTreeMap<&str, Vec<f64>>> {
     let column: &StringChunked = cells.column(CROSSINGS)?.str()?;
     let written: Vec<(usize, &str)> = column.iter().enumerate().filter_map(|(row, text)| Some((row, text?))).collect();
@@ -85,8 +86,9 @@ fn crossings(cells: &DataFrame) -> PolarsResult<BTreeMap<&str, Vec<f64>>> {
     });
     let read: Vec<(usize, Vec<(&str, u64)>)> = read.collect::<PolarsResult<_>>()?;
     let status = cells.column("status")?.str()?;
-    let failed = RecordedStatus::Failed.name();
-    let none: Vec<f64> = status.iter().map(|s| if s == Some(failed) { f64::NAN } else { f64::INFINITY }).collect();
+    let nobody_knows = [Some(RecordedStatus::Failed.name()), Some(UNFINISHED)];
+    let none = |status| if nobody_knows.contains(&status) { f64::NAN } else { f64::INFINITY };
+    let none: Vec<f64> = status.iter().map(none).collect();
     let mut limits: BTreeSet<&str> = enabled(cells)?;
     limits.extend(read.iter().flat_map(|(_, steps)| steps.iter().map(|(limit, _)| *limit)));
     let mut first: BTreeMap<&str, Vec<f64>> = limits.into_iter().map(|limit| (limit, none.clone())).collect();
@@ -279,15 +281,18 @@ fn frame(found: &[Found<'_>], cells: &DataFrame, places: &Places) -> PolarsResul
 ///
 /// # Errors
 /// [`StoreError`] when a table cannot be read, lacks a column, or the new one cannot be written.
-pub fn write_lead_lag(dir: &Path, gates: &[Gate], grid: Grid<'_>) -> Result<(&'static str, TableBytes), StoreError> {
+pub fn write_lead_lag(dir: &Path, sweep: &Sweep) -> Result<(&'static str, TableBytes), StoreError> {
+    let (axes, zip) = grid_of(sweep);
+    let grid = Grid { axes: &axes, zip: &zip };
     let cells_path = dir.join(CELLS_TABLE);
     let failed = |error: PolarsError| StoreError::Table { path: cells_path.clone(), reason: error.to_string() };
-    let (cells, conditions) = read_for_locations(dir, gates, grid)?;
+    let (cells, conditions) = read_for_locations(dir, &sweep.gates, grid)?;
     let limits = recorded().map(|limit| param_column(limit.path));
     let beside = [CROSSINGS.to_string(), param_column(EVERY)].into_iter().chain(limits);
     let beside = beside.filter(|column| cells.column(column).is_err()).collect::<Vec<_>>();
     let cells = cells.hstack(read_columns(&cells_path, &beside)?.columns()).map_err(failed)?;
-    let frame = lead_lag(gates, &cells, &conditions, grid).map_err(failed)?;
+    let cells = with_unfinished(cells, sweep).map_err(failed)?;
+    let frame = lead_lag(&sweep.gates, &cells, &conditions, grid).map_err(failed)?;
     let known = read_table_info(&cells_path)?.columns;
     let levels = frame.get_column_names().into_iter().filter_map(|name| {
         let info = known.get(name.as_str()).filter(|_| name.starts_with("param_"))?;
@@ -339,7 +344,7 @@ fn described() -> Vec<(String, ColumnInfo)> {
         count("neither", "neither breaks"),
         count(
             "unknown",
-            "failed cells in training; along an axis seeds whose order depends on levels that have no outcome, or that one of the two does not judge",
+            "cells in training that failed or are not finished; along an axis seeds whose order depends on levels that have no outcome, or that one of the two does not judge",
         ),
         count(
             "first_leads_from_start",

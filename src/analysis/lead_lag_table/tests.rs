@@ -83,6 +83,7 @@ fn limits_in_training_worked_by_hand() {
         cell(0.0, 4, "ok", Some(r#"{"b":300}"#)),
         cell(0.0, 5, "ok", None),
         cell(0.0, 6, "failed", None),
+        cell(0.0, 7, "unfinished", None),
         // Nothing breaks here.
         cell(1.0, 0, "ok", None),
         cell(1.0, 1, "failed", None),
@@ -95,13 +96,13 @@ fn limits_in_training_worked_by_hand() {
         rows.iter().find(|row| of(row, &columns) == names)
     };
     let here = training("a", "b", json!(0.0)).expect("a row");
-    assert_eq!(of(here, &COUNTS), json!([7, 3, 2, 2, 1, 1, 1, 1, 0]));
+    assert_eq!(of(here, &COUNTS), json!([8, 3, 2, 2, 1, 1, 2, 1, 0]));
     // Leads 50, -50 and 0, and what breaks alone either way.
     let (low, high) = wilson(2, 4).expect("trials");
     let shares = ["share_first_leads", "share_low", "share_high", "median_lead", "median_low"];
     assert_eq!(of(here, &shares), json!([0.5, low, high, 0.0, null]));
     let pooled = training("a", "b", Value::Null).expect("a row");
-    assert_eq!(of(pooled, &COUNTS), json!([10, 3, 2, 2, 1, 3, 2, 1, 0]));
+    assert_eq!(of(pooled, &COUNTS), json!([11, 3, 2, 2, 1, 3, 3, 1, 0]));
     assert_eq!(of(pooled, &shares), json!([0.5, null, null, 0.0, null]));
     assert_eq!(of(training("b", "c", json!(2.0)).expect("a row"), &COUNTS), json!([1, 0, 0, 1, 0, 0, 0, 0, 1]));
     assert!(training("a", "b", json!(1.0)).is_none() && training("a", "b", json!(2.0)).is_none());
