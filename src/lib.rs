@@ -36,6 +36,7 @@ pub mod aligner;
 pub mod analysis;
 pub mod cli;
 pub mod engine;
+pub mod lab;
 pub mod metric;
 pub mod numerics;
 pub mod report;

@@ -11,6 +11,7 @@
 //! | `rows` | the rows of a table as plain values, levels of axes |
 //! | `colour` | colour maps that are uniform and safe for colour-blind readers |
 //! | `glance` | the run at a glance: axes, cells by status, verdicts, what computed it |
+//! | `lab` | the page of a laboratory, over all its runs |
 //! | `page` | the HTML page; `page.css` and `page.js` go into it |
 //!
 //! It reads tables and metric descriptors, and trains nothing. The same run gives the same bytes.
@@ -18,6 +19,7 @@
 pub mod colour;
 mod figure;
 pub mod glance;
+pub mod lab;
 mod page;
 mod panel;
 pub mod plot;

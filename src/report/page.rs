@@ -170,6 +170,22 @@ fn gates(out: &mut String, glance: &Glance) {
     out.push_str("</tbody></table></div>\n");
 }
 
+/// A whole document around a body.
+pub(super) fn document(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
+         <link rel=\"icon\" href=\"data:,\">\n<style>{STYLE}\n{CSS}</style>\n</head>\n<body>\n\
+         <a class=\"skip\" href=\"#main\">Skip to the results</a>\n{body}<script>{SCRIPT}</script>\n</body>\n</html>",
+        escape(title)
+    )
+}
+
+/// A picture with its data, on a page that has room for both.
+pub(super) fn embed(out: &mut String, figure: &Figure) {
+    picture(out, figure, true, MAX_ROWS);
+}
+
 fn picture(out: &mut String, figure: &Figure, inline: bool, rows: usize) {
     let (name, title) = (escape(&figure.name), escape(&figure.title));
     let _ = writeln!(
