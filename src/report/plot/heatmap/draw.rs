@@ -127,7 +127,7 @@ impl Frame {
 }
 
 fn heading(svg: &mut Svg, panel: &Panel, at: (f64, f64)) {
-    let text: Vec<String> = panel.fixed.iter().map(|(path, level)| format!("{path} {level}")).collect();
+    let text: Vec<String> = panel.fixed.iter().map(|(path, level)| format!("{path} {}", brief(level))).collect();
     if !text.is_empty() {
         svg.text((at.0, at.1 - 6.0), Anchor::Start, "small", &text.join(", "));
     }

@@ -71,7 +71,7 @@ pub fn tiles(info: &HeatmapInfo) -> impl Iterator<Item = (&Panel, &Tile)> + Clon
 fn alt(info: &HeatmapInfo, metric: &str) -> String {
     let with = tiles(info).filter_map(|(panel, tile)| Some((panel, tile, tile.value?)));
     let at = |panel: &Panel, tile: &Tile| {
-        let fixed = panel.fixed.iter().map(|(path, level)| format!(", {path} {level}"));
+        let fixed = panel.fixed.iter().map(|(path, level)| format!(", {path} {}", brief(level)));
         let (x, y) = (brief(&tile.x), brief(&tile.y));
         format!("{} {x}, {} {y}{}", info.x.path, info.y.path, fixed.collect::<String>())
     };
