@@ -137,7 +137,7 @@
 
     const about = () => {
       const { about, bounds } = metrics[metric];
-      const unit = metrics[metric].unit === '1' ? '' : `, in ${metrics[metric].unit}`;
+      const unit = ['1', 'share'].includes(metrics[metric].unit) ? '' : `, in ${metrics[metric].unit}`;
       const known = shown.filter(tile => tile.value !== null).sort((a, b) => a.value - b.value);
       const where = tile => `${axes[x].path} ${short(tile.levels[axes[x].path])}, ${axes[y].path} ${short(tile.levels[axes[y].path])}`;
       const fixed = axes.filter((_, at) => at !== x && at !== y).map(axis => `${axis.path} ${short(axis.levels[held[axes.indexOf(axis)]])}`);

@@ -130,7 +130,10 @@ fn caption(info: &HeatmapInfo) -> String {
     let mut parts = vec![if lost {
         format!("The {}, over {seeds} each.", info.about)
     } else {
-        format!("Mean over {seeds} each of {}: {}, in {}.", info.subject.metric, info.about, info.unit)
+        // What is a share or without a unit says so itself.
+        let unit =
+            if ["share", "1"].contains(&info.unit.as_str()) { String::new() } else { format!(", in {}", info.unit) };
+        format!("Mean over {seeds} each of {}: {}{unit}.", info.subject.metric, info.about)
     }];
     parts.push(format!(
         "Colours from {} to {}, linear{}.",
