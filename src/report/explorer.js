@@ -4,7 +4,7 @@
   const figure = document.getElementById('explorer');
   // Levels that are drawn at a time; of a longer axis a part is chosen.
   const MOST = 48;
-  const [WIDTH, RIGHT, TOP, LETTER] = [720, 96, 22, 6.2];
+  const [WIDTH, RIGHT, TOP, LETTER] = [720, 112, 22, 6.2];
   // Letters of a value that are room enough in all tiles or in none.
   const VALUE = 5.5;
   const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
@@ -43,7 +43,7 @@
 
     const picture = figure.querySelector('.picture');
     const choices = figure.querySelector('.choices');
-    let shown = [];
+    let [shown, crossed] = [[], false];
     const use = reader(picture, figure.querySelector('.reading'), figure.querySelector('.cells'), at => {
       const { levels, value } = shown[at];
       const unit = metrics[metric].unit;
@@ -114,6 +114,7 @@
         const right = column + 1 < columns && parted(shown[i + 1]), above = parted(shown[i + columns]);
         return [...right ? [`M${px} ${py}v${h}`] : [], ...above ? [`M${px - w} ${py}h${w}`] : []];
       })).join('');
+      crossed = path !== '';
       for (const [stroke, width] of [['#000', 4.5], ['#fff', 2]])
         svg.append(element('path', { d: path, fill: 'none', stroke, 'stroke-width': width, 'stroke-linecap': 'square', 'pointer-events': 'none' }));
     };
@@ -142,7 +143,7 @@
       const where = tile => `${axes[x].path} ${short(tile.levels[axes[x].path])}, ${axes[y].path} ${short(tile.levels[axes[y].path])}`;
       const fixed = axes.filter((_, at) => at !== x && at !== y).map(axis => `${axis.path} ${short(axis.levels[held[axes.indexOf(axis)]])}`);
       const ends = known.length ? ` Here it is greatest, ${Number(known.at(-1).value.toPrecision(4))}, at ${where(known.at(-1))}, and least, ${Number(known[0].value.toPrecision(4))}, at ${where(known[0])}.` : ' It has no value here.';
-      const line = bounds.length ? ` The line is where it passes a bound of ${bounds.map(([name]) => name).join(', ')}.` : '';
+      const line = crossed ? ` The line is where it passes a bound of ${bounds.map(([name]) => name).join(', ')}.` : '';
       figure.querySelector('#explorer-about').textContent =
         `${named(metrics[metric])}: ${about}${unit}${fixed.length ? '; at ' + fixed.join(', ') : ''}.${ends}${line}`;
     };
