@@ -29,6 +29,17 @@ const A_SECOND: f64 = 2e10;
 /// Cells that take more are not trained again, however long the run was: a minute or so of one core.
 const MOST: f64 = 60.0 * A_SECOND;
 
+/// Which training a second time is worth the pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// None.
+    None,
+    /// What takes a small part of the run, or a second or so.
+    Small,
+    /// Whatever takes a minute or so at most.
+    Any,
+}
+
 /// Chooses the cells, from the tables that are in `dir`, and writes their embeddings; none, and no earlier table left,
 /// where there is none to choose or their training is too long. Whether it is does not depend on the machine, so that
 /// neither does what a run ends with.
@@ -37,6 +48,7 @@ pub(super) fn write(
     sweep: &Sweep,
     reader: &RunReader,
     trainer: &BurnTrainer,
+    effort: Effort,
 ) -> anyhow::Result<Option<TableBytes>> {
     remove(dir)?;
     let (axes, zip) = grid_of(sweep);
@@ -47,7 +59,8 @@ pub(super) fn write(
     let flops = |cell: &&Cell| training_flops(&cell.config);
     let again: f64 = chosen.iter().filter_map(|e| found.get(e.cell_id.as_str())).map(flops).sum();
     let all: f64 = sweep.cells.iter().map(|cell| flops(&cell)).sum();
-    if again > MOST || again > A_SECOND.max(LARGEST_SHARE * all) {
+    let too_much = effort != Effort::Any && again > A_SECOND.max(LARGEST_SHARE * all);
+    if again > MOST || too_much {
         output::note(&format!(
             "no {EXEMPLARS_TABLE}: training {} again takes {} of the run",
             output::count(chosen.len(), "cell"),

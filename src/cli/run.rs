@@ -12,6 +12,7 @@ use clap::Args;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::json;
 
+use super::exemplars::Effort;
 use super::progress::Progress;
 use super::report::{self, DrawArgs, REPORT_FILE};
 use super::summary::{failed_example, render, write_step_summary};
@@ -133,9 +134,9 @@ pub(super) struct Session<'a> {
     trained: usize,
     /// What this process is, for the records of its cells.
     made_by: String,
-    exemplars: bool,
+    pub(super) exemplars: Effort,
     /// Whether tables that changed are drawn at once.
-    draws: bool,
+    pub(super) draws: bool,
 }
 
 /// Whether chosen cells are trained once more for their embeddings.
@@ -148,7 +149,7 @@ pub(super) struct ExemplarArgs {
 
 impl<'a> Session<'a> {
     pub(super) fn with(self, args: &ExemplarArgs) -> Self {
-        Self { exemplars: !args.no_exemplars, ..self }
+        Self { exemplars: if args.no_exemplars { Effort::None } else { Effort::Small }, ..self }
     }
 
     /// Opens the directory, says what was found, and takes over what sibling runs have.
@@ -204,7 +205,7 @@ impl<'a> Session<'a> {
             reused,
             trained: 0,
             made_by,
-            exemplars: true,
+            exemplars: Effort::Small,
             draws: false,
         })
     }
@@ -438,10 +439,10 @@ impl<'a> Session<'a> {
 
     /// The embeddings of chosen cells, once nothing can change which they are.
     fn write_exemplars(&mut self, complete: bool, trainer: &BurnTrainer) -> anyhow::Result<()> {
-        if !complete || !self.exemplars {
+        if !complete || self.exemplars == Effort::None {
             return exemplars::remove(&self.dir);
         }
-        let written = exemplars::write(&self.dir, self.sweep, self.run.reader(), trainer)?;
+        let written = exemplars::write(&self.dir, self.sweep, self.run.reader(), trainer, self.exemplars)?;
         self.manifest.tables.extend(written.map(|table| (EXEMPLARS_TABLE.to_string(), table)));
         Ok(())
     }
