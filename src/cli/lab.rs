@@ -12,6 +12,7 @@ use super::report::REPORT_FILE;
 use super::run::{ExemplarArgs, Session};
 use super::{BackendArgs, OverrideArgs, exit, output};
 use crate::engine::{self, BurnTrainer, Control};
+use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated};
 use crate::lab::{
     Family, FamilyRun, Finding, LAB_FILE, LABORATORIES, LabDocument, Laboratory, RUNS_FOLDER, assemble, laboratory,
 };
@@ -74,8 +75,11 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         code = code.max(standing.exit_code);
         runs.push(FamilyRun { family, sweep, dir: run });
     }
-    let (document, _) = assemble(lab, &runs, args.quick, checks)?;
-    write(&dir, &document)?;
+    let (document, models) = assemble(lab, &runs, args.quick, checks)?;
+    write(&dir.join(LAB_FILE), &document)?;
+    if !models.is_empty() {
+        write(&dir.join(ATTRIBUTION_FILE), &Calibrated::new(lab.name, models))?;
+    }
     let page = lab_page(&document, &lab_pictures(&document));
     write_atomic(&dir.join(REPORT_FILE), |out| out.write_all(page.as_bytes()))?;
     if args.json {
@@ -143,10 +147,10 @@ fn checks(sweeps: &[(&Family, Sweep)], trainer: &BurnTrainer) -> anyhow::Result<
     }))
 }
 
-fn write(dir: &Path, document: &LabDocument) -> anyhow::Result<()> {
+fn write(path: &Path, document: &impl serde::Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_vec_pretty(document)?;
     text.push(b'\n');
-    Ok(write_atomic(&dir.join(LAB_FILE), |out| out.write_all(&text))?)
+    Ok(write_atomic(path, |out| out.write_all(&text))?)
 }
 
 /// The summary on standard output.

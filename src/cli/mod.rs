@@ -3,6 +3,7 @@
 //! Standard output carries data; everything else goes to standard error. Exit codes: see [`exit`].
 
 mod agree;
+mod attribute;
 mod boundary;
 mod checked;
 mod code;
@@ -87,6 +88,8 @@ enum Command {
     Embed(embed::EmbedArgs),
     /// Run the experiments of a chapter and judge what its text expects of them
     Lab(lab::LabArgs),
+    /// Tell which mechanism the panels of a run's cells support, by what `lab failures` calibrated
+    Attribute(attribute::AttributeArgs),
     /// Compare backends on the same cells, stage by stage
     Agree(agree::AgreeArgs),
     /// Check analytic gradients against autodiff and f64 differences
@@ -295,6 +298,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Show(args) => show::main(&args),
         Command::Embed(args) => embed::main(&args),
         Command::Lab(args) => lab::main(&args),
+        Command::Attribute(args) => attribute::main(&args),
         Command::Agree(args) => agree::main(&args),
         Command::Gradcheck(args) => gradcheck::main(&args),
         Command::World(command) => world::main(&command),

@@ -254,6 +254,12 @@ impl Observed {
         all
     }
 
+    /// The values of every quantity that was asked for, by seed, at a combination of levels, as trained.
+    pub fn every_value(&self, levels: &[Value]) -> BTreeMap<i64, Vec<Option<f64>>> {
+        let key = (CLEAN.to_string(), levels.iter().map(key_of).collect());
+        self.groups.get(&key).map_or_else(BTreeMap::new, |group| group.values.clone())
+    }
+
     /// A quantity by seed at a combination of levels; none for a cell without a value, and empty where there is no cell.
     pub fn values(&self, quantity: Quantity, levels: &[Value], condition: &str) -> BTreeMap<i64, Option<f64>> {
         self.values_at(quantity, levels.iter().map(key_of).collect(), condition)

@@ -2,6 +2,7 @@
 
 use faer::linalg::solvers::{Llt, Solve};
 use faer::{Mat, MatRef, Side};
+use serde::{Deserialize, Serialize};
 
 use super::linalg::dot;
 
@@ -16,7 +17,7 @@ const MOST_HALVINGS: usize = 40;
 const INTERCEPT_SHARE: f64 = 1e-6;
 
 /// A fitted model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Logistic {
     /// `[K]`
     pub intercepts: Vec<f64>,

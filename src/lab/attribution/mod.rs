@@ -19,5 +19,5 @@ mod validation;
 
 pub use cases::{CASES, Case, Mechanism, Role};
 pub use indicators::{INDICATORS, Indicator, View};
-pub use model::{AttributionError, Evidence, Model, Opinion, Verdict};
+pub use model::{ATTRIBUTION_FILE, AttributionError, Calibrated, Evidence, Model, Opinion, Verdict};
 pub use validation::{CaseReport, Confusion, Validation, ViewReport, calibrate_and_validate};

@@ -1,0 +1,95 @@
+//! `cliffline attribute`: which mechanism the panels of a run's cells support, by what a laboratory calibrated.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{DirArgs, exit, output};
+use crate::lab::Observed;
+use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated, Evidence, Model, Opinion, Verdict, View};
+use crate::store::VERIFICATION_STATEMENT;
+
+/// Version of the JSON document.
+///
+/// # Changelog
+/// - 1: first version.
+const ATTRIBUTE_VERSION: u64 = 1;
+
+#[derive(Debug, Args)]
+pub struct AttributeArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// Directory of the laboratory that was calibrated: that of `lab failures`
+    #[arg(long, value_name = "DIR")]
+    by: PathBuf,
+    /// Print one JSON document, with the evidence for and against of every cell
+    #[arg(long)]
+    json: bool,
+}
+
+/// The opinions on the seeds at one combination of levels.
+#[derive(Debug, Serialize)]
+struct Row {
+    levels: BTreeMap<String, Value>,
+    opinions: BTreeMap<i64, Opinion>,
+}
+
+pub fn main(args: &AttributeArgs) -> anyhow::Result<u8> {
+    let dir = &args.dir.dir;
+    let sweep = super::checked::spec(dir)?;
+    let path = args.by.join(ATTRIBUTION_FILE);
+    let text = std::fs::read(&path)
+        .with_context(|| format!("cannot read {}: `cliffline lab failures` writes it", path.display()))?;
+    let calibrated: Calibrated =
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    let Some(model) = calibrated.model(View::Panel) else {
+        anyhow::bail!("{} is of another version: run `cliffline lab failures` again", path.display());
+    };
+    let quantities: Vec<_> = View::Panel.indicators().map(|indicator| indicator.quantity).collect();
+    let observed = Observed::read(dir, &sweep, &quantities)?;
+    let rows = rows(&observed, model);
+    if args.json {
+        output::json(&json!({
+            "format": "cliffline-attributions", "version": ATTRIBUTE_VERSION, "dir": dir, "by": args.by, "rows": rows,
+            "verification_statement": VERIFICATION_STATEMENT,
+        }))?;
+    } else {
+        let header =
+            observed.axes.iter().cloned().chain(["seeds", "supported", "not told", "for", "against"].map(String::from));
+        output::line(&output::table(&header.collect::<Vec<_>>(), rows.iter().map(text_of).collect()))?;
+        output::line("of each place the evidence of its first seed; --json has all")?;
+    }
+    Ok(exit::OK)
+}
+
+fn rows(observed: &Observed, model: &Model) -> Vec<Row> {
+    let row = |levels: Vec<Value>| {
+        let opinions = observed.every_value(&levels).into_iter().map(|(seed, values)| (seed, model.judge(&values)));
+        let opinions = opinions.collect();
+        Row { levels: observed.axes.iter().cloned().zip(levels).collect(), opinions }
+    };
+    observed.combinations(crate::spec::CLEAN).into_iter().map(row).collect()
+}
+
+fn text_of(row: &Row) -> Vec<String> {
+    let mut supported: BTreeMap<&str, usize> = BTreeMap::new();
+    for opinion in row.opinions.values() {
+        if let Verdict::Supported(mechanism) = opinion.verdict {
+            *supported.entry(mechanism.words()).or_insert(0) += 1;
+        }
+    }
+    let told: usize = supported.values().sum();
+    let words: Vec<String> = supported.iter().map(|(words, n)| format!("{words} {n}")).collect();
+    let first = row.opinions.values().next();
+    let strongest = |evidence: fn(&Opinion) -> &Vec<Evidence>| {
+        let found = first.and_then(|opinion| evidence(opinion).first());
+        found.map_or(String::new(), |e| format!("{} {}", e.indicator, output::short(e.value)))
+    };
+    let levels = row.levels.values().map(output::scalar);
+    let counts = [row.opinions.len().to_string(), words.join(", "), (row.opinions.len() - told).to_string()];
+    levels.chain(counts).chain([strongest(|o| &o.evidence_for), strongest(|o| &o.evidence_against)]).collect()
+}
