@@ -15,6 +15,8 @@ use crate::store::{CELLS_TABLE, EXEMPLARS_TABLE, RunReader, audit_manifest, para
 const ID_DIGITS: usize = 12;
 /// Most bytes of the ids of tiles on the page.
 const MAX_BYTES: usize = 250_000;
+/// Most ids of a combination: nobody goes through more by hand.
+const MOST_IDS: usize = 32;
 /// Bytes of an id with the space before it, and of what else an entry has about.
 const ID_BYTES: usize = ID_DIGITS + 1;
 const ENTRY_BYTES: usize = 14;
@@ -74,7 +76,7 @@ pub fn cell_index(run: &RunData, figures: &[Figure]) -> Result<CellIndex, Report
     let entry = ENTRY_BYTES + LEVEL_BYTES * axes.len();
     order.truncate(MAX_BYTES / (entry + ID_BYTES));
     let room = MAX_BYTES.saturating_sub(entry * order.len()) / ID_BYTES;
-    let each = (room / order.len().max(1)).max(1);
+    let each = (room / order.len().max(1)).clamp(1, MOST_IDS);
     let left_out = found.len() - order.len();
     let begin = |row: &usize| ids[*row].map(|id| id.get(..ID_DIGITS).unwrap_or(id).to_string());
     let cells = order.into_iter().filter_map(|place| Some((place, found.get(place)?)));
