@@ -34,6 +34,7 @@
 
 pub mod aligner;
 pub mod analysis;
+pub mod audit;
 pub mod cli;
 pub mod engine;
 pub mod metric;

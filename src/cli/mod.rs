@@ -4,6 +4,7 @@
 
 mod agree;
 mod boundary;
+mod bundle;
 mod checked;
 mod code;
 mod columns;
@@ -12,6 +13,7 @@ mod completions;
 mod devices;
 mod embed;
 mod exemplars;
+mod finish;
 mod gate;
 mod gradcheck;
 mod output;
@@ -76,6 +78,8 @@ enum Command {
     Refine(refine::RefineArgs),
     /// Draw a run: an HTML page that needs nothing else, and its pictures as SVG files
     Report(report::ReportArgs),
+    /// Pack a finished run into bundle.zip, to hand on
+    Bundle(bundle::BundleArgs),
     /// Tell what differs between two runs: in their specs, in what computed them, and in the results, paired by seed
     Compare(compare::CompareArgs),
     /// Check a run's files, and with --rerun retrain a sample of its cells and compare
@@ -287,6 +291,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Boundary(args) => boundary::main(&args),
         Command::Refine(args) => refine::main(&args),
         Command::Report(args) => report::main(&args),
+        Command::Bundle(args) => bundle::main(&args),
         Command::Compare(args) => compare::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Show(args) => show::main(&args),

@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::finish::{RedactArgs, Step, amend};
 use super::run::{ExemplarArgs, Session, Standing};
 use super::{BackendArgs, DirArgs, exit, output};
 use crate::aligner::backend::Choice;
@@ -55,6 +56,8 @@ pub struct RefineArgs {
     backend: BackendArgs,
     #[command(flatten)]
     exemplars: ExemplarArgs,
+    #[command(flatten)]
+    redact: RedactArgs,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -90,7 +93,7 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     );
     drop(reader);
     // What an interrupted run lacks comes first.
-    let mut standing = Session::open(&sweep, dir, &trainer)?.with(&args.exemplars).go(&args.backend, &trainer)?;
+    let mut standing = Session::open(&sweep, dir, &trainer)?.with(&args.exemplars, &args.redact).go(&args.backend, &trainer)?;
     let mut trained = standing.trained as u64;
     let known = loop {
         if standing.exit_code != exit::OK {
@@ -121,7 +124,7 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
             sweep.cells.len() > before,
             "no level that was to be tried is new: this is a mistake of the program"
         );
-        standing = Session::open(&sweep, dir, &trainer)?.with(&args.exemplars).go(&args.backend, &trainer)?;
+        standing = Session::open(&sweep, dir, &trainer)?.with(&args.exemplars, &args.redact).go(&args.backend, &trainer)?;
         trained += standing.trained as u64;
     };
     let report = report(&known, target.rules);
@@ -338,5 +341,6 @@ fn keep(dir: &Path, document: &Value) -> anyhow::Result<()> {
     let Some(mut manifest) = RunManifest::read(dir)? else { return Ok(()) };
     let blake3 = blake3::hash(&bytes).to_hex().to_string();
     manifest.tables.insert(REFINEMENT_FILE.to_string(), TableBytes { bytes: bytes.len() as u64, blake3, rows: 1 });
-    Ok(manifest.write(dir)?)
+    let step = Step { name: "refine", description: "say how closely flips are located" };
+    amend(dir, &mut manifest, [REFINEMENT_FILE.to_string()].into(), &step)
 }

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
+use super::finish::{Step, amend};
 use super::{DirArgs, exit, output};
 use crate::report::{RunData, figures, glance::glance, page};
 use crate::store::{
@@ -114,8 +115,10 @@ fn list(run: RunData, written: Vec<(String, TableBytes)>) -> anyhow::Result<()> 
     let before = manifest.tables.clone();
     manifest.tables.retain(|file, _| file != REPORT_FILE && !file.starts_with(&format!("{PLOTS}/")));
     manifest.tables.extend(written);
-    if manifest.tables != before {
-        manifest.write(&dir)?;
+    if manifest.tables == before {
+        return Ok(());
     }
-    Ok(())
+    let changed = before.keys().chain(manifest.tables.keys());
+    let changed = changed.filter(|file| before.get(*file) != manifest.tables.get(*file)).cloned().collect();
+    amend(&dir, &mut manifest, changed, &Step { name: "report", description: "draw the run" })
 }

@@ -1,6 +1,6 @@
 //! `cliffline run`: trains what is missing and writes the tables.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -12,16 +12,19 @@ use clap::Args;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::json;
 
+use super::finish::{RedactArgs, command_line, finish};
 use super::progress::Progress;
 use super::summary::render;
 use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::{Summary, write_derived};
+use crate::audit::GATES_CHANGED;
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
-    CELLS_TABLE, CellRecord, EXEMPLARS_TABLE, Environment, Found, Identity, Levels, RUN_TABLES, RecordedStatus, RunDir,
-    RunManifest, RunReader, RunState, TableSpec, hash_file, now_utc, read_columns, write_atomic, write_run_tables,
+    CELLS_TABLE, CellRecord, DIRECTIVES_FILE, Directives, EXEMPLARS_TABLE, Environment, Found, Identity, Levels,
+    RUN_TABLES, RecordedStatus, RunDir, RunManifest, RunReader, RunState, RunTables, SealCheck, TableSpec, check_seal,
+    hash_file, now_utc, read_columns, unseal, write_atomic, write_run_tables,
 };
 
 /// Metrics of the table at the end of a run.
@@ -41,6 +44,8 @@ pub struct RunArgs {
     backend: BackendArgs,
     #[command(flatten)]
     exemplars: ExemplarArgs,
+    #[command(flatten)]
+    redact: RedactArgs,
     /// Print one JSON document on standard output instead of the summary
     #[arg(long)]
     json: bool,
@@ -57,7 +62,7 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
         require_memory(&args.backend.packs(&backend, &sweep, &all).1)?;
     }
     let trainer = BurnTrainer::new(backend);
-    let mut session = Session::open(&sweep, &dir, &trainer)?.with(&args.exemplars);
+    let mut session = Session::open(&sweep, &dir, &trainer)?.with(&args.exemplars, &args.redact);
     // A directory that is refused keeps nothing.
     say_kept(&dir, kept);
     let standing = session.go(&args.backend, &trainer)?;
@@ -129,6 +134,11 @@ pub(super) struct Session<'a> {
     /// What this process is, for the records of its cells.
     made_by: String,
     exemplars: bool,
+    redact: RedactArgs,
+    /// What was found of the seal of an earlier session, before anything of it was changed.
+    seal: SealCheck,
+    /// The gates of an earlier session that finished cells; none where no cell was finished.
+    gates_before: Option<BTreeMap<String, serde_json::Value>>,
 }
 
 /// Whether chosen cells are trained once more for their embeddings.
@@ -140,8 +150,8 @@ pub(super) struct ExemplarArgs {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn with(self, args: &ExemplarArgs) -> Self {
-        Self { exemplars: !args.no_exemplars, ..self }
+    pub(super) fn with(self, args: &ExemplarArgs, redact: &RedactArgs) -> Self {
+        Self { exemplars: !args.no_exemplars, redact: redact.clone(), ..self }
     }
 
     /// Opens the directory, says what was found, and takes over what sibling runs have.
@@ -159,6 +169,8 @@ impl<'a> Session<'a> {
         report_damage(&found);
         let earlier = RunManifest::read(dir)?;
         let sessions = earlier.as_ref().and_then(|m| m.more.get("sessions").cloned());
+        let gates_before = earlier.as_ref().filter(|_| !run.reader().is_empty()).map(gate::recorded);
+        let gates_changed = earlier.as_ref().and_then(|m| m.more.get(GATES_CHANGED).cloned());
         let before = earlier.filter(|m| m.spec_blake3 == sweep.hash() && m.class == class);
         let adapter = backend.adapter.as_ref();
         let environment =
@@ -173,6 +185,7 @@ impl<'a> Session<'a> {
         };
         // Those who worked on the run before its plan grew worked on it all the same.
         manifest.more.extend(sessions.map(|list| ("sessions".to_string(), list)));
+        manifest.more.extend(gates_changed.map(|utc| (GATES_CHANGED.to_string(), utc)));
         let present = finished(&run, sweep);
         let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut reused = 0;
@@ -198,6 +211,9 @@ impl<'a> Session<'a> {
             trained: 0,
             made_by,
             exemplars: true,
+            redact: RedactArgs::default(),
+            seal: check_seal(dir)?,
+            gates_before,
         })
     }
 
@@ -211,18 +227,24 @@ impl<'a> Session<'a> {
         }
         let (packs, estimate) = backend.packs(trainer.backend(), self.sweep, &missing);
         require_memory(&estimate)?;
-        self.begin(trainer)?;
+        let mut log = self.begin(trainer)?;
+        let text = format!("check the gradients of the first of {} cells of each set of options", missing.len());
+        log.record("gradcheck", "compare analytic gradients with autodiff and differences", &text)?;
         if !self.check_gradients(&missing, trainer)? {
             self.manifest.state = RunState::Incomplete;
-            self.manifest.write(&self.dir)?;
+            self.finish(log)?;
             return Ok(Standing { gradients_wrong: true, exit_code: exit::NO, ..self.standing(false) });
         }
         let (packs, estimate) = self.tune(packs, estimate, backend, trainer, &missing);
         let threads = backend.threads(trainer.backend());
         // With fewer packs than threads the rest would have nothing to do.
         let workers = Workers { training: threads.training.min(packs.len()).max(1), ..threads };
+        let text = format!("train {} cells in {} packs on {}", missing.len(), packs.len(), self.manifest.class);
+        log.record("train", "train what is missing and measure it", &text)?;
         let interrupted = self.train(packs, &estimate, trainer, workers)?;
+        log.record("tables", "write the tables of all finished cells", &RUN_TABLES.join(", "))?;
         self.write_tables()?;
+        self.write_gates(&mut log)?;
         let counts = self.run.reader().counts();
         let finished = finished(&self.run, self.sweep);
         self.write_exemplars(!interrupted && finished == self.sweep.cells.len(), trainer)?;
@@ -233,8 +255,16 @@ impl<'a> Session<'a> {
         };
         self.manifest.cells.by_status = counts;
         self.log_session();
-        self.manifest.write(&self.dir)?;
+        // What else the run writes comes before this line: it seals the directory.
+        self.finish(log)?;
         Ok(self.standing(interrupted))
+    }
+
+    fn finish(&mut self, log: Directives) -> anyhow::Result<()> {
+        // Parts are the run's own, and may have been moved or merged since.
+        let beside = self.seal.extra.iter().map(|(path, _)| path).filter(|path| !path.starts_with("parts/"));
+        let strangers: BTreeSet<String> = beside.cloned().collect();
+        finish(&self.dir, self.sweep, &mut self.manifest, log, &strangers)
     }
 
     /// Adds this process to the manifest's list of those that worked on the run.
@@ -271,8 +301,11 @@ impl<'a> Session<'a> {
         Ok(wrong.is_empty())
     }
 
-    /// Writes the spec and the manifest of a run at work.
-    fn begin(&mut self, trainer: &BurnTrainer) -> anyhow::Result<()> {
+    /// Writes the spec and the manifest of a run at work, and what was asked for.
+    fn begin(&mut self, trainer: &BurnTrainer) -> anyhow::Result<Directives> {
+        unseal(&self.dir)?;
+        self.manifest.forget_seal();
+        self.manifest.set_cells_root(None);
         let text = self.sweep.to_toml();
         write_atomic(&self.dir.join("spec.toml"), |out| out.write_all(text.as_bytes()))?;
         self.manifest.state = RunState::Running;
@@ -281,7 +314,26 @@ impl<'a> Session<'a> {
         self.manifest.cells.planned = self.sweep.cells.len() as u64;
         self.manifest.notes = vec![format!("backend {}: {}", trainer.backend().name, trainer.backend().why)];
         self.manifest.thresholds = thresholds(self.sweep);
-        Ok(self.manifest.write(&self.dir)?)
+        if self.gates_before.as_ref().is_some_and(|before| *before != gate::recorded(&self.manifest)) {
+            self.manifest.more.insert(GATES_CHANGED.to_string(), json!(now_utc()));
+        }
+        self.manifest.write(&self.dir)?;
+        let mut log = Directives::open(&self.dir, self.redact.redactor())?;
+        if self.seal.names(DIRECTIVES_FILE) {
+            log.record("notice", "the log was changed or lost since the last session sealed it", "")?;
+        }
+        let (sweep, m) = (self.sweep, &self.manifest);
+        let text = format!(
+            "{}\nsweep: {}\nquestion: {}\nspec_blake3: {}\ncells: {}, of which {} are there",
+            command_line(),
+            sweep.name,
+            sweep.description,
+            m.spec_blake3,
+            sweep.cells.len(),
+            self.present + self.reused
+        );
+        log.record("plan", "resolve the spec and plan its cells", &text)?;
+        Ok(log)
     }
 
     /// Packs of the size that trains fastest here, where that was left to us and the run is long enough to try.
@@ -376,7 +428,7 @@ impl<'a> Session<'a> {
     /// Whether the derived files are those of a complete run of this very plan.
     fn files_are_intact(&self) -> bool {
         let spec = std::fs::read_to_string(self.dir.join("spec.toml"));
-        spec.is_ok_and(|text| text == self.sweep.to_toml()) && self.tables_are_intact()
+        spec.is_ok_and(|text| text == self.sweep.to_toml()) && self.tables_are_intact() && self.seal.lacks_nothing()
     }
 
     fn tables_are_intact(&self) -> bool {
@@ -394,8 +446,16 @@ impl<'a> Session<'a> {
         let (params, metrics, series) = (columns::params(), columns::metrics(), columns::series());
         let cell_ids: Vec<&str> = self.sweep.cells.iter().map(|c| c.id.as_str()).collect();
         let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
-        self.manifest.tables = write_run_tables(self.run.reader(), &spec)?;
+        let RunTables { tables, cells } = write_run_tables(self.run.reader(), &spec)?;
+        self.manifest.tables = tables;
+        self.manifest.set_cells_root(Some(cells.root()));
         self.manifest.tables.extend(write_derived(&self.dir, self.sweep)?);
+        Ok(())
+    }
+
+    fn write_gates(&mut self, log: &mut Directives) -> anyhow::Result<()> {
+        let names: Vec<&str> = self.sweep.gates.iter().map(|gate| gate.name.as_str()).collect();
+        log.record("gates", "judge the run by the gates of its spec", &names.join(", "))?;
         let gates = gate::write(&self.dir, self.sweep)?;
         self.manifest.tables.extend(gates.map(|file| (gate::GATES_FILE.to_string(), file)));
         Ok(())
