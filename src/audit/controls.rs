@@ -61,7 +61,9 @@ pub const RISKS: &[Risk] = &[
         "Spurious correlation and shortcut learning",
         "Something that both modalities carry beside the factors can make retrieval perfect; the embedding then encodes \
          that, and fails as soon as it is gone or changes.",
-        &["Which shortcuts real data carry is not known here: only confounders that the spec plants can be taken away."],
+        &[
+            "Which shortcuts real data carry is not known here: only confounders that the spec plants can be taken away.",
+        ],
     ),
     risk(
         DOMINANCE,
@@ -95,13 +97,17 @@ pub const RISKS: &[Risk] = &[
         "Metric hacking",
         "What is selected or accepted by a single metric gets better in that metric, and may get worse in all that it was \
          meant to stand for.",
-        &["Gates that were chosen after looking at results of other runs are no less tuned to them: that cannot be seen here."],
+        &[
+            "Gates that were chosen after looking at results of other runs are no less tuned to them: that cannot be seen here.",
+        ],
     ),
     risk(
         INSTABILITY,
         "Numerical instability",
         "Overflow in the softmax, exploding gradients or a wrong gradient end in numbers that look like results.",
-        &["Other processors, adapters and drivers agree within tolerances, not to the bit: `cliffline agree` compares them."],
+        &[
+            "Other processors, adapters and drivers agree within tolerances, not to the bit: `cliffline agree` compares them.",
+        ],
     ),
 ];
 

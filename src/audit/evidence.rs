@@ -117,9 +117,12 @@ fn limits(sweep: &Sweep, act: Act, names: &[&str]) -> Reading {
     let limits: Vec<_> =
         LIMITS.iter().filter(|limit| limit.act == act && limit.indicator.names.iter().any(|n| looks(&n))).collect();
     let reading = cells(sweep, |config| limits.iter().any(|limit| limit.threshold(config).is_some()));
-    let used = |path: &str| sweep.cells.iter().any(|cell| {
-        limits.iter().any(|limit| limit.path == path && limit.threshold(&cell.config).is_some())
-    });
+    let used = |path: &str| {
+        sweep
+            .cells
+            .iter()
+            .any(|cell| limits.iter().any(|limit| limit.path == path && limit.threshold(&cell.config).is_some()))
+    };
     let paths: Vec<&str> = limits.iter().map(|limit| limit.path).filter(|path| used(path)).collect();
     match paths.as_slice() {
         [] => Reading::new(false, "no threshold is set"),
@@ -167,8 +170,7 @@ pub(super) fn several_kinds(sweep: &Sweep) -> Reading {
         ("geometry", is_geometry),
         ("semantics", is_semantics),
     ];
-    let found: Vec<&str> =
-        kinds.iter().filter(|(_, is)| sweep.gates.iter().any(is)).map(|(kind, _)| *kind).collect();
+    let found: Vec<&str> = kinds.iter().filter(|(_, is)| sweep.gates.iter().any(is)).map(|(kind, _)| *kind).collect();
     match found.as_slice() {
         [] => Reading::new(false, "no gate"),
         kinds => Reading::new(kinds.len() > 1, format!("gates on {}", kinds.join(", "))),
@@ -217,7 +219,9 @@ pub(super) fn registered(manifest: &RunManifest, sweep: &Sweep) -> Reading {
     let (all, with) = (sweep.gates.len(), sweep.gates.iter().filter(|gate| recorded(gate)).count());
     match manifest.more.get(GATES_CHANGED).and_then(serde_json::Value::as_str) {
         Some(utc) => Reading::new(false, format!("gates were changed at {utc}, when cells were finished already")),
-        None => Reading::new(all > 0 && with == all, format!("{with} of {all} gates were in the manifest before training")),
+        None => {
+            Reading::new(all > 0 && with == all, format!("{with} of {all} gates were in the manifest before training"))
+        }
     }
 }
 
@@ -279,8 +283,14 @@ pub(super) fn is_geometry(gate: &Gate) -> bool {
     begins(
         gate,
         &[
-            "effective_rank", "participation_ratio", "top_eigen_share", "variance_", "mean_cosine", "hub_",
-            "k_occurrence", "uniformity",
+            "effective_rank",
+            "participation_ratio",
+            "top_eigen_share",
+            "variance_",
+            "mean_cosine",
+            "hub_",
+            "k_occurrence",
+            "uniformity",
         ],
     )
 }
@@ -289,6 +299,14 @@ pub(super) fn is_geometry(gate: &Gate) -> bool {
 pub(super) fn is_semantics(gate: &Gate) -> bool {
     begins(
         gate,
-        &["separability_", "mi_", "cca_", "neighbour_", "cross_group_", "retrieval_across_group", "retrieval_within_group"],
+        &[
+            "separability_",
+            "mi_",
+            "cca_",
+            "neighbour_",
+            "cross_group_",
+            "retrieval_across_group",
+            "retrieval_within_group",
+        ],
     )
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::controls::{CONTROLS, Control, RISKS, Risk};
 use super::evidence::{Evidence, Pointer, Reading};
 use crate::store::strict_report::NOT_VERIFIED;
-use crate::store::{StoreError, VERIFICATION_STATEMENT, write_atomic};
+use crate::store::{StoreError, VERIFICATION_STATEMENT, write_replaceable};
 
 /// Version of [`RiskLog`].
 pub const RISK_LOG_VERSION: u64 = 1;
@@ -105,7 +105,7 @@ impl RiskLog {
 pub fn write_risk_log(dir: &Path, log: &RiskLog) -> Result<(), StoreError> {
     let mut text = serde_json::to_vec_pretty(log).expect("plain data");
     text.push(b'\n');
-    write_atomic(&dir.join(RISK_LOG_FILE), |out| out.write_all(&text))
+    write_replaceable(&dir.join(RISK_LOG_FILE), |out| out.write_all(&text))
 }
 
 #[cfg(test)]

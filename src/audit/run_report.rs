@@ -105,9 +105,8 @@ fn standing(draft: &mut Draft, evidence: &Evidence<'_>) {
         RunState::Incomplete => "incomplete",
         RunState::Running => "running",
     };
-    let mut of = |name: &str, value: Value, unit: &str, at: &str| {
-        draft.fact(name, Fact::new(value, unit, MANIFEST_FILE, at))
-    };
+    let mut of =
+        |name: &str, value: Value, unit: &str, at: &str| draft.fact(name, Fact::new(value, unit, MANIFEST_FILE, at));
     of("run.class", m.class.clone().into(), "", "class");
     of("run.code_version", m.code.version.clone().into(), "", "code.version");
     of("run.spec_blake3", m.spec_blake3.clone().into(), "", "spec_blake3");
@@ -175,7 +174,8 @@ fn verdicts(draft: &mut Draft, evidence: &Evidence<'_>) -> String {
                 Some(format!("{word} {citation}"))
             })
             .collect();
-        let counts = [("pass", Verdict::Pass), ("fail", Verdict::Fail), ("lack evidence", Verdict::InsufficientEvidence)];
+        let counts =
+            [("pass", Verdict::Pass), ("fail", Verdict::Fail), ("lack evidence", Verdict::InsufficientEvidence)];
         let counts = counts.map(|(word, verdict)| {
             let n = combinations.get(verdict.name()).copied().unwrap_or(0);
             let at = key(&format!("combinations.{}", verdict.name()));
@@ -239,16 +239,20 @@ fn boundaries(draft: &mut Draft, dir: &Path, evidence: &Evidence<'_>) -> Result<
             }
         }
         let row = [format!("constraint = {constraint}"), format!("axis = {axis}"), format!("side = {side}")];
-        let row = row.into_iter().chain(place.clone()).chain(["seed is null".to_string()]).collect::<Vec<_>>().join(", ");
+        let row =
+            row.into_iter().chain(place.clone()).chain(["seed is null".to_string()]).collect::<Vec<_>>().join(", ");
         let kind = if level.is_some() { ("level", "interval") } else { ("fit_level", "fit") };
         let [low, high] = ["low", "high"].map(|end| value(&format!("{}_{end}", kind.1)));
         let (low, high) = (low?.as_f64(), high?.as_f64());
         let source = format!("{} where {row}", kind.0);
         let fact = Fact::new(at, "", BOUNDARIES_TABLE, &source).within(low, high);
-        let text = |what: &str, value: String| (format!("boundary.{number}.{what}"), Fact::new(value, "", BOUNDARIES_TABLE, &source));
+        let text = |what: &str, value: String| {
+            (format!("boundary.{number}.{what}"), Fact::new(value, "", BOUNDARIES_TABLE, &source))
+        };
         let edge = draft.fact(format!("boundary.{number}.at"), fact);
-        let [along, at] = [text("axis", axis), text("where", if place.is_empty() { "everywhere".into() } else { place.join(", ") })]
-            .map(|(name, fact)| draft.fact(name, fact));
+        let [along, at] =
+            [text("axis", axis), text("where", if place.is_empty() { "everywhere".into() } else { place.join(", ") })]
+                .map(|(name, fact)| draft.fact(name, fact));
         let of = draft.fact("boundary.constraint", Fact::new(constraint, "", BOUNDARIES_TABLE, "constraint"));
         let word = if side == "lower" { "below" } else { "above" };
         let estimate = if level.is_some() { "mean over seeds" } else { "fit" };
@@ -335,8 +339,11 @@ fn assumptions(evidence: &Evidence<'_>) -> Vec<String> {
     let any = |has: &dyn Fn(&crate::spec::Config) -> bool| sweep.cells.iter().any(|cell| has(&cell.config));
     let cases = [
         (true, "The world is synthetic: five known factors, rendered as small images and as sentences of a grammar."),
-        (true, "Both encoders are two-layer networks trained from scratch: mechanisms are shown, not sizes of effects in \
-                large models."),
+        (
+            true,
+            "Both encoders are two-layer networks trained from scratch: mechanisms are shown, not sizes of effects in \
+                large models.",
+        ),
         (
             any(&|c| c.image != Default::default() || c.text != Default::default()),
             "What disturbs images and sentences is drawn independently of the factors, as real disturbances need not be.",
@@ -358,8 +365,11 @@ fn assumptions(evidence: &Evidence<'_>) -> Vec<String> {
             any(&|c| LIMITS.iter().any(|l| l.act == Stop && l.threshold(c).is_some())),
             "A cell counts as collapsed where a stop rule says so: the thresholds are choices of the spec.",
         ),
-        (true, "Verdicts, boundaries and intervals are about the seeds that ran; between two levels a metric is taken to \
-                change evenly."),
+        (
+            true,
+            "Verdicts, boundaries and intervals are about the seeds that ran; between two levels a metric is taken to \
+                change evenly.",
+        ),
     ];
     cases.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text.to_string()).collect()
 }
@@ -377,7 +387,9 @@ fn open_items(evidence: &Evidence<'_>, risks: &RiskLog, located: &Located) -> Ve
     for result in &gates.gates {
         match result.verdict {
             Verdict::Pass => {}
-            Verdict::Fail => items.push(format!("Gate {} fails: whether that is acceptable is for a person.", result.gate.name)),
+            Verdict::Fail => {
+                items.push(format!("Gate {} fails: whether that is acceptable is for a person.", result.gate.name))
+            }
             Verdict::InsufficientEvidence => items.push(format!("Gate {} lacks evidence.", result.gate.name)),
         }
     }
@@ -388,7 +400,8 @@ fn open_items(evidence: &Evidence<'_>, risks: &RiskLog, located: &Located) -> Ve
         items.push(format!("{missing} of {} cells have no result.", manifest.cells.planned));
     }
     if located.censored > 0 {
-        items.push(format!("On {} lines some seeds have their boundary outside of the levels tried.", located.censored));
+        items
+            .push(format!("On {} lines some seeds have their boundary outside of the levels tried.", located.censored));
     }
     if located.more > 0 {
         items.push(format!("{} boundaries are in {BOUNDARIES_TABLE} alone.", located.more));

@@ -28,8 +28,32 @@ impl RedactArgs {
     }
 }
 
+/// Begins a session's lines in the log with what was asked for. `there` cells are finished; `changed` says that the log
+/// is not the one that the last session sealed.
+pub(super) fn begin_log(
+    dir: &Path,
+    redactor: Redactor,
+    sweep: &Sweep,
+    there: usize,
+    changed: bool,
+) -> anyhow::Result<Directives> {
+    let mut log = Directives::open(dir, redactor)?;
+    if changed {
+        log.record("notice", "the log was changed or lost since the last session sealed it", "")?;
+    }
+    let Sweep { name, description, cells, .. } = sweep;
+    let text = format!(
+        "{}\nsweep: {name}\nquestion: {description}\nspec_blake3: {}\ncells: {}, of which {there} are there",
+        command_line(),
+        sweep.hash(),
+        cells.len(),
+    );
+    log.record("plan", "resolve the spec and plan its cells", &text)?;
+    Ok(log)
+}
+
 /// The command line of this process.
-pub(super) fn command_line() -> String {
+fn command_line() -> String {
     std::env::args().collect::<Vec<_>>().join(" ")
 }
 

@@ -16,6 +16,7 @@ mod exemplars;
 mod finish;
 mod gate;
 mod gradcheck;
+mod interrupt;
 mod output;
 mod plan;
 mod progress;

@@ -93,7 +93,8 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     );
     drop(reader);
     // What an interrupted run lacks comes first.
-    let mut standing = Session::open(&sweep, dir, &trainer)?.with(&args.exemplars, &args.redact).go(&args.backend, &trainer)?;
+    let mut standing =
+        Session::open(&sweep, dir, &trainer)?.with(&args.exemplars, &args.redact).go(&args.backend, &trainer)?;
     let mut trained = standing.trained as u64;
     let known = loop {
         if standing.exit_code != exit::OK {
@@ -124,7 +125,8 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
             sweep.cells.len() > before,
             "no level that was to be tried is new: this is a mistake of the program"
         );
-        standing = Session::open(&sweep, dir, &trainer)?.with(&args.exemplars, &args.redact).go(&args.backend, &trainer)?;
+        standing =
+            Session::open(&sweep, dir, &trainer)?.with(&args.exemplars, &args.redact).go(&args.backend, &trainer)?;
         trained += standing.trained as u64;
     };
     let report = report(&known, target.rules);

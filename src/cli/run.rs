@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -12,10 +12,10 @@ use clap::Args;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::json;
 
-use super::finish::{RedactArgs, command_line, finish};
+use super::finish::{RedactArgs, begin_log, finish};
 use super::progress::Progress;
 use super::summary::render;
-use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, output, require_memory};
+use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, interrupt, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::{Summary, write_derived};
 use crate::audit::GATES_CHANGED;
@@ -318,22 +318,8 @@ impl<'a> Session<'a> {
             self.manifest.more.insert(GATES_CHANGED.to_string(), json!(now_utc()));
         }
         self.manifest.write(&self.dir)?;
-        let mut log = Directives::open(&self.dir, self.redact.redactor())?;
-        if self.seal.names(DIRECTIVES_FILE) {
-            log.record("notice", "the log was changed or lost since the last session sealed it", "")?;
-        }
-        let (sweep, m) = (self.sweep, &self.manifest);
-        let text = format!(
-            "{}\nsweep: {}\nquestion: {}\nspec_blake3: {}\ncells: {}, of which {} are there",
-            command_line(),
-            sweep.name,
-            sweep.description,
-            m.spec_blake3,
-            sweep.cells.len(),
-            self.present + self.reused
-        );
-        log.record("plan", "resolve the spec and plan its cells", &text)?;
-        Ok(log)
+        let there = self.present + self.reused;
+        begin_log(&self.dir, self.redact.redactor(), self.sweep, there, self.seal.names(DIRECTIVES_FILE))
     }
 
     /// Packs of the size that trains fastest here, where that was left to us and the run is long enough to try.
@@ -376,7 +362,7 @@ impl<'a> Session<'a> {
         }
         self.manifest.timings.clear();
         let control = Arc::new(Control::default());
-        watch_interrupts(&control)?;
+        interrupt::watch(&control)?;
         let cells = &self.sweep.cells;
         output::note(&format!(
             "{}: training {} of {} cells in {} on {}",
@@ -455,7 +441,9 @@ impl<'a> Session<'a> {
 
     fn write_gates(&mut self, log: &mut Directives) -> anyhow::Result<()> {
         let names: Vec<&str> = self.sweep.gates.iter().map(|gate| gate.name.as_str()).collect();
-        log.record("gates", "judge the run by the gates of its spec", &names.join(", "))?;
+        if !names.is_empty() {
+            log.record("gates", "judge the run by the gates of its spec", &names.join(", "))?;
+        }
         let gates = gate::write(&self.dir, self.sweep)?;
         self.manifest.tables.extend(gates.map(|file| (gate::GATES_FILE.to_string(), file)));
         Ok(())
@@ -597,24 +585,4 @@ fn record(
     let plain = serde_json::to_value(config)?;
     let record = CellRecord::from_outcome(outcome, config.train_id(), class.to_string(), plain, now_utc());
     Ok(CellRecord { made_by: made_by.to_string(), ..record })
-}
-
-/// What a process is training, and whether it was told to stop.
-static AT_WORK: Mutex<Option<Arc<Control>>> = Mutex::new(None);
-
-/// Ctrl-C stops cleanly; a second one at once. A process may train several times: once told to stop, it stops in all.
-fn watch_interrupts(control: &Arc<Control>) -> anyhow::Result<()> {
-    let before = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).replace(control.clone());
-    if let Some(before) = before {
-        control.cancel.fetch_or(before.is_cancelled(), Ordering::Relaxed);
-        return Ok(());
-    }
-    ctrlc::set_handler(|| {
-        let at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if at_work.is_none_or(|control| control.cancel.swap(true, Ordering::Relaxed)) {
-            std::process::exit(i32::from(exit::INTERRUPTED));
-        }
-        output::note("stopping; packs in flight are abandoned (once more to stop at once)");
-    })
-    .context("cannot watch for interrupts")
 }

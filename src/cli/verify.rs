@@ -41,8 +41,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     let parts_are_sound = faults.is_empty();
     faults.into_iter().for_each(|(name, why)| found.add(&format!("parts/{name}"), why));
     // A manifest that is not the one that was sealed says nothing about the other files.
-    let (manifest, damage) =
-        if seal.names(MANIFEST_FILE) { (None, None) } else { super::checked::manifest(&reader)? };
+    let (manifest, damage) = if seal.names(MANIFEST_FILE) { (None, None) } else { super::checked::manifest(&reader)? };
     damage.iter().for_each(|(name, why)| found.add(name, why.clone()));
     match &manifest {
         Some(manifest) => {
@@ -92,7 +91,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
             (true, false) => "passed".to_string(),
         };
         let (n, again) = (cells.len(), sample.len());
-        let files = files.map_or(String::new(), |files| format!(", {files} files as sealed"));
+        let files = files.map_or(String::new(), |files| format!(", {files} files in the ledger"));
         output::line(&format!("{}: {verdict}: {n} cells read, {again} trained again{files}", dir.display()))?;
     }
     Ok(match (problems.is_empty(), unfinished) {
@@ -136,21 +135,22 @@ fn verify_without_cells(args: &VerifyArgs, seal: &SealCheck) -> anyhow::Result<u
     anyhow::ensure!(args.rerun == 0.0, "{}: {why}, so none can be trained again", dir.display());
     let problems: Vec<String> =
         seal.faults.iter().chain(&seal.extra).map(|(name, reason)| format!("{name}: {reason}")).collect();
-    let left_out = |path: &&str| bundle && !dir.join(path).exists();
-    let lines = || seal.ledger.iter().flat_map(|ledger| ledger.lines()).map(|artifact| artifact.path.as_str());
-    let (files, absent) = (lines().count(), lines().filter(left_out).count());
+    let files = seal.ledger.as_ref().map_or(0, |ledger| ledger.lines().count());
     let passed = problems.is_empty();
     if args.json {
         output::json(&json!({
             "version": 1, "dir": dir, "passed": passed, "problems": problems, "cells": 0, "missing": 0, "files": files,
-            "not_in_the_bundle": absent, "retrained": [],
+            "not_in_the_bundle": seal.left_out, "retrained": [],
         }))?;
     } else {
         problems.iter().try_for_each(|problem| output::line(problem))?;
         let verdict = if passed { "passed" } else { "FAILED" };
-        let absent = if bundle { format!(" ({absent} files of the ledger)") } else { String::new() };
-        let there = if bundle { files.saturating_sub(lines().filter(left_out).count()) } else { files };
-        output::line(&format!("{}: {verdict}: {there} files as sealed; {why}{absent}, so no cell was read", dir.display()))?;
+        let there = files - seal.left_out;
+        let absent = if bundle { format!(" ({} files of the ledger)", seal.left_out) } else { String::new() };
+        output::line(&format!(
+            "{}: {verdict}: {there} files in the ledger; {why}{absent}, so no cell was read",
+            dir.display()
+        ))?;
     }
     Ok(if passed { exit::OK } else { exit::NO })
 }
@@ -174,7 +174,9 @@ fn retrain(reader: &RunReader, sample: &[&str], problems: &mut Vec<String>) -> a
 fn table_problems(dir: &Path, manifest: &RunManifest) -> Vec<NamedFault> {
     let problem = |(file, table): (&String, &TableBytes)| match hash_file(&dir.join(file)) {
         Err(e) => Some((file.clone(), format!("cannot be read: {e}"))),
-        Ok(blake3) if blake3 != table.blake3 => Some((file.clone(), "its BLAKE3 differs from the manifest's".to_string())),
+        Ok(blake3) if blake3 != table.blake3 => {
+            Some((file.clone(), "its BLAKE3 differs from the manifest's".to_string()))
+        }
         Ok(_) => None,
     };
     let absent = RUN_TABLES.iter().filter(|file| !manifest.tables.contains_key(**file));

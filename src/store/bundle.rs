@@ -137,7 +137,8 @@ pub(crate) fn write_bundle(dir: &Path, ledger: &Ledger, parts: bool) -> Result<(
     archive.set_comment(format!("{COMMENT}{unknown}")).map_err(zip_error)?;
     archive.finish().map_err(zip_error)?;
     sign(pending.writer()).map_err(StoreError::io("write", &path))?;
-    pending.commit(&path)
+    // The directory makes it again.
+    pending.replace(&path)
 }
 
 /// Copies a file into the archive and holds it to its line of the ledger.
@@ -184,12 +185,15 @@ pub(crate) fn bundle_fault(dir: &Path, ledger: &Ledger, parts: bool) -> Option<S
     let path = dir.join(BUNDLE_FILE);
     let unreadable = |e: io::Error| format!("cannot be read: {e}");
     match is_signed(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some("missing, and the manifest has it".into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Some("missing, and the manifest has it".into());
+        }
         Err(error) => return Some(unreadable(error)),
         Ok(false) => return Some("its last characters are not the BLAKE3 of all before them".into()),
         Ok(true) => {}
     }
-    let differs = |name: &str| format!("its {name} is not the one of this directory; `cliffline bundle` makes it again");
+    let differs =
+        |name: &str| format!("its {name} is not the one of this directory; `cliffline bundle` makes it again");
     let opened = File::open(&path).map_err(io::Error::other).and_then(|f| ZipArchive::new(f).map_err(io::Error::other));
     let mut archive = match opened {
         Ok(archive) => archive,
@@ -263,7 +267,7 @@ mod tests {
         write_bundle(dir.path(), &ledger, false).unwrap();
         let first = fs::read(dir.path().join(BUNDLE_FILE)).unwrap();
         let archive = ZipArchive::new(io::Cursor::new(&first)).unwrap();
-        let names: Vec<&str> = archive.file_names().collect();
+        let names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
         assert_eq!(names, [BUNDLE_NOTE_FILE, LEDGER_FILE, MANIFEST_FILE, "plots/a.svg", "z.json"]);
         assert_eq!(bundle_fault(dir.path(), &ledger, false), None);
         std::thread::sleep(std::time::Duration::from_millis(20));

@@ -19,7 +19,7 @@ use std::path::Path;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
-use super::atomic::{is_leftover, write_atomic};
+use super::atomic::{is_leftover, write_replaceable};
 use super::error::StoreError;
 use super::lock::LOCK_FILE;
 use super::manifest::MANIFEST_FILE;
@@ -121,16 +121,15 @@ impl Ledger {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut text: String = self.lines().map(|artifact| artifact.line() + "\n").collect();
         let ledger_blake3 = blake3::hash(text.as_bytes()).to_hex().to_string();
-        let closing =
-            Closing { format: FORMAT, version: LEDGER_VERSION, files: self.lines().count(), ledger_blake3 };
+        let closing = Closing { format: FORMAT, version: LEDGER_VERSION, files: self.lines().count(), ledger_blake3 };
         text.push_str(&serde_json::to_string(&closing).expect("plain data"));
         text.push('\n');
         text.into_bytes()
     }
 
-    /// Writes it into `dir`.
+    /// Writes it into `dir`. The command that made the files makes it again where it is lost.
     pub(crate) fn write(&self, dir: &Path) -> Result<(), StoreError> {
-        write_atomic(&dir.join(LEDGER_FILE), |out| out.write_all(&self.to_bytes()))
+        write_replaceable(&dir.join(LEDGER_FILE), |out| out.write_all(&self.to_bytes()))
     }
 
     /// Reads the ledger of a directory; none where there is none.

@@ -28,7 +28,7 @@ pub mod strict_report;
 mod table;
 mod tables;
 
-pub use atomic::write_atomic;
+pub use atomic::{write_atomic, write_replaceable};
 pub use audit::audit_manifest;
 pub use bundle::{BUNDLE_NOTE_FILE, BUNDLE_VERSION, BundleNote, SMALL_BUNDLE_BYTES, bundle_bytes};
 pub use cell_tree::{CELL_TREE_VERSION, CellProof, CellTree};

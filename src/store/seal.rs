@@ -168,6 +168,8 @@ pub struct SealCheck {
     pub extra: Vec<NamedFault>,
     /// Set for an unpacked bundle: whether it has parts.
     pub unpacked: Option<bool>,
+    /// Files that a bundle without parts leaves out.
+    pub left_out: usize,
 }
 
 impl SealCheck {
@@ -215,7 +217,8 @@ pub fn check_seal(dir: &Path) -> Result<SealCheck, StoreError> {
             faults.push((BUNDLE_NOTE_FILE.to_string(), "not the note of a bundle of this ledger".to_string()));
         }
     }
-    let mut check = SealCheck { ledger: None, faults, extra, unpacked };
+    let left_out = ledger.lines().filter(|a| unpacked == Some(false) && is_left_out(&a.path)).count();
+    let mut check = SealCheck { ledger: None, faults, extra, unpacked, left_out };
     let manifest = if check.names(MANIFEST_FILE) { Value::Null } else { loose_manifest(dir) };
     if manifest["merkle_root"].as_str().is_some_and(|root| root != ledger.root()) {
         check.faults.push((LEDGER_FILE.to_string(), "its Merkle root is not the manifest's".to_string()));

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::atomic::write_atomic;
+use super::atomic::write_replaceable;
 use super::error::StoreError;
 
 /// The JSON Schema (draft 2020-12) of a strict report.
@@ -75,8 +75,7 @@ impl Fact {
             other => other.to_string(),
         };
         let unit = if self.unit.is_empty() { String::new() } else { format!(" {}", self.unit) };
-        let interval =
-            self.interval.map_or(String::new(), |[low, high]| format!(" [{}, {}]", short(low), short(high)));
+        let interval = self.interval.map_or(String::new(), |[low, high]| format!(" [{}, {}]", short(low), short(high)));
         format!("{value}{unit}{interval}")
     }
 }
@@ -140,7 +139,9 @@ impl StrictReport {
         let sayable = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
         for (name, fact) in &self.facts_provided {
             if name.is_empty() || !name.chars().all(sayable) {
-                problems.push(format!("facts_provided: {name:?} has other characters than letters, digits, '.', '-' and '_'"));
+                problems.push(format!(
+                    "facts_provided: {name:?} has other characters than letters, digits, '.', '-' and '_'"
+                ));
             }
             if fact.value.is_array() || fact.value.is_object() {
                 problems.push(format!("facts_provided: {name} has more than one value"));
@@ -177,7 +178,7 @@ impl StrictReport {
         }
         let mut text = serde_json::to_vec_pretty(self).expect("plain data");
         text.push(b'\n');
-        write_atomic(path, |out| out.write_all(&text))
+        write_replaceable(path, |out| out.write_all(&text))
     }
 }
 
@@ -230,7 +231,10 @@ mod tests {
             (&|r| r.verification_status = "Verified".to_string(), "verification_status"),
             (&|r| r.draft_output = cite("edge"), "a citation that is not resolved"),
             (&|r| drop(r.facts_provided.insert("a}b".into(), Fact::new(1, "", "f", "k"))), "other characters"),
-            (&|r| drop(r.facts_provided.insert("list".into(), Fact::new(json!([1]), "", "f", "k"))), "more than one value"),
+            (
+                &|r| drop(r.facts_provided.insert("list".into(), Fact::new(json!([1]), "", "f", "k"))),
+                "more than one value",
+            ),
         ];
         for (edit, expected) in cases {
             let problems = with(edit);

@@ -50,8 +50,7 @@ fn cells_have_one_typed_row_each_in_plan_order_with_nulls_where_nothing_is() {
     let params = [ParamColumn { path: "train.temperature".into(), description: "temperature".into() }];
     let axes = ["seed".to_string()];
     let cell_ids = plan(6);
-    let spec =
-        TableSpec { cell_ids: &refs(&cell_ids), axes: &axes, params: &params, metrics: &metrics, series: &[] };
+    let spec = TableSpec { cell_ids: &refs(&cell_ids), axes: &axes, params: &params, metrics: &metrics, series: &[] };
     let written = write_run_tables(run.reader(), &spec).unwrap().tables;
     assert_eq!(written.keys().map(String::as_str).collect::<Vec<_>>(), RUN_TABLES[..4]);
     let rows: Vec<u64> = written.values().map(|table| table.rows).collect();
@@ -157,7 +156,7 @@ fn bytes_do_not_depend_on_the_order_or_the_packs_in_which_cells_finished() {
         let written = write_segments(run.reader(), &spec, 12, 12).unwrap();
         // Nor on how many records are in memory at once.
         assert_eq!(write_segments(run.reader(), &spec, 12, 4).unwrap(), written);
-        written.keys().map(|file| std::fs::read(dir.path().join(file)).unwrap()).collect::<Vec<_>>()
+        written.tables.keys().map(|file| std::fs::read(dir.path().join(file)).unwrap()).collect::<Vec<_>>()
     };
     let reference = bytes(&|n| n, 40);
     assert_eq!(bytes(&|n| n, 1), reference);
