@@ -8,7 +8,7 @@
 //! Columns are microseconds per cell, the least of several rounds; `whole` leaves out what a run of one cell takes, and
 //! `cpu` is what of it the main thread computed: waiting for the disk or for a busy machine is not in it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,8 +23,8 @@ use cliffline::engine::{
 use cliffline::numerics::stream::Streams;
 use cliffline::spec::{Cell, Overrides, Sweep, from_str};
 use cliffline::store::{
-    CELLS_TABLE, CellRecord, Identity, Levels, RUN_TABLES, RunDir, RunReader, TableSpec, hash_file, now_utc,
-    read_columns, write_run_tables,
+    Bundling, CELLS_TABLE, CellRecord, Identity, Levels, MANIFEST_FILE, RUN_TABLES, RunDir, RunReader, Scope,
+    TableSpec, hash_file, now_utc, read_columns, seal, seal_manifest, write_run_tables,
 };
 
 /// Records of this run are what the mock returns.
@@ -200,6 +200,13 @@ fn round(cells: u64) -> Line {
     clock.last_is(recording);
     clock.time("tables", || write_tables(&sweep, run.reader()));
     clock.time("summary", || summarise(&sweep, run.reader()));
+    clock.time("seal", || {
+        std::fs::write(dir.join(MANIFEST_FILE), "{}").expect("a manifest");
+        let nothing = BTreeSet::new();
+        seal(&dir, Scope::AllBut(&nothing), Bundling::IfSmall, |seal| seal_manifest(&dir, seal)).expect("sealed");
+        // For the runs that follow it is no manifest.
+        std::fs::remove_file(dir.join(MANIFEST_FILE)).expect("removed");
+    });
     drop(run);
     let started = Instant::now();
     let reader = RunReader::open(&dir).expect("a run");

@@ -11,8 +11,9 @@
 //! |---|---|---|
 //! | [`cli`] | arguments, wiring, exit codes; one file per command | everything |
 //! | [`report`] | the pictures of a run as one HTML page and as SVG files; `plot/`, one file per picture: `info` (data), then `draw` | tables of the store, the sweep, descriptors of metrics; never Burn |
+//! | [`audit`] | the risk log and the strict report of a run: which controls are on, which facts stand where | `analysis`, tables and manifests of the store, the sweep |
 //! | [`analysis`] | pure functions of a run's tables, or of two runs': the summary, surfaces, margins, boundaries, refinement, gates, comparison | tables of the store, the sweep, the limits of the engine |
-//! | [`store`] | Parquet tables, parts, resume, reuse, manifests | outcomes of the engine |
+//! | [`store`] | Parquet tables, parts, resume, reuse, manifests; ledger, bundle and proofs | outcomes of the engine |
 //! | [`engine`] | plan, packs, scheduler, the trainer | everything below |
 //! | [`metric`] | the measurement panel, one file per family, and its registry; host f64 | `numerics` |
 //! | [`aligner`] | encoders, InfoNCE, gradients, optimisers, training, as Burn tensors with a leading cell axis; `kernel/` holds what is fused for GPUs, beside the plain program that defines it; `native/` is the whole step as fused loops on the CPU | `spec`'s configuration, `numerics` |
@@ -29,7 +30,8 @@
 //! `world/confounder` and a line in [`world::confounder::CONFOUNDERS`], and its name among those of `confounder.kind`. A
 //! term of the loss: a file in `aligner/regulariser` and a line in [`aligner::regulariser::REGULARISERS`]. A stop rule, a
 //! warning or a floor: a line in [`engine::LIMITS`]. A parameter: a field and a line of [`spec::PARAMS`]. A picture of the
-//! report: a file in `report/plot` and a line in [`report::plot::PLOTS`]. Columns, checks,
+//! report: a file in `report/plot` and a line in [`report::plot::PLOTS`]. A risk: a line of [`audit::RISKS`]; a control: a
+//! line of [`audit::CONTROLS`]. Columns, checks,
 //! help and ids follow.
 
 pub mod aligner;

@@ -1,38 +1,28 @@
 //! `report.json`: the strict report of a run.
 
+mod places;
+mod words;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use polars_core::prelude::{DataFrame, PolarsError};
+use polars_core::prelude::PolarsError;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::evidence::{Evidence, seeds};
+use super::evidence::Evidence;
 use super::risk_log::{RISK_LOG_FILE, RiskLog};
 use crate::analysis::gate::{GateResult, Verdict};
-use crate::analysis::line::value_at;
-use crate::engine::Act::Stop;
-use crate::engine::LIMITS;
-use crate::spec::config::Panel;
-use crate::spec::{ALL_GATES, LOST};
 use crate::store::strict_report::{NOT_VERIFIED, cite};
-use crate::store::{
-    BOUNDARIES_TABLE, CELLS_TABLE, Fact, MANIFEST_FILE, RunState, StrictReport, VERIFICATION_STATEMENT, metric_column,
-    param_column, read_columns, read_table,
-};
+use crate::store::{Fact, MANIFEST_FILE, RunState, StrictReport, VERIFICATION_STATEMENT};
+use places::{boundaries, extremes};
+use words::{assumptions, open_items};
 
 /// Its name in a directory.
 pub const RUN_REPORT_FILE: &str = "report.json";
 
 const GATES_FILE: &str = "gates.json";
 const SPEC_FILE: &str = "spec.toml";
-
-/// Boundaries that are listed; a run of many lines has its table.
-const MOST_BOUNDARIES: usize = 24;
-/// Metrics whose best and worst cells are named: whether partners are found, and whether there is room to find them in.
-const EXTREMES: [&str; 2] = ["retrieval_at_1_i2t", "effective_rank_img"];
-/// Seeds below which an interval over them rarely holds the mean, as the bootstrap's own coverage says.
-const FEW_SEEDS: usize = 5;
 
 /// Why there is no report.
 #[derive(Debug, Error)]
@@ -190,128 +180,6 @@ fn verdicts(draft: &mut Draft, evidence: &Evidence<'_>) -> String {
     format!("Gates: {all}.")
 }
 
-/// What could be located, for the open items.
-#[derive(Default)]
-struct Located {
-    listed: usize,
-    more: usize,
-    /// Lines of which no seed, or not every seed, has a boundary within the levels.
-    censored: usize,
-}
-
-/// Where the constraint of the run flips: all gates together, the only gate, or that a cell is lost.
-fn boundaries(draft: &mut Draft, dir: &Path, evidence: &Evidence<'_>) -> Result<Located, ReportError> {
-    let path = dir.join(BOUNDARIES_TABLE);
-    let mut located = Located::default();
-    if !path.is_file() {
-        return Ok(located);
-    }
-    let wrong = |source| ReportError::Table { file: BOUNDARIES_TABLE, source };
-    let table = read_table(&path).map_err(|e| wrong(PolarsError::ComputeError(e.to_string().into())))?;
-    let constraint = match evidence.sweep.gates.as_slice() {
-        [] => LOST,
-        [one] => one.name.as_str(),
-        _ => ALL_GATES,
-    };
-    let axes: Vec<&str> = evidence.sweep.axes.iter().map(|axis| axis.path.as_str()).collect();
-    for row in 0..table.height() {
-        let value = |column: &str| cell(&table, column, row).map_err(wrong);
-        if value("constraint")?.as_str() != Some(constraint) || !value("seed")?.is_null() {
-            continue;
-        }
-        let [level, fit] = [value("level")?, value("fit_level")?].map(|level| level.as_f64());
-        let (seeds, crossed) = (value("seeds")?.as_u64(), value("crossed")?.as_u64());
-        located.censored += usize::from(seeds != crossed && crossed != Some(0));
-        let Some(at) = level.or(fit) else { continue };
-        if located.listed == MOST_BOUNDARIES {
-            located.more += 1;
-            continue;
-        }
-        located.listed += 1;
-        let number = located.listed;
-        let axis = value("axis")?.as_str().unwrap_or_default().to_string();
-        let side = value("side")?.as_str().unwrap_or_default().to_string();
-        let mut place = Vec::new();
-        for path in axes.iter().filter(|path| **path != axis && **path != "seed") {
-            let fixed = value(&param_column(path))?;
-            if !fixed.is_null() {
-                place.push(format!("{path} = {}", fixed.as_str().map_or_else(|| fixed.to_string(), String::from)));
-            }
-        }
-        let row = [format!("constraint = {constraint}"), format!("axis = {axis}"), format!("side = {side}")];
-        let row =
-            row.into_iter().chain(place.clone()).chain(["seed is null".to_string()]).collect::<Vec<_>>().join(", ");
-        let kind = if level.is_some() { ("level", "interval") } else { ("fit_level", "fit") };
-        let [low, high] = ["low", "high"].map(|end| value(&format!("{}_{end}", kind.1)));
-        let (low, high) = (low?.as_f64(), high?.as_f64());
-        let source = format!("{} where {row}", kind.0);
-        let fact = Fact::new(at, "", BOUNDARIES_TABLE, &source).within(low, high);
-        let text = |what: &str, value: String| {
-            (format!("boundary.{number}.{what}"), Fact::new(value, "", BOUNDARIES_TABLE, &source))
-        };
-        let edge = draft.fact(format!("boundary.{number}.at"), fact);
-        let [along, at] =
-            [text("axis", axis), text("where", if place.is_empty() { "everywhere".into() } else { place.join(", ") })]
-                .map(|(name, fact)| draft.fact(name, fact));
-        let of = draft.fact("boundary.constraint", Fact::new(constraint, "", BOUNDARIES_TABLE, "constraint"));
-        let word = if side == "lower" { "below" } else { "above" };
-        let estimate = if level.is_some() { "mean over seeds" } else { "fit" };
-        draft.say(format!("Along {along}, at {at}, the constraint {of} is violated {word} {edge} ({estimate})."));
-    }
-    if located.listed == 0 {
-        draft.say("No boundary of the constraint lies within the levels that were tried.".to_string());
-    }
-    Ok(located)
-}
-
-/// A value of a table, as JSON.
-fn cell(table: &DataFrame, column: &str, row: usize) -> Result<Value, PolarsError> {
-    value_at(table.column(column)?, row)
-}
-
-/// The cells with the greatest and the least value of some metrics.
-fn extremes(draft: &mut Draft, dir: &Path, evidence: &Evidence<'_>) -> Result<(), ReportError> {
-    let path = dir.join(CELLS_TABLE);
-    if !path.is_file() {
-        return Ok(());
-    }
-    let wrong = |source| ReportError::Table { file: CELLS_TABLE, source };
-    let levels = evidence.sweep.axes.iter().map(|axis| (axis.path.as_str(), param_column(&axis.path)));
-    let levels: Vec<(&str, String)> = levels.collect();
-    let names = EXTREMES.map(metric_column);
-    let wanted: Vec<String> =
-        levels.iter().map(|(_, column)| column.clone()).chain(names.clone()).chain(["cell_id".to_string()]).collect();
-    let table = read_columns(&path, &wanted).map_err(|e| wrong(PolarsError::ComputeError(e.to_string().into())))?;
-    for (metric, column) in EXTREMES.into_iter().zip(&names) {
-        let values = table.column(column).and_then(|values| values.f64()).map_err(wrong)?;
-        let known = || values.iter().enumerate().filter_map(|(row, value)| Some((row, value?)));
-        let best = known().max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
-        let worst = known().min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-        let named = draft.fact(format!("metric.{metric}.name"), Fact::new(metric, "", CELLS_TABLE, column));
-        let mut sides = Vec::new();
-        for (word, found) in [("greatest", best), ("least", worst)] {
-            let Some((row, value)) = found else { continue };
-            let id = cell(&table, "cell_id", row).map_err(wrong)?.as_str().unwrap_or_default().to_string();
-            let mut place = Vec::new();
-            for (path, column) in &levels {
-                place.push(format!("{path} = {}", cell(&table, column, row).map_err(wrong)?));
-            }
-            let at = format!("{column} where cell_id = {id}");
-            let mut of = |what: &str, value: Value, at: &str| {
-                draft.fact(format!("cell.{word}.{metric}.{what}"), Fact::new(value, "", CELLS_TABLE, at))
-            };
-            let value = of("value", value.into(), &at);
-            let at = of("where", place.join(", ").into(), &format!("param_* where cell_id = {id}"));
-            let id = of("id", id.clone().into(), "cell_id");
-            sides.push(format!("{value} is the {word} of {named}, of cell {id} at {at}"));
-        }
-        if !sides.is_empty() {
-            draft.say(format!("{}.", sides.join("; ")));
-        }
-    }
-    Ok(())
-}
-
 /// What was checked of the program and which controls are on.
 fn checks(draft: &mut Draft, evidence: &Evidence<'_>, risks: &RiskLog) {
     if let Some(check) = evidence.manifest.more.get("gradcheck") {
@@ -332,88 +200,6 @@ fn checks(draft: &mut Draft, evidence: &Evidence<'_>, risks: &RiskLog) {
     let all = draft.fact("controls.all", Fact::new(controls.len(), "controls", RISK_LOG_FILE, at));
     let on = draft.fact("controls.on", Fact::new(on, "", RISK_LOG_FILE, &format!("{at}: those that are on")));
     draft.say(format!("{on} of {all} are on."));
-}
-
-fn assumptions(evidence: &Evidence<'_>) -> Vec<String> {
-    let sweep = evidence.sweep;
-    let any = |has: &dyn Fn(&crate::spec::Config) -> bool| sweep.cells.iter().any(|cell| has(&cell.config));
-    let cases = [
-        (true, "The world is synthetic: five known factors, rendered as small images and as sentences of a grammar."),
-        (
-            true,
-            "Both encoders are two-layer networks trained from scratch: mechanisms are shown, not sizes of effects in \
-                large models.",
-        ),
-        (
-            any(&|c| c.image != Default::default() || c.text != Default::default()),
-            "What disturbs images and sentences is drawn independently of the factors, as real disturbances need not be.",
-        ),
-        (
-            any(&|c| c.pairing.rate > 0.0),
-            "Wrong pairs are made at random among samples, or as the spec's kind says; real mistakes may follow meaning.",
-        ),
-        (
-            any(&|c| c.confounder.strength > 0.0),
-            "The confounder is planted and known; what real data share beside meaning is neither.",
-        ),
-        (
-            any(&|c| c.panel == Panel::Full),
-            "Information and canonical correlations are proxies: of three principal components and of a ridge, with \
-             permutation nulls.",
-        ),
-        (
-            any(&|c| LIMITS.iter().any(|l| l.act == Stop && l.threshold(c).is_some())),
-            "A cell counts as collapsed where a stop rule says so: the thresholds are choices of the spec.",
-        ),
-        (
-            true,
-            "Verdicts, boundaries and intervals are about the seeds that ran; between two levels a metric is taken to \
-                change evenly.",
-        ),
-    ];
-    cases.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text.to_string()).collect()
-}
-
-fn open_items(evidence: &Evidence<'_>, risks: &RiskLog, located: &Located) -> Vec<String> {
-    let (sweep, manifest, gates) = (evidence.sweep, evidence.manifest, evidence.gates);
-    let mut items = vec![VERIFICATION_STATEMENT.to_string()];
-    let seeds = seeds(sweep);
-    if seeds < FEW_SEEDS {
-        items.push(format!("Intervals over {seeds} seeds hold the mean less often than 95 in 100 times: more seeds."));
-    }
-    if gates.gates.is_empty() {
-        items.push("No gate was registered: what would be acceptable is not written down.".to_string());
-    }
-    for result in &gates.gates {
-        match result.verdict {
-            Verdict::Pass => {}
-            Verdict::Fail => {
-                items.push(format!("Gate {} fails: whether that is acceptable is for a person.", result.gate.name))
-            }
-            Verdict::InsufficientEvidence => items.push(format!("Gate {} lacks evidence.", result.gate.name)),
-        }
-    }
-    let n = |status: &str| manifest.cells.by_status.get(status).copied().unwrap_or(0);
-    let finished = n("ok") + n("collapsed") + n("diverged");
-    if finished < manifest.cells.planned {
-        let missing = manifest.cells.planned - finished;
-        items.push(format!("{missing} of {} cells have no result.", manifest.cells.planned));
-    }
-    if located.censored > 0 {
-        items
-            .push(format!("On {} lines some seeds have their boundary outside of the levels tried.", located.censored));
-    }
-    if located.more > 0 {
-        items.push(format!("{} boundaries are in {BOUNDARIES_TABLE} alone.", located.more));
-    }
-    if sweep.cells.iter().any(|cell| cell.config.panel == Panel::Fast) {
-        items.push("Some cells have the fast panel: no nulls, no information, no sensitivity.".to_string());
-    }
-    let off: Vec<&str> = risks.controls().iter().filter(|c| !c.reading.on).map(|control| control.id).collect();
-    if !off.is_empty() {
-        items.push(format!("Controls that are off: {}; see {RISK_LOG_FILE}.", off.join(", ")));
-    }
-    items
 }
 
 /// What to ask before anything is concluded about another system.

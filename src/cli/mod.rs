@@ -83,9 +83,9 @@ enum Command {
     Bundle(bundle::BundleArgs),
     /// Tell what differs between two runs: in their specs, in what computed them, and in the results, paired by seed
     Compare(compare::CompareArgs),
-    /// Check a run's files, and with --rerun retrain a sample of its cells and compare
+    /// Name every file of a run that changed, is missing or does not belong; with --rerun retrain a sample of its cells
     Verify(verify::VerifyArgs),
-    /// Print one cell's audit manifest as JSON
+    /// Print one cell's audit manifest as JSON, with --proof that the run's root has it
     Show(show::ShowArgs),
     /// Retrain one cell, check it against its manifest, and write its test embeddings
     Embed(embed::EmbedArgs),

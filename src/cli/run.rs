@@ -228,8 +228,10 @@ impl<'a> Session<'a> {
         let (packs, estimate) = backend.packs(trainer.backend(), self.sweep, &missing);
         require_memory(&estimate)?;
         let mut log = self.begin(trainer)?;
-        let text = format!("check the gradients of the first of {} cells of each set of options", missing.len());
-        log.record("gradcheck", "compare analytic gradients with autodiff and differences", &text)?;
+        if !missing.is_empty() {
+            let text = format!("check the gradients of the first of {} cells of each set of options", missing.len());
+            log.record("gradcheck", "compare analytic gradients with autodiff and differences", &text)?;
+        }
         if !self.check_gradients(&missing, trainer)? {
             self.manifest.state = RunState::Incomplete;
             self.finish(log)?;
@@ -239,8 +241,10 @@ impl<'a> Session<'a> {
         let threads = backend.threads(trainer.backend());
         // With fewer packs than threads the rest would have nothing to do.
         let workers = Workers { training: threads.training.min(packs.len()).max(1), ..threads };
-        let text = format!("train {} cells in {} packs on {}", missing.len(), packs.len(), self.manifest.class);
-        log.record("train", "train what is missing and measure it", &text)?;
+        if !packs.is_empty() {
+            let text = format!("train {} cells in {} packs on {}", missing.len(), packs.len(), self.manifest.class);
+            log.record("train", "train what is missing and measure it", &text)?;
+        }
         let interrupted = self.train(packs, &estimate, trainer, workers)?;
         log.record("tables", "write the tables of all finished cells", &RUN_TABLES.join(", "))?;
         self.write_tables()?;

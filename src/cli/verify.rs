@@ -35,35 +35,15 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     if sealed && !RunReader::is_run(dir) {
         return verify_without_cells(args, &seal);
     }
-    let mut found = Found::default();
     let reader = RunReader::open(dir)?;
-    let SoundCells { cells, tree, faults } = reader.sound_cells()?;
-    let parts_are_sound = faults.is_empty();
-    faults.into_iter().for_each(|(name, why)| found.add(&format!("parts/{name}"), why));
-    // A manifest that is not the one that was sealed says nothing about the other files.
-    let (manifest, damage) = if seal.names(MANIFEST_FILE) { (None, None) } else { super::checked::manifest(&reader)? };
-    damage.iter().for_each(|(name, why)| found.add(name, why.clone()));
-    match &manifest {
-        Some(manifest) => {
-            table_problems(dir, manifest).into_iter().for_each(|(name, why)| found.add(&name, why));
-            spec_problem(dir, manifest).into_iter().for_each(|why| found.add("spec.toml", why));
-        }
-        None if damage.is_none() && !sealed => found.add(MANIFEST_FILE, "missing".to_string()),
-        None => {}
-    }
-    seal.faults.iter().chain(&seal.extra).for_each(|(name, why)| found.add(name, why.clone()));
+    let Looked { cells, manifest, mut problems } = look(&reader, &seal, live)?;
     // A run that has not finished yet is sound; one that says it has must have every cell.
     let planned = manifest.as_ref().map_or(0, |m| m.cells.planned);
     let finished = cells.values().filter(|status| **status != Status::Failed).count();
     let missing = planned.saturating_sub(finished as u64);
     let unfinished = manifest.as_ref().is_some_and(|m| m.state != RunState::Complete);
-    let mut problems = found.problems;
     if missing > 0 && !unfinished {
         problems.push(format!("{missing} of {planned} cells are not there"));
-    }
-    let root = manifest.as_ref().filter(|_| parts_are_sound && !live).and_then(|manifest| manifest.cells_root());
-    if root.is_some_and(|root| root != tree.root()) {
-        problems.push("parts: the root over their cells is not the cells_merkle_root of manifest.json".to_string());
     }
     let sample = sample(&cells, args.rerun);
     if let Err(error) = retrain(&reader, &sample, &mut problems) {
@@ -99,6 +79,41 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
         (true, true) => exit::INCOMPLETE,
         (true, false) => exit::OK,
     })
+}
+
+/// What a look at the files of a run found.
+struct Looked {
+    /// Every cell that can be read, and how it ended.
+    cells: BTreeMap<String, Status>,
+    /// None where there is none that can be believed.
+    manifest: Option<RunManifest>,
+    problems: Vec<String>,
+}
+
+/// Holds parts, manifest, tables and spec to one another, and all files to the ledger.
+fn look(reader: &RunReader, seal: &SealCheck, live: bool) -> anyhow::Result<Looked> {
+    let dir = reader.dir();
+    let mut found = Found::default();
+    let SoundCells { cells, tree, faults } = reader.sound_cells()?;
+    faults.into_iter().for_each(|(name, why)| found.add(&format!("parts/{name}"), why));
+    // A manifest that is not the one that was sealed says nothing about the other files.
+    let (manifest, damage) = if seal.names(MANIFEST_FILE) { (None, None) } else { super::checked::manifest(reader)? };
+    damage.iter().for_each(|(name, why)| found.add(name, why.clone()));
+    match &manifest {
+        Some(manifest) => {
+            table_problems(dir, manifest).into_iter().for_each(|(name, why)| found.add(&name, why));
+            spec_problem(dir, manifest).into_iter().for_each(|why| found.add("spec.toml", why));
+        }
+        None if damage.is_none() && seal.ledger.is_none() => found.add(MANIFEST_FILE, "missing".to_string()),
+        None => {}
+    }
+    seal.faults.iter().chain(&seal.extra).for_each(|(name, why)| found.add(name, why.clone()));
+    let parts_are_sound = !found.files.iter().any(|file| file.starts_with("parts/"));
+    let root = manifest.as_ref().filter(|_| parts_are_sound && !live).and_then(|manifest| manifest.cells_root());
+    if root.is_some_and(|root| root != tree.root()) {
+        found.add("parts", "the root over their cells is not the cells_merkle_root of manifest.json".to_string());
+    }
+    Ok(Looked { cells, manifest, problems: found.problems })
 }
 
 /// Why there is no ledger to hold files to.

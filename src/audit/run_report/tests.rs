@@ -6,7 +6,7 @@ use crate::analysis::{columns_of_cells, columns_of_conditions};
 use crate::audit::risk_log;
 use crate::spec::{Overrides, Sweep, from_str};
 use crate::store::strict_report::violations;
-use crate::store::{CONDITIONS_TABLE, RunManifest, STRICT_REPORT_SCHEMA};
+use crate::store::{CELLS_TABLE, CONDITIONS_TABLE, RunManifest, STRICT_REPORT_SCHEMA, read_columns};
 
 const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/published/collapse");
 
