@@ -3,11 +3,12 @@
 //! ```text
 //! {"path":"cells.parquet","bytes":..,"blake3":".."}        one line per file, ascending by path
 //! {"path":"manifest.json","bytes":..,"blake3":".."}        the manifest, after all others
-//! {"format":"cliffline-ledger","version":1,"files":..,"ledger_blake3":".."}   BLAKE3 of all bytes before this line
+//! {"format":"cliffline-ledger","version":1,"files":..,"ledger_blake3":".."}
 //! ```
-//! The lines before the manifest's are the leaves of a [Merkle tree](super::merkle) whose root the manifest carries; so
-//! the manifest vouches for the files, the ledger for the manifest, and the last line for the ledger. Not in it are the
-//! ledger itself, the bundle that is made of it, and lock files.
+//! The digits of the last line are the BLAKE3 of all bytes of the file before them, in every version. The lines before the
+//! manifest's are the leaves of a [Merkle tree](super::merkle) whose root the manifest carries; so the manifest vouches for
+//! the files, the ledger for the manifest, and the last line for the ledger. Not in it are the ledger itself, the bundle that
+//! is made of it, and lock files.
 //!
 //! # Changelog of [`LEDGER_VERSION`]
 //! - 1: first version.
@@ -48,14 +49,9 @@ pub struct Artifact {
     pub blake3: String,
 }
 
-/// The last line.
-#[derive(Debug, Serialize)]
-struct Closing<'a> {
-    format: &'a str,
-    version: u64,
-    files: usize,
-    ledger_blake3: String,
-}
+/// What follows the digits.
+const END: &str = "\"}\n";
+const DIGITS: usize = 64;
 
 /// The files of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,10 +116,13 @@ impl Ledger {
     /// The file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut text: String = self.lines().map(|artifact| artifact.line() + "\n").collect();
-        let ledger_blake3 = blake3::hash(text.as_bytes()).to_hex().to_string();
-        let closing = Closing { format: FORMAT, version: LEDGER_VERSION, files: self.lines().count(), ledger_blake3 };
-        text.push_str(&serde_json::to_string(&closing).expect("plain data"));
-        text.push('\n');
+        let files = self.lines().count();
+        text.push_str(&format!(
+            "{{\"format\":\"{FORMAT}\",\"version\":{LEDGER_VERSION},\"files\":{files},\"ledger_blake3\":\""
+        ));
+        let digits = blake3::hash(text.as_bytes()).to_hex();
+        text.push_str(&digits);
+        text.push_str(END);
         text.into_bytes()
     }
 
@@ -156,15 +155,16 @@ impl Ledger {
         if ledger.as_ref().is_some_and(|ledger| ledger.to_bytes() == bytes) {
             return ledger.ok_or_else(|| damaged("it has no lines"));
         }
-        // Only a whole file of a newer program is believed to be one: its last line still hashes what is before it.
-        let before = &text[..text.len() - closing.len() - usize::from(text.ends_with('\n'))];
+        // Only a whole file of a newer program is believed to be one.
+        let whole = text.strip_suffix(END).and_then(|text| text.split_at_checked(text.len().checked_sub(DIGITS)?));
         let closing: serde_json::Value = serde_json::from_str(closing).unwrap_or_default();
-        let newer = closing["version"].as_u64().filter(|version| *version > LEDGER_VERSION);
-        match newer {
-            Some(found) if closing["ledger_blake3"] == *blake3::hash(before.as_bytes()).to_hex() => {
+        match (whole, closing["version"].as_u64()) {
+            (Some((before, digits)), Some(found))
+                if found > LEDGER_VERSION && blake3::hash(before.as_bytes()).to_hex().as_str() == digits =>
+            {
                 Err(StoreError::Newer { path: path.to_path_buf(), found, supported: LEDGER_VERSION })
             }
-            _ => Err(damaged("its last line does not match those before it")),
+            _ => Err(damaged("its last line does not match what is before it")),
         }
     }
 
@@ -306,9 +306,8 @@ mod tests {
 
     #[test]
     fn a_newer_one_is_refused_as_such() {
-        let before = "{\"path\":\"a\",\"size\":1}\n";
-        let hash = blake3::hash(before.as_bytes()).to_hex();
-        let text = format!("{before}{{\"version\":2,\"ledger_blake3\":\"{hash}\"}}\n");
+        let before = "{\"path\":\"a\",\"size\":1}\n{\"version\":2,\"ledger_blake3\":\"";
+        let text = format!("{before}{}{END}", blake3::hash(before.as_bytes()).to_hex());
         let error = Ledger::parse(Path::new(LEDGER_FILE), text.as_bytes()).unwrap_err();
         assert!(matches!(error, StoreError::Newer { found: 2, .. }), "{error}");
     }
