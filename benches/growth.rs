@@ -6,8 +6,11 @@
 //! these sizes.
 //!
 //! Columns are microseconds per cell, the least of several rounds; `whole` leaves out what a run of one cell takes, and
-//! `cpu` is what of it the main thread computed: waiting for the disk or for a busy machine is not in it.
+//! `cpu` is what of it the main thread computed: waiting for the disk or for a busy machine is not in it. What does not
+//! grow with the cells in the same way, status, resuming and the report, is in seconds; `CLIFFLINE_KEEP_REPORT=FILE` keeps
+//! the page.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::Command;
@@ -21,10 +24,11 @@ use cliffline::engine::{
     pack_size, run_packs,
 };
 use cliffline::numerics::stream::Streams;
+use cliffline::report::{Report, RunData, page};
 use cliffline::spec::{Cell, Overrides, Sweep, from_str};
 use cliffline::store::{
-    Bundling, CELLS_TABLE, CellRecord, Identity, Levels, MANIFEST_FILE, RUN_TABLES, RunDir, RunReader, Scope,
-    TableSpec, hash_file, now_utc, read_columns, seal, seal_manifest, write_run_tables,
+    Bundling, CELLS_TABLE, CellRecord, Code, Environment, Identity, Levels, MANIFEST_FILE, RUN_TABLES, RunDir,
+    RunManifest, RunReader, Scope, TableSpec, hash_file, now_utc, read_columns, seal, seal_manifest, write_run_tables,
 };
 
 /// Records of this run are what the mock returns.
@@ -52,7 +56,7 @@ fn main() {
     let whole = |line: &Line| line.phases.iter().map(|(_, us)| us).sum::<f64>();
     let head: Vec<String> = fixed.phases.iter().map(|(name, _)| format!("{name:>9}")).collect();
     println!(
-        "{:>8} {} {:>9} {:>9}   peak MiB after each, then status and resume in s",
+        "{:>8} {} {:>9} {:>9}   peak MiB after each, then status, resume and report in s, MB of the page",
         "cells",
         head.concat(),
         "whole",
@@ -65,11 +69,13 @@ fn main() {
         let (more, cpu) = (per_cell(whole(&line), whole(&fixed)), per_cell(line.cpu_us, fixed.cpu_us));
         let peaks: Vec<String> = line.peaks.iter().map(|mib| format!("{mib:.0}")).collect();
         println!(
-            "{cells:>8} {} {more:9.1} {cpu:9.1}   {}   {:.3} {:.3}",
+            "{cells:>8} {} {more:9.1} {cpu:9.1}   {}   {:.3} {:.3} {:.3} {:.2}",
             phases.collect::<String>(),
             peaks.join(" "),
             line.status_s,
-            line.resume_s
+            line.resume_s,
+            line.report_s,
+            line.page_bytes / 1e6
         );
     }
     println!("a run of one cell takes {:.1} ms, of which {:.1} ms computing", whole(&fixed) / 1e3, fixed.cpu_us / 1e3);
@@ -85,6 +91,8 @@ struct Line {
     cpu_us: f64,
     status_s: f64,
     resume_s: f64,
+    report_s: f64,
+    page_bytes: f64,
 }
 
 /// Measures one size in a process of its own.
@@ -102,6 +110,8 @@ fn measured(cells: u64) -> Line {
         cpu_us: number(&value["cpu_us"]),
         status_s: number(&value["status_s"]),
         resume_s: number(&value["resume_s"]),
+        report_s: number(&value["report_s"]),
+        page_bytes: number(&value["page_bytes"]),
     }
 }
 
@@ -123,11 +133,12 @@ fn child(cells: u64) {
         best.cpu_us = best.cpu_us.min(again.cpu_us);
         best.status_s = best.status_s.min(again.status_s);
         best.resume_s = best.resume_s.min(again.resume_s);
+        best.report_s = best.report_s.min(again.report_s);
         done += cells;
     }
     let json = serde_json::json!({
         "phases": best.phases, "peaks": best.peaks, "cpu_us": best.cpu_us, "status_s": best.status_s,
-        "resume_s": best.resume_s,
+        "resume_s": best.resume_s, "report_s": best.report_s, "page_bytes": best.page_bytes,
     });
     println!("{json}");
 }
@@ -220,7 +231,23 @@ fn round(cells: u64) -> Line {
     RUN_TABLES.iter().for_each(|file| drop(hash_file(&dir.join(file)).expect("a table")));
     summarise(&sweep, run.reader());
     let resume_s = started.elapsed().as_secs_f64();
-    Line { phases: clock.phases, peaks: clock.peaks, cpu_us: clock.cpu_us, status_s, resume_s }
+    let started = Instant::now();
+    let page = report(&sweep, &dir);
+    let report_s = started.elapsed().as_secs_f64();
+    if let Some(file) = std::env::var_os("CLIFFLINE_KEEP_REPORT") {
+        std::fs::write(file, &page).expect("the page");
+    }
+    let page_bytes = page.len() as f64;
+    Line { phases: clock.phases, peaks: clock.peaks, cpu_us: clock.cpu_us, status_s, resume_s, report_s, page_bytes }
+}
+
+fn report(sweep: &Sweep, dir: &Path) -> String {
+    let environment = Environment::detect("mock", None, None);
+    let mut manifest =
+        RunManifest::begin(&sweep.name, &sweep.hash(), serde_json::Value::Null, CLASS, environment, Code::default());
+    manifest.cells.planned = sweep.cells.len() as u64;
+    let run = RunData { dir: dir.to_path_buf(), manifest, sweep: Cow::Borrowed(sweep) };
+    page(&Report::of(&run).expect("a report"))
 }
 
 /// A spec of `cells` cells: temperatures and noise, and from a thousand cells on seeds between them.

@@ -39,6 +39,7 @@ pub mod analysis;
 pub mod audit;
 pub mod cli;
 pub mod engine;
+pub mod lab;
 pub mod metric;
 pub mod numerics;
 pub mod report;

@@ -21,6 +21,8 @@ mod gate;
 mod include;
 #[path = "cli/inspect.rs"]
 mod inspect;
+#[path = "cli/lab.rs"]
+mod lab;
 #[path = "cli/lead_lag.rs"]
 mod lead_lag;
 #[path = "cli/refine.rs"]

@@ -110,7 +110,7 @@ fn the_readme_shows_its_table() {
     let cells = read_columns(&Path::new(RUN).join(CELLS_TABLE), &summary.columns_of_cells()).expect("the table opens");
     summary.add_all(&cells).expect("the columns are there");
     assert_eq!(summary.unplaced, 0, "the published run is of the sweep as it is now");
-    let table = render_summary(&summary);
+    let table = render_summary(&summary, None);
     let readme = include_str!("../README.md");
     for line in table.lines().skip(1) {
         assert!(readme.contains(line), "the README lacks: {line}");

@@ -17,6 +17,7 @@ mod finish;
 mod gate;
 mod gradcheck;
 mod interrupt;
+mod lab;
 mod output;
 mod plan;
 mod progress;
@@ -89,6 +90,8 @@ enum Command {
     Show(show::ShowArgs),
     /// Retrain one cell, check it against its manifest, and write its test embeddings
     Embed(embed::EmbedArgs),
+    /// Run the experiments of a chapter and judge what its text expects of them
+    Lab(lab::LabArgs),
     /// Compare backends on the same cells, stage by stage
     Agree(agree::AgreeArgs),
     /// Check analytic gradients against autodiff and f64 differences
@@ -297,6 +300,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Verify(args) => verify::main(&args),
         Command::Show(args) => show::main(&args),
         Command::Embed(args) => embed::main(&args),
+        Command::Lab(args) => lab::main(&args),
         Command::Agree(args) => agree::main(&args),
         Command::Gradcheck(args) => gradcheck::main(&args),
         Command::World(command) => world::main(&command),

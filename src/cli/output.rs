@@ -10,6 +10,16 @@ pub fn color() -> bool {
     std::io::stderr().is_terminal() && !no_color
 }
 
+/// Characters across the terminal that standard output is, where it is one that may be drawn on.
+pub fn screen() -> Option<usize> {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() || no_color {
+        return None;
+    }
+    terminal_size::terminal_size_of(stdout).map(|(width, _)| usize::from(width.0))
+}
+
 /// Prints a line on standard output. That nobody reads on is no error, and changes no exit code.
 pub fn line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();

@@ -2,12 +2,14 @@
 //! tolerance.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::finish::{RedactArgs, Step, amend};
+use super::report::{DrawArgs, REPORT_FILE, renew};
 use super::run::{ExemplarArgs, Session, Standing};
 use super::{BackendArgs, DirArgs, exit, output};
 use crate::aligner::backend::Choice;
@@ -58,6 +60,8 @@ pub struct RefineArgs {
     exemplars: ExemplarArgs,
     #[command(flatten)]
     redact: RedactArgs,
+    #[command(flatten)]
+    drawing: DrawArgs,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -93,11 +97,14 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     );
     drop(reader);
     // What an interrupted run lacks comes first.
-    let mut standing =
-        Session::open(&sweep, dir, &trainer)?.with(&args.exemplars, &args.redact).go(&args.backend, &trainer)?;
+    let mut standing = Session::open(&sweep, dir, &trainer)?
+        .with(&args.exemplars)
+        .redacting(&args.redact)
+        .go(&args.backend, &trainer)?;
     let mut trained = standing.trained as u64;
     let known = loop {
         if standing.exit_code != exit::OK {
+            draw(dir, &args.drawing)?;
             return Ok(stopped(&standing, dir));
         }
         let known = target.look(dir, &sweep)?;
@@ -125,21 +132,26 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
             sweep.cells.len() > before,
             "no level that was to be tried is new: this is a mistake of the program"
         );
-        standing =
-            Session::open(&sweep, dir, &trainer)?.with(&args.exemplars, &args.redact).go(&args.backend, &trainer)?;
+        standing = Session::open(&sweep, dir, &trainer)?
+            .with(&args.exemplars)
+            .redacting(&args.redact)
+            .go(&args.backend, &trainer)?;
         trained += standing.trained as u64;
     };
     let report = report(&known, target.rules);
     let document = target.document(&report, trained);
     keep(dir, &document)?;
+    let drawn = draw(dir, &args.drawing)?;
     let code = if report.wanted > 0 { exit::INCOMPLETE } else { exit::OK };
     if args.json {
         let mut document = document;
         document["dir"] = json!(dir);
         document["exit_code"] = json!(code);
+        document["report"] = json!(drawn);
         output::json(&document)?;
     } else {
         output::line(&target.render(&report, trained))?;
+        drawn.iter().try_for_each(|page| output::line(&format!("report: {}", page.display())))?;
     }
     if report.wanted > 0 {
         output::note("the budget ends here; the same command with more goes on");
@@ -333,6 +345,15 @@ fn in_runs(gaps: &[[f64; 2]]) -> String {
         if run.len() > 1 { format!("{ends} ({} gaps)", run.len()) } else { ends }
     };
     runs.map(text).collect::<Vec<_>>().join("; ")
+}
+
+/// Draws what the levels tried have come to, unless nothing is finished or no report is wanted.
+fn draw(dir: &Path, args: &DrawArgs) -> anyhow::Result<Option<PathBuf>> {
+    if args.no_report || RunReader::open(dir)?.is_empty() {
+        return Ok(None);
+    }
+    renew(dir).context("drawing the report")?;
+    Ok(Some(dir.join(REPORT_FILE)))
 }
 
 /// Writes the state of the refinement and lists it in the manifest.

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::json;
 
 use super::finish::{Step, amend};
 use super::{DirArgs, exit, output};
-use crate::report::{RunData, figures, glance::glance, page};
+use crate::report::{Figure, Report, RunData, page};
 use crate::store::{
-    CELLS_TABLE, RUN_TABLES, RunReader, SURFACES_TABLE, TableBytes, VERIFICATION_STATEMENT, is_live, write_atomic,
+    CELLS_TABLE, RUN_TABLES, RunManifest, RunReader, SURFACES_TABLE, TableBytes, VERIFICATION_STATEMENT, is_live,
+    write_atomic,
 };
 
 /// The page.
@@ -37,6 +39,23 @@ pub struct ReportArgs {
     json: bool,
 }
 
+/// Whether a command that changes the tables of a run draws them.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct DrawArgs {
+    /// Draw no report; one of earlier tables is removed
+    #[arg(long)]
+    pub no_report: bool,
+}
+
+/// A report as it was written.
+pub(super) struct Drawn {
+    figures: Vec<Figure>,
+    page_bytes: u64,
+    /// Pictures of an earlier report that this one does not have.
+    removed: usize,
+    files: Vec<(String, TableBytes)>,
+}
+
 pub fn main(args: &ReportArgs) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
     let (manifest, damage) = super::checked::manifest(&RunReader::open(dir)?)?;
@@ -52,48 +71,96 @@ pub fn main(args: &ReportArgs) -> anyhow::Result<u8> {
     if let Some(manifest) = &manifest {
         super::checked::require_tables(dir, manifest, &RUN_TABLES)?;
     }
-    let run = RunData::open(dir)?;
-    let figures = figures(&run)?;
-    let html = page(&glance(&run)?, &figures);
-    let mut written = Vec::new();
-    let mut keep = |file: String, text: &str, rows: usize| -> anyhow::Result<()> {
-        let bytes = TableBytes {
-            bytes: text.len() as u64,
-            blake3: blake3::hash(text.as_bytes()).to_hex().to_string(),
-            rows: rows as u64,
-        };
-        let path = dir.join(&file);
-        if std::fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
-            write_atomic(&path, |out| out.write_all(text.as_bytes()))?;
-        }
-        written.push((file, bytes));
-        Ok(())
-    };
-    let folder = dir.join(PLOTS);
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    for figure in &figures {
-        keep(format!("{PLOTS}/{}.svg", figure.name), &figure.svg, figure.data.rows.len())?;
-    }
-    keep(REPORT_FILE.to_string(), &html, figures.len())?;
-    let removed = remove_stale(&folder, &written.iter().map(|(file, _)| dir.join(file)).collect())?;
-    if is_live(dir)? {
+    let drawn = if is_live(dir)? {
         output::note("the run is at work: this is the report of its last tables, and its manifest does not list it");
+        draw(&RunData::open(dir)?)?
     } else {
-        list(run, written)?;
-    }
+        renew(dir)?
+    };
     let path = dir.join(REPORT_FILE);
-    let size = html.len() as u64;
     if args.json {
         output::json(&json!({
-            "format": "cliffline-report", "version": REPORT_VERSION, "dir": dir, "report": path, "bytes": size,
-            "figures": figures.iter().map(|f| json!({"name": f.name, "title": f.title, "file": format!("{PLOTS}/{}.svg", f.name)})).collect::<Vec<_>>(),
-            "removed": removed, "verification_statement": VERIFICATION_STATEMENT,
+            "format": "cliffline-report", "version": REPORT_VERSION, "dir": dir, "report": path, "bytes": drawn.page_bytes,
+            "figures": drawn.figures.iter().map(|f| json!({"name": f.name, "title": f.title, "file": picture(f)})).collect::<Vec<_>>(),
+            "removed": drawn.removed, "verification_statement": VERIFICATION_STATEMENT,
         }))?;
     } else {
-        let pictures = output::count(figures.len(), "figure");
-        output::line(&format!("{}: {pictures}, {}", path.display(), output::bytes(size)))?;
+        let pictures = output::count(drawn.figures.len(), "figure");
+        output::line(&format!("{}: {pictures}, {}", path.display(), output::bytes(drawn.page_bytes)))?;
     }
     Ok(exit::OK)
+}
+
+/// Draws the run in `dir`, on which nobody is at work, and lists the report in its manifest.
+pub(super) fn renew(dir: &Path) -> anyhow::Result<Drawn> {
+    let run = RunData::open(dir)?;
+    let drawn = draw(&run)?;
+    let mut manifest = run.manifest;
+    let before = manifest.tables.clone();
+    list(&mut manifest, &drawn);
+    let files = before.keys().chain(manifest.tables.keys());
+    let changed: BTreeSet<String> =
+        files.filter(|file| before.get(*file) != manifest.tables.get(*file)).cloned().collect();
+    if !changed.is_empty() {
+        amend(dir, &mut manifest, changed, &Step { name: "report", description: "draw the run" })?;
+    }
+    Ok(drawn)
+}
+
+/// Draws a run: the page and its pictures, and none that an earlier report left. The manifest is the caller's to keep,
+/// with [`list`].
+pub(super) fn draw(run: &RunData) -> anyhow::Result<Drawn> {
+    let report = Report::of(run)?;
+    let html = page(&report);
+    let figures = report.figures;
+    let folder = run.dir.join(PLOTS);
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let page = (REPORT_FILE.to_string(), html.as_str(), figures.len());
+    let pictures = figures.iter().map(|figure| (picture(figure), figure.svg.as_str(), figure.data.rows.len()));
+    let texts: Vec<(String, &str, usize)> = pictures.chain([page]).collect();
+    // Each waits for the disk.
+    let files = texts.par_iter().map(|(file, text, rows)| keep(&run.dir, file, text, *rows));
+    let files = files.collect::<anyhow::Result<Vec<_>>>()?;
+    let removed = remove_stale(&folder, &files.iter().map(|(file, _)| run.dir.join(file)).collect())?;
+    Ok(Drawn { page_bytes: html.len() as u64, figures, removed, files })
+}
+
+/// Lists the files of a report in a manifest, in place of those of an earlier one.
+pub(super) fn list(manifest: &mut RunManifest, drawn: &Drawn) {
+    manifest.tables.retain(|file, _| file != REPORT_FILE && !file.starts_with(&format!("{PLOTS}/")));
+    manifest.tables.extend(drawn.files.iter().cloned());
+}
+
+/// Removes the report of earlier tables.
+pub(super) fn remove(dir: &Path) -> anyhow::Result<()> {
+    let page = dir.join(REPORT_FILE);
+    match std::fs::remove_file(&page) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", page.display()));
+        }
+        _ => {}
+    }
+    let folder = dir.join(PLOTS);
+    if folder.is_dir() {
+        remove_stale(&folder, &BTreeSet::new())?;
+        // What others put there keeps it.
+        let _ = std::fs::remove_dir(&folder);
+    }
+    Ok(())
+}
+
+fn picture(figure: &Figure) -> String {
+    format!("{PLOTS}/{}.svg", figure.name)
+}
+
+/// Writes a file of the report unless it is there already.
+fn keep(dir: &Path, file: &str, text: &str, rows: usize) -> anyhow::Result<(String, TableBytes)> {
+    let path = dir.join(file);
+    if std::fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
+        write_atomic(&path, |out| out.write_all(text.as_bytes()))?;
+    }
+    let blake3 = blake3::hash(text.as_bytes()).to_hex().to_string();
+    Ok((file.to_string(), TableBytes { bytes: text.len() as u64, blake3, rows: rows as u64 }))
 }
 
 /// Removes pictures of an earlier report that this one does not have.
@@ -107,18 +174,4 @@ fn remove_stale(folder: &Path, current: &BTreeSet<PathBuf>) -> anyhow::Result<us
         }
     }
     Ok(removed)
-}
-
-/// Lists the files of the report in the manifest, in place of those of an earlier one.
-fn list(run: RunData, written: Vec<(String, TableBytes)>) -> anyhow::Result<()> {
-    let RunData { dir, mut manifest, .. } = run;
-    let before = manifest.tables.clone();
-    manifest.tables.retain(|file, _| file != REPORT_FILE && !file.starts_with(&format!("{PLOTS}/")));
-    manifest.tables.extend(written);
-    if manifest.tables == before {
-        return Ok(());
-    }
-    let changed = before.keys().chain(manifest.tables.keys());
-    let changed = changed.filter(|file| before.get(*file) != manifest.tables.get(*file)).cloned().collect();
-    amend(&dir, &mut manifest, changed, &Step { name: "report", description: "draw the run" })
 }

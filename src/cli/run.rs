@@ -1,7 +1,7 @@
 //! `cliffline run`: trains what is missing and writes the tables.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Write;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,19 +12,22 @@ use clap::Args;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::json;
 
-use super::finish::{RedactArgs, begin_log, finish};
+pub(super) use super::exemplars::ExemplarArgs;
+use super::finish::{RedactArgs, Trail};
 use super::progress::Progress;
-use super::summary::render;
+use super::report::{self, DrawArgs, REPORT_FILE};
+use super::summary::{failed_example, render, write_step_summary};
 use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, interrupt, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::{Summary, write_derived};
 use crate::audit::GATES_CHANGED;
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
+use crate::report::RunData;
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
-    CELLS_TABLE, CellRecord, DIRECTIVES_FILE, Directives, EXEMPLARS_TABLE, Environment, Found, Identity, Levels,
-    RUN_TABLES, RecordedStatus, RunDir, RunManifest, RunReader, RunState, RunTables, SealCheck, TableSpec, check_seal,
-    hash_file, now_utc, read_columns, unseal, write_atomic, write_run_tables,
+    CELLS_TABLE, CellRecord, Directives, EXEMPLARS_TABLE, Environment, Found, Identity, Levels, RUN_TABLES, RunDir,
+    RunManifest, RunReader, RunState, RunTables, TableSpec, hash_file, now_utc, read_columns, unseal, write_atomic,
+    write_run_tables,
 };
 
 /// Metrics of the table at the end of a run.
@@ -46,6 +49,8 @@ pub struct RunArgs {
     exemplars: ExemplarArgs,
     #[command(flatten)]
     redact: RedactArgs,
+    #[command(flatten)]
+    drawing: DrawArgs,
     /// Print one JSON document on standard output instead of the summary
     #[arg(long)]
     json: bool,
@@ -62,7 +67,8 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
         require_memory(&args.backend.packs(&backend, &sweep, &all).1)?;
     }
     let trainer = BurnTrainer::new(backend);
-    let mut session = Session::open(&sweep, &dir, &trainer)?.with(&args.exemplars, &args.redact);
+    let mut session = Session::open(&sweep, &dir, &trainer)?.with(&args.exemplars).redacting(&args.redact);
+    session.draws = !args.drawing.no_report;
     // A directory that is refused keeps nothing.
     say_kept(&dir, kept);
     let standing = session.go(&args.backend, &trainer)?;
@@ -134,24 +140,22 @@ pub(super) struct Session<'a> {
     /// What this process is, for the records of its cells.
     made_by: String,
     exemplars: bool,
-    redact: RedactArgs,
-    /// What was found of the seal of an earlier session, before anything of it was changed.
-    seal: SealCheck,
+    /// Whether tables that changed are drawn at once.
+    draws: bool,
+    trail: Trail,
     /// The gates of an earlier session that finished cells; none where no cell was finished.
     gates_before: Option<BTreeMap<String, serde_json::Value>>,
 }
 
-/// Whether chosen cells are trained once more for their embeddings.
-#[derive(Clone, Debug, Default, Args)]
-pub(super) struct ExemplarArgs {
-    /// Write no embeddings of the best, the worst and a boundary cell, of which the report draws pictures
-    #[arg(long)]
-    no_exemplars: bool,
-}
-
 impl<'a> Session<'a> {
-    pub(super) fn with(self, args: &ExemplarArgs, redact: &RedactArgs) -> Self {
-        Self { exemplars: !args.no_exemplars, redact: redact.clone(), ..self }
+    pub(super) fn with(self, args: &ExemplarArgs) -> Self {
+        Self { exemplars: !args.no_exemplars, ..self }
+    }
+
+    /// With what its log must not say.
+    pub(super) fn redacting(mut self, args: &RedactArgs) -> Self {
+        self.trail.redact = args.clone();
+        self
     }
 
     /// Opens the directory, says what was found, and takes over what sibling runs have.
@@ -211,9 +215,9 @@ impl<'a> Session<'a> {
             trained: 0,
             made_by,
             exemplars: true,
-            redact: RedactArgs::default(),
-            seal: check_seal(dir)?,
+            trail: Trail::of(dir)?,
             gates_before,
+            draws: false,
         })
     }
 
@@ -223,6 +227,7 @@ impl<'a> Session<'a> {
         let missing: Vec<usize> = (0..cells.len()).filter(|i| !self.run.reader().is_finished(&cells[*i].id)).collect();
         if missing.is_empty() && self.reused == 0 && self.files_are_intact() {
             output::note(&format!("{}: all {} cells are there; nothing to do", self.dir.display(), cells.len()));
+            self.draw_if_missing()?;
             return Ok(self.standing(false));
         }
         let (packs, estimate) = backend.packs(trainer.backend(), self.sweep, &missing);
@@ -234,7 +239,7 @@ impl<'a> Session<'a> {
         }
         if !self.check_gradients(&missing, trainer)? {
             self.manifest.state = RunState::Incomplete;
-            self.finish(log)?;
+            self.trail.finish(&self.dir, self.sweep, &mut self.manifest, log)?;
             return Ok(Standing { gradients_wrong: true, exit_code: exit::NO, ..self.standing(false) });
         }
         let (packs, estimate) = self.tune(packs, estimate, backend, trainer, &missing);
@@ -259,16 +264,35 @@ impl<'a> Session<'a> {
         };
         self.manifest.cells.by_status = counts;
         self.log_session();
-        // What else the run writes comes before this line: it seals the directory.
-        self.finish(log)?;
+        if self.draws {
+            log.record("report", "draw the tables as they are now", REPORT_FILE)?;
+        }
+        let drawn = self.draw();
+        // The run is what it is, with a report or without. What else it writes comes before this line, which seals it.
+        self.trail.finish(&self.dir, self.sweep, &mut self.manifest, log)?;
+        drawn?;
         Ok(self.standing(interrupted))
     }
 
-    fn finish(&mut self, log: Directives) -> anyhow::Result<()> {
-        // Parts are the run's own, and may have been moved or merged since.
-        let beside = self.seal.extra.iter().map(|(path, _)| path).filter(|path| !path.starts_with("parts/"));
-        let strangers: BTreeSet<String> = beside.cloned().collect();
-        finish(&self.dir, self.sweep, &mut self.manifest, log, &strangers)
+    /// Draws the tables as they are now, and lists the report in the manifest that is about to be written.
+    fn draw(&mut self) -> anyhow::Result<()> {
+        if self.draws && !self.run.reader().is_empty() {
+            let (dir, sweep) = (self.dir.clone(), Cow::Borrowed(self.sweep));
+            let drawn =
+                report::draw(&RunData { dir, manifest: self.manifest.clone(), sweep }).context("drawing the report")?;
+            report::list(&mut self.manifest, &drawn);
+        }
+        Ok(())
+    }
+
+    /// Draws a run that is complete and was not drawn, which changes nothing else of it.
+    fn draw_if_missing(&mut self) -> anyhow::Result<()> {
+        let Some(complete) = self.complete_before.clone() else { return Ok(()) };
+        if self.draws && !complete.tables.contains_key(REPORT_FILE) {
+            report::renew(&self.dir)?;
+            self.manifest = RunManifest::read(&self.dir)?.unwrap_or(complete);
+        }
+        Ok(())
     }
 
     /// Adds this process to the manifest's list of those that worked on the run.
@@ -322,8 +346,7 @@ impl<'a> Session<'a> {
             self.manifest.more.insert(GATES_CHANGED.to_string(), json!(now_utc()));
         }
         self.manifest.write(&self.dir)?;
-        let there = self.present + self.reused;
-        begin_log(&self.dir, self.redact.redactor(), self.sweep, there, self.seal.names(DIRECTIVES_FILE))
+        self.trail.begin(&self.dir, self.sweep, self.present + self.reused)
     }
 
     /// Packs of the size that trains fastest here, where that was left to us and the run is long enough to try.
@@ -418,7 +441,7 @@ impl<'a> Session<'a> {
     /// Whether the derived files are those of a complete run of this very plan.
     fn files_are_intact(&self) -> bool {
         let spec = std::fs::read_to_string(self.dir.join("spec.toml"));
-        spec.is_ok_and(|text| text == self.sweep.to_toml()) && self.tables_are_intact() && self.seal.lacks_nothing()
+        spec.is_ok_and(|text| text == self.sweep.to_toml()) && self.tables_are_intact() && self.trail.is_whole()
     }
 
     fn tables_are_intact(&self) -> bool {
@@ -432,6 +455,7 @@ impl<'a> Session<'a> {
     }
 
     fn write_tables(&mut self) -> anyhow::Result<()> {
+        report::remove(&self.dir)?;
         let axes: Vec<String> = self.sweep.axes.iter().map(|a| a.path.clone()).collect();
         let (params, metrics, series) = (columns::params(), columns::metrics(), columns::series());
         let cell_ids: Vec<&str> = self.sweep.cells.iter().map(|c| c.id.as_str()).collect();
@@ -488,16 +512,17 @@ impl<'a> Session<'a> {
             summary.add_all(&read_columns(&path, &summary.columns_of_cells())?)?;
         }
         let gates = (!self.sweep.gates.is_empty()).then(|| gate::judge(&self.dir, self.sweep)).transpose()?;
+        let drawn = self.manifest.tables.contains_key(REPORT_FILE).then(|| self.dir.join(REPORT_FILE));
         if json {
             output::json(&json!({
-                "version": 1, "dir": self.dir, "gates": gates.as_ref().map(|report| report.verdict), "sweep": self.sweep.name, "cells": self.sweep.cells.len(),
+                "version": 1, "dir": self.dir, "report": drawn, "gates": gates.as_ref().map(|report| report.verdict), "sweep": self.sweep.name, "cells": self.sweep.cells.len(),
                 "finished": finished, "by_status": counts, "present": standing.present, "reused": standing.reused,
                 "trained": standing.trained, "interrupted": standing.interrupted, "exit_code": standing.exit_code, "class": self.manifest.class,
                 "timings": self.manifest.timings, "summary": summaries,
             }))?;
         } else {
             for summary in summaries.iter().filter(|_| !self.run.reader().is_empty()) {
-                output::line(&render(summary))?;
+                output::line(&render(summary, output::screen()))?;
             }
             let by_status: Vec<String> =
                 counts.iter().filter(|(_, n)| **n > 0).map(|(s, n)| format!(", {n} {s}")).collect();
@@ -508,12 +533,10 @@ impl<'a> Session<'a> {
                 by_status.concat()
             ))?;
             gates.iter().try_for_each(|report| output::line(&gate::in_short(report)))?;
+            drawn.iter().try_for_each(|page| output::line(&format!("report: {}", page.display())))?;
         }
         if let Err(error) = write_step_summary(&summaries, &self.dir) {
             output::note(&format!("{error:#}"));
-        }
-        if !self.run.reader().is_empty() {
-            output::note(&format!("cliffline report {} draws it, as report.html", self.dir.display()));
         }
         if standing.interrupted {
             output::note("interrupted; the same command goes on from here");
@@ -524,26 +547,6 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-/// Appends the summary to the job's page where a CI service asks for one.
-fn write_step_summary(summaries: &[Summary], dir: &Path) -> anyhow::Result<()> {
-    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|p| !p.is_empty()) else { return Ok(()) };
-    let tables: Vec<String> = summaries.iter().map(render).collect();
-    let text = format!("### {}\n\n```\n{}```\n", dir.display(), tables.join("\n"));
-    let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
-    file.and_then(|mut f| f.write_all(text.as_bytes()))
-        .with_context(|| format!("cannot write GITHUB_STEP_SUMMARY, {}", path.to_string_lossy()))
-}
-
-/// The first failed cell of the table, and why it failed.
-fn failed_example(cells: &Path) -> anyhow::Result<String> {
-    let table = read_columns(cells, &["cell_id", "status", "reason"].map(String::from))?;
-    let text = |name: &str| -> anyhow::Result<_> { Ok(table.column(name)?.str()?) };
-    let (ids, statuses, reasons) = (text("cell_id")?, text("status")?, text("reason")?);
-    let first = statuses.iter().position(|status| status == Some(RecordedStatus::Failed.name()));
-    let at = |row: usize| format!("{}: {}", ids.get(row).unwrap_or_default(), reasons.get(row).unwrap_or_default());
-    Ok(first.map(at).unwrap_or_default())
 }
 
 /// The values that each parameter takes in a sweep, included cells and all.

@@ -1,10 +1,52 @@
 //! The summary of a run as text.
 
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+
 use super::output;
 use crate::analysis::Summary;
+use crate::store::{RecordedStatus, read_columns};
 
-/// A summary as text.
-pub fn render(summary: &Summary) -> String {
+/// Shades of a small heatmap, from the least mean to the greatest.
+const SHADES: [char; 5] = [' ', '\u{2591}', '\u{2592}', '\u{2593}', '\u{2588}'];
+
+/// A summary as text. On a `screen` of so many characters means are shaded from the least to the greatest, and a table
+/// that is too wide for it becomes shades alone.
+pub fn render(summary: &Summary, screen: Option<usize>) -> String {
+    let span = screen.and_then(|_| span(summary));
+    let table = table(summary, span);
+    let width = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let narrow = |most: usize| (width(&table) > most).then(|| shades(summary, span)).filter(|text| width(text) <= most);
+    let narrow = screen.and_then(narrow);
+    let shaded = match span {
+        Some((low, high)) if narrow.is_some() => {
+            let steps = SHADES.iter().collect::<String>();
+            format!("; shades [{steps}] from {} to {}", output::short(low), output::short(high))
+        }
+        _ => String::new(),
+    };
+    format!("{} ({}{shaded})\n{}\n", summary.metric, about(summary), narrow.unwrap_or(table))
+}
+
+/// Least and greatest mean, where they differ.
+fn span(summary: &Summary) -> Option<(f64, f64)> {
+    let means = summary.cells.iter().flatten().filter_map(|entry| entry.mean);
+    let (low, high) = means.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+    (low < high && (high - low).is_finite()).then_some((low, high))
+}
+
+fn shade(mean: f64, (low, high): (f64, f64)) -> char {
+    let at = (mean - low) / (high - low) * SHADES.len() as f64;
+    SHADES[(at.max(0.0) as usize).min(SHADES.len() - 1)]
+}
+
+fn row_name(level: &serde_json::Value) -> String {
+    if level.is_null() { "all cells".to_string() } else { output::scalar(level) }
+}
+
+fn table(summary: &Summary, span: Option<(f64, f64)>) -> String {
     let mut header = vec![match (summary.row_axis.as_str(), summary.column_axis.as_str()) {
         ("", _) => String::new(),
         (row, "") => row.to_string(),
@@ -14,20 +56,33 @@ pub fn render(summary: &Summary) -> String {
         serde_json::Value::Null => "mean".to_string(),
         level => output::scalar(level),
     }));
-    let mut without = 0;
     let rows = summary.rows.iter().zip(&summary.cells).map(|(level, entries)| {
-        let mut row = vec![if level.is_null() { "all cells".to_string() } else { output::scalar(level) }];
-        for entry in entries {
-            without += entry.without_value;
-            row.push(match entry.mean {
-                Some(mean) => format!("{mean:.3}"),
-                None if entry.without_value > 0 => "no value".to_string(),
-                None => String::new(),
-            });
-        }
-        row
+        let value = |entry: &crate::analysis::Entry| match (entry.mean, span) {
+            (Some(mean), Some(span)) => format!("{mean:.3} {0}{0}", shade(mean, span)),
+            (Some(mean), None) => format!("{mean:.3}"),
+            (None, _) if entry.without_value > 0 => "no value".to_string(),
+            (None, _) => String::new(),
+        };
+        std::iter::once(row_name(level)).chain(entries.iter().map(value)).collect()
     });
-    let table = output::table(&header, rows.collect());
+    output::table(&header, rows.collect())
+}
+
+/// Two characters for each mean; dots where there is none.
+fn shades(summary: &Summary, span: Option<(f64, f64)>) -> String {
+    let Some(span) = span else { return String::new() };
+    let rows = summary.rows.iter().zip(&summary.cells).map(|(level, entries)| {
+        let drawn = entries.iter().map(|entry| entry.mean.map_or('\u{b7}', |mean| shade(mean, span)));
+        vec![row_name(level), drawn.flat_map(|c| [c, c]).chain(['|']).collect()]
+    });
+    let ends = [summary.columns.first(), summary.columns.last()].map(|end| end.map_or(String::new(), output::scalar));
+    let across = format!("{} from {} to {}", summary.column_axis, ends[0], ends[1]);
+    output::table(&[summary.row_axis.clone(), across], rows.collect())
+}
+
+/// Over how many cells the means are, and what is not in them.
+fn about(summary: &Summary) -> String {
+    let without: usize = summary.cells.iter().flatten().map(|entry| entry.without_value).sum();
     let counts: Vec<usize> = summary.cells.iter().flatten().map(|e| e.n).filter(|n| *n > 0).collect();
     let over = match (counts.iter().min(), counts.iter().max()) {
         (Some(least), Some(most)) if least < most => format!("mean over {least} to {most} cells each"),
@@ -39,5 +94,64 @@ pub fn render(summary: &Summary) -> String {
         0 => String::new(),
         n => format!("; {} at levels beside the grid's not shown", output::count(n, "cell")),
     };
-    format!("{} ({over}{missing}{unplaced})\n{table}\n", summary.metric)
+    format!("{over}{missing}{unplaced}")
+}
+
+/// Appends the summary to the job's page where a CI service asks for one.
+pub fn write_step_summary(summaries: &[Summary], dir: &Path) -> anyhow::Result<()> {
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|p| !p.is_empty()) else { return Ok(()) };
+    let tables: Vec<String> = summaries.iter().map(|summary| render(summary, None)).collect();
+    let text = format!("### {}\n\n```\n{}```\n", dir.display(), tables.join("\n"));
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+    file.and_then(|mut f| f.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write GITHUB_STEP_SUMMARY, {}", path.to_string_lossy()))
+}
+
+/// The first failed cell of the table, and why it failed.
+pub fn failed_example(cells: &Path) -> anyhow::Result<String> {
+    let table = read_columns(cells, &["cell_id", "status", "reason"].map(String::from))?;
+    let text = |name: &str| -> anyhow::Result<_> { Ok(table.column(name)?.str()?) };
+    let (ids, statuses, reasons) = (text("cell_id")?, text("status")?, text("reason")?);
+    let first = statuses.iter().position(|status| status == Some(RecordedStatus::Failed.name()));
+    let at = |row: usize| format!("{}: {}", ids.get(row).unwrap_or_default(), reasons.get(row).unwrap_or_default());
+    Ok(first.map(at).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use polars_core::prelude::{DataFrame, IntoColumn, NamedFrom, Series};
+    use serde_json::json;
+
+    use super::*;
+
+    /// Three temperatures by two strengths of noise; one cell has no value.
+    fn summary() -> Summary {
+        let axes = [
+            ("train.temperature".to_string(), vec![json!(0.01), json!(0.1), json!(1.0)]),
+            ("image.noise".to_string(), vec![json!(0.0), json!(0.5)]),
+        ];
+        let mut summary = Summary::new("effective_rank_img", &axes);
+        let numbers = |name: &str, values: [Option<f64>; 6]| Series::new(name.into(), values).into_column();
+        let cells = DataFrame::new_infer_height(vec![
+            numbers("param_train_temperature", [0.01, 0.01, 0.1, 0.1, 1.0, 1.0].map(Some)),
+            numbers("param_image_noise", [0.0, 0.5, 0.0, 0.5, 0.0, 0.5].map(Some)),
+            numbers("metric_effective_rank_img", [Some(1.0), None, Some(2.0), Some(3.5), Some(4.0), Some(6.0)]),
+        ]);
+        summary.add_all(&cells.expect("a table")).expect("its columns");
+        summary
+    }
+
+    #[test]
+    fn means_are_shaded_on_a_screen_only() {
+        let summary = summary();
+        assert!(!render(&summary, None).contains('\u{2588}'));
+        let wide = render(&summary, Some(80));
+        assert!(wide.contains("1.000   ") && wide.contains("6.000 \u{2588}\u{2588}"), "{wide}");
+        assert!(wide.contains("3.500 \u{2592}\u{2592}") && wide.contains("no value"), "{wide}");
+        // 42 characters are needed for the numbers.
+        let narrow = render(&summary, Some(41));
+        assert!(narrow.contains("shades [ \u{2591}\u{2592}\u{2593}\u{2588}] from 1 to 6"), "{narrow}");
+        assert!(narrow.contains("image.noise from 0 to 0.5") && narrow.contains("  \u{b7}\u{b7}|"), "{narrow}");
+        assert_eq!(render(&summary, Some(10)), wide, "what fits nowhere keeps its numbers");
+    }
 }

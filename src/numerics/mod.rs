@@ -5,6 +5,7 @@ pub mod information;
 pub mod instructions;
 pub mod interval;
 pub mod linalg;
+pub mod logistic;
 pub mod selection;
 pub mod similarity;
 pub mod spectral;

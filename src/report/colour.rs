@@ -78,6 +78,16 @@ pub fn diverging(value: f64) -> String {
     hex(between(&DIVERGING, (value + 1.0) / 2.0))
 }
 
+/// The equally spaced colours between which [`sequential`] goes.
+pub fn sequential_stops() -> Vec<String> {
+    VIRIDIS.into_iter().map(hex).collect()
+}
+
+/// The equally spaced colours between which [`diverging`] goes.
+pub fn diverging_stops() -> Vec<String> {
+    DIVERGING.into_iter().map(hex).collect()
+}
+
 /// Black or white, whichever is read better on the colour of a share of the sequential map.
 pub fn ink_on(share: f64) -> &'static str {
     ink_on_rgb(between(&VIRIDIS, share))

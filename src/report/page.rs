@@ -3,38 +3,38 @@
 
 use std::fmt::Write;
 
+use serde_json::Value;
+
+use super::explorer::Explorer;
 use super::figure::{Data, Figure, Section};
 use super::glance::{Glance, thousands, words};
 use super::svg::{STYLE, escape};
+use super::{ChosenCell, Report};
 
 /// Most bytes of a page: browsers on phones open it, and mail takes it.
 pub const MAX_BYTES: usize = 5_000_000;
-/// What of it pictures and data may take; the rest is for what is around them.
-const PICTURES_BYTES: usize = 3_600_000;
-const DATA_BYTES: usize = 1_100_000;
+/// What of it pictures and data may take; values to explore, ids and manifests have limits of their own.
+const PICTURES_BYTES: usize = 2_900_000;
+const DATA_BYTES: usize = 750_000;
 /// Rows of a figure's data that are on the page at most. Tiles are read by their rows, so it is no less than the tiles
 /// of a heatmap.
 const MAX_ROWS: usize = 2_000;
 
 const CSS: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
+const EXPLORER: &str = include_str!("explorer.js");
 
 /// What marks a picture whose rectangles are, in order, the rows of its data: the page lets arrow keys read them.
 pub(super) const TILES: &str = "class=\"tiles\"";
 
 /// The page. Pictures that it has no room for are named with the file that holds them, and data are thinned to what fits;
 /// both say so.
-pub fn page(glance: &Glance, figures: &[Figure]) -> String {
+pub fn page(report: &Report) -> String {
+    let Report { glance, figures, .. } = report;
     let inline = fitting(figures);
     let rows = rows_that_fit(figures);
     let title = format!("{}: Cliffline report", glance.sweep);
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
-         <link rel=\"icon\" href=\"data:,\">\n<style>{STYLE}\n{CSS}</style>\n</head>\n<body>\n\
-         <a class=\"skip\" href=\"#main\">Skip to the results</a>\n",
-        escape(&title)
-    );
+    let mut out = String::new();
     head(&mut out, glance, figures);
     out.push_str("<main id=\"main\" tabindex=\"-1\">\n");
     top(&mut out, glance);
@@ -45,17 +45,23 @@ pub fn page(glance: &Glance, figures: &[Figure]) -> String {
         }
         let (id, heading) = (anchor(section), section.title());
         let _ = writeln!(out, "<section aria-labelledby=\"{id}\">\n<h2 id=\"{id}\">{}</h2>", escape(heading));
+        match section {
+            Section::Surfaces => report.explorer.iter().for_each(|found| explorer(&mut out, found)),
+            Section::Geometry => chosen(&mut out, &report.chosen),
+            _ => {}
+        }
         of.into_iter().for_each(|i| picture(&mut out, &figures[i], inline[i], rows));
         out.push_str("</section>\n");
     }
     let _ = writeln!(
         out,
         "</main>\n<footer><p>{}</p><p>Made by cliffline from the tables of the run. Colours are perceptually uniform and \
-         safe for colour-blind readers. The same pictures are in the folder plots.</p></footer>\n<script>{SCRIPT}</script>\n\
-         </body>\n</html>",
-        escape(glance.statement)
+         safe for colour-blind readers. The same pictures are in the folder plots.</p></footer>\n{}{}",
+        escape(glance.statement),
+        embedded_json("cells", &report.cells.json()),
+        report.explorer.as_ref().map_or_else(String::new, |found| embedded_json("values", &found.json())),
     );
-    out
+    document(&title, &out)
 }
 
 /// Which pictures are on the page: all, or in their order as many as there is room for.
@@ -170,6 +176,73 @@ fn gates(out: &mut String, glance: &Glance) {
     out.push_str("</tbody></table></div>\n");
 }
 
+/// A whole document around a body.
+pub(super) fn document(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
+         <link rel=\"icon\" href=\"data:,\">\n<style>{STYLE}\n{CSS}</style>\n</head>\n<body>\n\
+         <a class=\"skip\" href=\"#main\">Skip to the results</a>\n{body}<script>{SCRIPT}{EXPLORER}</script>\n</body>\n</html>",
+        escape(title)
+    )
+}
+
+/// A picture with its data, on a page that has room for both.
+pub(super) fn embed(out: &mut String, figure: &Figure) {
+    picture(out, figure, true, MAX_ROWS);
+}
+
+/// Data for the script. Nothing in it can end the element.
+fn embedded_json(id: &str, value: &Value) -> String {
+    let text = value.to_string().replace('<', "\\u003c");
+    format!("<script type=\"application/json\" id=\"{id}\">{text}</script>\n")
+}
+
+/// A picture that the script draws of what the reader chooses; without scripts it stays hidden.
+fn explorer(out: &mut String, explorer: &Explorer) {
+    let missing = explorer.missing();
+    let _ = writeln!(
+        out,
+        "<figure id=\"explorer\" aria-labelledby=\"explorer-title\" hidden>\n<h3 id=\"explorer-title\">Any metric over any \
+         two axes</h3>\n<div class=\"choices\"></div>\n<div class=\"picture\" tabindex=\"0\" role=\"application\" \
+         aria-label=\"Heatmap of what is chosen: arrow keys read the cells\" aria-describedby=\"explorer-about\"></div>\n\
+         <p class=\"reading\" role=\"status\"></p>\n<p class=\"cells\"></p>\n<figcaption><p id=\"explorer-about\"></p>\
+         <p>Means over seeds, to a four thousandth of their range; intervals and seeds are in surfaces.parquet. Levels lie at \
+         equal distances, and those beside the grid are left out. One colour is one value in all panels of a metric. {}</p>\
+         </figcaption>\n<div class=\"tools\"><button type=\"button\" class=\"save\">Save these as CSV</button>\
+         <button type=\"button\" class=\"whole\" aria-pressed=\"false\">Whole picture</button></div>\n</figure>",
+        escape(&missing)
+    );
+}
+
+/// The cells that pictures of single cells are of, with their manifests.
+fn chosen(out: &mut String, cells: &[ChosenCell]) {
+    if cells.is_empty() {
+        return;
+    }
+    out.push_str("<h3>Chosen cells and their audit manifests</h3>\n");
+    for cell in cells {
+        let [role, id] = [&cell.role, &cell.cell_id].map(|text| escape(text));
+        let short = escape(cell.short_id());
+        let _ = writeln!(
+            out,
+            "<p class=\"cell\" id=\"cell-{short}\"><b>{role}</b> <code>{id}</code>: <code class=\"command\">cliffline show . \
+             {short}</code> in the folder of this page</p>"
+        );
+        match &cell.manifest {
+            Some(manifest) => {
+                let _ = writeln!(
+                    out,
+                    "<details><summary>Audit manifest of {role}</summary><div class=\"scroll\" tabindex=\"0\" role=\"region\" \
+                     aria-label=\"Audit manifest of {role}\"><pre class=\"manifest\" data-name=\"{short}\">{}</pre></div></details>",
+                    escape(manifest)
+                );
+            }
+            None => out.push_str("<p class=\"note\">Its manifest is too large for this page, or cannot be read.</p>\n"),
+        }
+    }
+}
+
 fn picture(out: &mut String, figure: &Figure, inline: bool, rows: usize) {
     let (name, title) = (escape(&figure.name), escape(&figure.title));
     let _ = writeln!(
@@ -186,7 +259,7 @@ fn picture(out: &mut String, figure: &Figure, inline: bool, rows: usize) {
         let _ = writeln!(
             out,
             "<div class=\"picture\" tabindex=\"0\" role=\"application\" aria-label=\"{title}: arrow keys read the cells\" \
-             aria-describedby=\"{name}-alt\">{}</div>\n<p class=\"reading\" role=\"status\"></p>",
+             aria-describedby=\"{name}-alt\">{}</div>\n<p class=\"reading\" role=\"status\"></p>\n<p class=\"cells\"></p>",
             embedded(figure)
         );
     } else {
@@ -220,7 +293,7 @@ fn picture(out: &mut String, figure: &Figure, inline: bool, rows: usize) {
         shown.rows.len(),
         escape(&shown.csv()),
         if inline {
-            "<button type=\"button\" class=\"enlarge\" aria-pressed=\"false\" hidden>Enlarge</button>"
+            "<button type=\"button\" class=\"whole\" aria-pressed=\"false\" hidden>Whole picture</button>"
         } else {
             ""
         },
@@ -263,6 +336,10 @@ mod tests {
         Figure { section: Section::Surfaces, name: name.into(), title, alt, caption, svg, data }
     }
 
+    fn report(figures: Vec<Figure>) -> Report {
+        Report { glance: glance(), figures, explorer: None, cells: Default::default(), chosen: Vec::new() }
+    }
+
     fn glance() -> Glance {
         Glance {
             sweep: "a<b".into(),
@@ -280,7 +357,7 @@ mod tests {
 
     #[test]
     fn pictures_share_one_style_and_keep_their_ids_apart() {
-        let page = page(&glance(), &[figure("one", "#fff", 3), figure("two", "#fff", 3)]);
+        let page = page(&report(vec![figure("one", "#fff", 3), figure("two", "#fff", 3)]));
         assert_eq!(page.matches("<style>").count(), 1);
         for id in ["id=\"one-in-same\"", "url(#one-in-same)", "id=\"two-in-same\"", "id=\"two-title\""] {
             assert_eq!(page.matches(id).count(), 1, "{id}");
@@ -293,10 +370,10 @@ mod tests {
     fn a_page_stays_small_and_says_what_it_leaves_out() {
         let wide = "x".repeat(140_000);
         let figures: Vec<Figure> = (0..60).map(|i| figure(&format!("f{i}"), &wide, 30_000)).collect();
-        let page = page(&glance(), &figures);
+        let page = page(&report(figures));
         assert!(page.len() < MAX_BYTES, "{}", page.len());
         let drawn = page.matches("<svg").count();
-        assert!((20..30).contains(&drawn), "{drawn}");
+        assert!((15..25).contains(&drawn), "{drawn}");
         assert_eq!(page.matches("Not drawn here, so that the page stays small").count(), 60 - drawn);
         assert_eq!(page.matches("are left out to keep the page small").count(), 60);
         // Tiles whose rows are not all there cannot be read by them.

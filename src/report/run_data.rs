@@ -1,5 +1,6 @@
 //! What a run directory holds, as far as the report reads it.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use polars_core::prelude::{DataFrame, PolarsError};
@@ -25,13 +26,14 @@ pub enum ReportError {
 
 /// A run directory that is read from.
 #[derive(Debug)]
-pub struct RunData {
+pub struct RunData<'a> {
     pub dir: PathBuf,
     pub manifest: RunManifest,
-    pub sweep: Sweep,
+    /// Whoever trained the run has it already, and it may be large.
+    pub sweep: Cow<'a, Sweep>,
 }
 
-impl RunData {
+impl RunData<'_> {
     /// Reads manifest and spec; tables are read when they are asked for.
     ///
     /// # Errors
@@ -42,7 +44,7 @@ impl RunData {
         let path = dir.join("spec.toml");
         let text = std::fs::read_to_string(&path).map_err(|_| missing("spec.toml"))?;
         let sweep = from_str(&text, &path.display().to_string(), &Overrides::default()).map_err(Box::new)?;
-        Ok(Self { dir: dir.to_path_buf(), manifest, sweep })
+        Ok(Self { dir: dir.to_path_buf(), manifest, sweep: Cow::Owned(sweep) })
     }
 
     /// A whole table; none where the run has no such file.

@@ -54,6 +54,7 @@ pub use table::{
     read_table, read_table_info, write_table,
 };
 pub use tables::{
-    BOUNDARIES_TABLE, CELLS_TABLE, CONDITIONS_TABLE, EXEMPLARS_TABLE, LEAD_LAG_TABLE, MARGINS_TABLE, MetricColumn,
-    ParamColumn, RUN_TABLES, RunTables, SURFACES_TABLE, TableSpec, metric_column, param_column, write_run_tables,
+    BOUNDARIES_TABLE, CELLS_TABLE, CONDITIONS_TABLE, CURVES_TABLE, EXEMPLARS_TABLE, LEAD_LAG_TABLE, MARGINS_TABLE,
+    MetricColumn, ParamColumn, RUN_TABLES, RunTables, SURFACES_TABLE, TableSpec, metric_column, param_column,
+    write_run_tables,
 };

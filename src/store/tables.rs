@@ -113,7 +113,7 @@ fn write_segments(
 pub const RUN_TABLES: [&str; 8] = [
     CELLS_TABLE,
     CONDITIONS_TABLE,
-    "curves.parquet",
+    CURVES_TABLE,
     "spectra.parquet",
     SURFACES_TABLE,
     MARGINS_TABLE,
@@ -126,6 +126,9 @@ pub const CELLS_TABLE: &str = "cells.parquet";
 
 /// The table with one row per finished cell and condition.
 pub const CONDITIONS_TABLE: &str = "conditions.parquet";
+
+/// The table with one row per finished cell and recorded step, those of a cell together in the order of their steps.
+pub const CURVES_TABLE: &str = "curves.parquet";
 
 /// The table of metrics over axes, aggregated over seeds.
 pub const SURFACES_TABLE: &str = "surfaces.parquet";

@@ -1,14 +1,30 @@
 //! `report`: one page and its pictures.
 
-use crate::common::flip;
-use crate::{contains_all, finished, has_keys, refused};
+use std::collections::BTreeSet;
+
+use cliffline::report::{Report, RunData};
+use cliffline::store::read_table;
+use serde_json::Value;
+
+use crate::common::{Sandbox, flip};
+use crate::{RUN, contains_all, finished, has_keys, refused, texts};
+
+/// The data that the page's script reads.
+fn embedded(page: &str, id: &str) -> Value {
+    let begin = format!("<script type=\"application/json\" id=\"{id}\">");
+    let from = page.find(&begin).expect("the element") + begin.len();
+    let text = &page[from..];
+    serde_json::from_str(&text[..text.find("</script>").expect("its end")]).expect("JSON")
+}
 
 #[test]
 fn a_report_is_one_page_that_loads_nothing_and_the_same_twice() {
     let sandbox = finished();
+    let by_the_run = sandbox.tree();
     let ran = sandbox.ok("report run");
     contains_all(&ran.stdout, &["run/report.html: ", " figures, "]);
     assert_eq!(ran.stderr, "");
+    assert_eq!(sandbox.tree(), by_the_run, "the run has drawn the same");
     let page = std::fs::read_to_string(sandbox.path("run/report.html")).expect("a page");
     assert!(page.len() < 5_000_000, "{}", page.len());
     contains_all(&page, &["Not verified for live deployment; human review required.", "<h1>smoke</h1>"]);
@@ -43,7 +59,6 @@ fn a_report_is_one_page_that_loads_nothing_and_the_same_twice() {
 #[test]
 fn a_report_is_verified_with_its_run_and_pictures_that_are_no_more_are_removed() {
     let sandbox = finished();
-    sandbox.ok("report run");
     sandbox.ok("verify run");
     sandbox.write("run/plots/of-an-earlier-version.svg", "<svg/>");
     assert_eq!(sandbox.ok("report run --json").json()["removed"], 1);
@@ -60,4 +75,93 @@ fn a_report_is_verified_with_its_run_and_pictures_that_are_no_more_are_removed()
     std::fs::remove_file(sandbox.path("run/surfaces.parquet")).expect("removed");
     refused(&sandbox, "report run", &["run has no surfaces.parquet yet: the command that made the run writes it"]);
     refused(&sandbox, "report nowhere", &["nowhere is not a run directory"]);
+}
+
+#[test]
+fn a_run_draws_itself_and_leaves_no_report_of_other_tables() {
+    let sandbox = Sandbox::new();
+    let without = sandbox.ok(&format!("{RUN} --no-report"));
+    assert!(!without.stdout.contains("report"), "{}", without.stdout);
+    assert!(!sandbox.path("run/report.html").exists() && !sandbox.path("run/plots").exists());
+    // What is complete is drawn when the run is asked for again, and then it is there.
+    let ran = sandbox.ok(RUN);
+    contains_all(&ran.stdout, &["report: run/report.html"]);
+    contains_all(&ran.stderr, &["nothing to do"]);
+    sandbox.ok("verify run");
+    let drawn = sandbox.tree();
+    let again = sandbox.ok(&format!("{RUN} --json")).json();
+    assert_eq!((&again["report"], sandbox.tree()), (&"run/report.html".into(), drawn.clone()));
+
+    const GROWN: &str = "--axis seed=0,1,2,3";
+    let before = drawn["run/report.html"].clone();
+    sandbox.ok(&format!("{RUN} {GROWN}"));
+    assert_ne!(sandbox.tree()["run/report.html"], before, "of more seeds now");
+    sandbox.ok("verify run");
+    sandbox.write("run/plots/notes.txt", "mine");
+    sandbox.ok(&format!("{RUN} --axis seed=0,1,2,3,4 --no-report"));
+    let left: Vec<String> = sandbox.tree().into_keys().filter(|name| name.starts_with("run/plots/")).collect();
+    assert_eq!(left, ["run/plots/notes.txt"]);
+    assert!(!sandbox.path("run/report.html").exists());
+    sandbox.ok("verify run");
+}
+
+#[test]
+fn every_tile_leads_to_its_cells_and_the_chosen_ones_have_their_manifests() {
+    let sandbox = finished();
+    let page = std::fs::read_to_string(sandbox.path("run/report.html")).expect("a page");
+    let cells = read_table(&sandbox.path("run/cells.parquet")).expect("cells");
+    let known: BTreeSet<String> = texts(&cells, "cell_id").into_iter().map(|id| id[..12].to_string()).collect();
+    let index = embedded(&page, "cells");
+    let entries: Vec<&str> =
+        index["cells"].as_object().expect("entries").values().map(|entry| entry.as_str().expect("text")).collect();
+    let mut found = BTreeSet::new();
+    for entry in &entries {
+        let (all, ids) = entry.split_once(' ').expect("a count and ids");
+        let ids: Vec<&str> = ids.split(' ').collect();
+        assert_eq!(ids.len(), all.parse::<usize>().expect("a count"), "all of a small run");
+        found.extend(ids.into_iter().map(String::from));
+    }
+    assert_eq!(found, known);
+    let id = entries[0].split(' ').nth(1).expect("an id");
+    assert!(sandbox.ok(&format!("show run {id}")).json()["cell_id"].as_str().expect("an id").starts_with(id));
+
+    let run = RunData::open(&sandbox.path("run")).expect("a run");
+    let chosen = Report::of(&run).expect("a report").chosen;
+    assert!(!chosen.is_empty());
+    for cell in chosen {
+        let shown = sandbox.ok(&format!("show run {}", cell.short_id())).json();
+        let embedded: Value = serde_json::from_str(cell.manifest.as_deref().expect("small")).expect("JSON");
+        assert_eq!(embedded, shown, "{}", cell.role);
+        contains_all(&page, &[&format!("id=\"cell-{}\"", cell.short_id())]);
+    }
+}
+
+#[test]
+fn the_explorer_has_every_value_of_a_small_run() {
+    let sandbox = finished();
+    let run = RunData::open(&sandbox.path("run")).expect("a run");
+    let explorer = Report::of(&run).expect("a report").explorer.expect("three axes");
+    let paths: Vec<&str> = explorer.axes.iter().map(|axis| axis.path.as_str()).collect();
+    assert_eq!(paths, ["image.noise", "pairing.rate", "train.temperature"]);
+    assert_eq!(explorer.missing(), "");
+    let table = read_table(&sandbox.path("run/surfaces.parquet")).expect("surfaces");
+    let number = |name: &str| table.column(name).expect("a column").f64().expect("numbers").clone();
+    let (metric, mean) = (texts(&table, "metric"), number("mean"));
+    let levels: Vec<_> = paths.iter().map(|path| number(&format!("param_{}", path.replace('.', "_")))).collect();
+    let conditions = texts(&table, "condition");
+    let mut compared = 0;
+    for row in 0..table.height() {
+        let place = explorer.axes.iter().zip(&levels).fold(0, |place, (axis, levels)| {
+            let level = levels.get(row).expect("a level");
+            let at = axis.levels.iter().position(|text| text.parse() == Ok(level)).expect("on the grid");
+            place * axis.levels.len() + at
+        });
+        let own =
+            explorer.metrics.iter().find(|shown| shown.metric == metric[row] && shown.condition == conditions[row]);
+        assert_eq!(own.and_then(|shown| shown.values[place]), mean.get(row), "{} {row}", metric[row]);
+        compared += usize::from(own.is_some());
+    }
+    assert!(compared > 1_000, "{compared}");
+    let page = std::fs::read_to_string(sandbox.path("run/report.html")).expect("a page");
+    assert_eq!(embedded(&page, "values"), explorer.json());
 }

@@ -14,7 +14,6 @@ pub use along::Along;
 pub use draw::draw;
 
 use crate::metric::{Healthy, descriptor};
-use crate::report::glance::level_text;
 use crate::report::{Figure, ReportError, RunData};
 use crate::spec::{CLEAN, Gate, LOST};
 
@@ -58,7 +57,7 @@ pub struct Bounded {
 /// One pair of axes at fixed levels of all others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Panel {
-    /// Axis path and level.
+    /// Axis path and level with all its digits.
     pub fixed: Vec<(String, String)>,
     /// By level of y, then x.
     pub tiles: Vec<Tile>,
@@ -135,7 +134,7 @@ pub fn heatmaps(run: &RunData) -> Result<Vec<Figure>, ReportError> {
 }
 
 /// What heatmaps there are: each metric once under each condition.
-fn subjects(gates: &[Gate]) -> Vec<Subject> {
+pub(in crate::report) fn subjects(gates: &[Gate]) -> Vec<Subject> {
     let usual = METRICS.into_iter().chain([LOST]).map(|metric| (metric, CLEAN));
     let judged = gates.iter().map(|gate| (gate.metric.as_str(), gate.condition.as_str()));
     let mut subjects: Vec<Subject> = Vec::new();
@@ -175,7 +174,7 @@ pub(super) fn info(
     for (panel, boundaries) in view.panels.iter().zip(boundaries) {
         let tiles = view.tiles(panel, &surface);
         drawn += tiles.len();
-        let fixed = layout.others.iter().zip(panel).map(|(axis, at)| (axis.path.clone(), level_text(&axis.grid[*at])));
+        let fixed = layout.others.iter().zip(panel).map(|(axis, at)| (axis.path.clone(), exact(&axis.grid[*at])));
         panels.push(Panel { fixed: fixed.collect(), tiles, boundaries });
     }
     let described = descriptor(&subject.metric);
@@ -223,7 +222,7 @@ fn key(level: &Value) -> String {
 }
 
 /// A level with all its digits.
-fn exact(level: &Value) -> String {
+pub(in crate::report) fn exact(level: &Value) -> String {
     level.as_str().map_or_else(|| level.to_string(), str::to_string)
 }
 

@@ -344,7 +344,7 @@ fn draw_row(svg: &mut Svg, info: &Margins, panel: &Panel, row: &Row, top: f64) {
             .map(|level| vec![(x_of(*level), middle - 8.0), (x_of(*level), middle - 3.0)])
             .collect();
         if !ticks.is_empty() {
-            svg.path(&ticks, &[("stroke", &colour), ("fill", &"none"), ("stroke-opacity", &"0.7")]);
+            svg.path(&ticks, &[("stroke", &colour), ("fill", &"none"), ("stroke-width", &"1.4")]);
         }
         if let Some((low, high)) = edge.interval {
             svg.path(&[vec![(x_of(low), middle), (x_of(high), middle)]], &[("class", &"line"), ("stroke", &colour)]);

@@ -66,6 +66,8 @@ const MOST_SEEDS: usize = 8;
 const MOST_POINTS: (usize, usize) = (60, 120);
 /// Rows of the data table.
 const MOST_ROWS: usize = 2000;
+/// As much of an id as tells cells apart.
+const ID_DIGITS: usize = 12;
 /// By which combinations are compared.
 const RETRIEVAL: &str = "retrieval_at_1_i2t";
 const CURVES_TABLE: &str = "curves.parquet";
@@ -460,7 +462,15 @@ fn alt(info: &Training) -> String {
 
 fn caption(info: &Training) -> String {
     let of = |chosen: &Chosen| {
-        format!("{}: {}, {} of {} seeds drawn", chosen.role, chosen.at(), chosen.cells.len(), chosen.of_cells)
+        let ids: Vec<&str> = chosen.cells.iter().map(|id| id.get(..ID_DIGITS).unwrap_or(id)).collect();
+        format!(
+            "{}: {}, {} of {} seeds drawn (cells {})",
+            chosen.role,
+            chosen.at(),
+            chosen.cells.len(),
+            chosen.of_cells,
+            ids.join(", ")
+        )
     };
     format!(
         "Thin lines: seeds; thick: their median at each step. {}. Combinations are compared by their mean {RETRIEVAL} on the \

@@ -127,7 +127,7 @@ impl Frame {
 }
 
 fn heading(svg: &mut Svg, panel: &Panel, at: (f64, f64)) {
-    let text: Vec<String> = panel.fixed.iter().map(|(path, level)| format!("{path} {level}")).collect();
+    let text: Vec<String> = panel.fixed.iter().map(|(path, level)| format!("{path} {}", brief(level))).collect();
     if !text.is_empty() {
         svg.text((at.0, at.1 - 6.0), Anchor::Start, "small", &text.join(", "));
     }
@@ -201,23 +201,24 @@ fn draw_tile(svg: &mut Svg, info: &HeatmapInfo, tile: &Tile, [x, y, w, h]: [f64;
     svg.close("rect");
 }
 
-/// A value in its tile, where it fits and no line runs through it.
+/// A value in its tile, where it fits and no line runs through it: in the middle, or beside the line.
 fn value(svg: &mut Svg, info: &HeatmapInfo, tile: &Tile, [x, y, w, h]: [f64; 4], lines: &[Line]) {
     let text = tile.value.map_or("none".to_string(), three_digits);
     let width = text.chars().count() as f64 * LETTER;
-    let (left, right, top, bottom) =
-        (x + (w - width) / 2.0, x + (w + width) / 2.0, y + h / 2.0 - 7.0, y + h / 2.0 + 7.0);
-    let crosses = |pair: &[(f64, f64)]| {
+    let (top, bottom) = (y + h / 2.0 - 7.0, y + h / 2.0 + 7.0);
+    let crosses = |middle: f64, pair: &[(f64, f64)]| {
         let [a, b] = pair else { return false };
         let (low, high) = (a.0.min(b.0) - 3.0, a.0.max(b.0) + 3.0);
+        let (left, right) = (middle - width / 2.0, middle + width / 2.0);
         low < right && high > left && a.1.min(b.1) < bottom && a.1.max(b.1) > top
     };
-    if w < width + 4.0 || h < 14.0 || lines.iter().any(|line| line.middle.windows(2).any(crosses)) {
-        return;
-    }
+    let free = |middle: &f64| !lines.iter().any(|line| line.middle.windows(2).any(|pair| crosses(*middle, pair)));
+    let aside = width / 2.0 + 3.0;
+    let middle = [x + w / 2.0, x + aside, x + w - aside].into_iter().find(free);
+    let Some(middle) = middle.filter(|_| w >= width + 4.0 && h >= 14.0) else { return };
     // The edge of a band ends around the value.
     let mut ends = lines.iter().flat_map(|line| line.ends.iter().flatten());
-    let halo = if ends.any(|edge| edge.windows(2).any(crosses)) {
+    let halo = if ends.any(|edge| edge.windows(2).any(|pair| crosses(middle, pair))) {
         let fill = tile.value.map_or("var(--grid)".to_string(), |value| colour(info, value));
         format!(";stroke:{fill};stroke-width:5px;paint-order:stroke")
     } else {
@@ -231,7 +232,7 @@ fn value(svg: &mut Svg, info: &HeatmapInfo, tile: &Tile, [x, y, w, h]: [f64; 4],
     let style = format!("fill:{ink}{halo}");
     let attributes: [(&str, &dyn std::fmt::Display); 3] =
         [("class", &"small"), ("style", &style), ("pointer-events", &"none")];
-    svg.text_with((x + w / 2.0, y + h / 2.0 + 4.0), Anchor::Middle, &attributes, &text);
+    svg.text_with((middle, y + h / 2.0 + 4.0), Anchor::Middle, &attributes, &text);
 }
 
 /// A number to three significant digits.

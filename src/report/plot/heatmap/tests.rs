@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::path::Path;
 
 use polars_core::prelude::{Column, DataFrame, NamedFrom, Series};
@@ -30,7 +31,7 @@ fn write(dir: &Path, file: &str, columns: Vec<Column>) {
 
 /// A run of three temperatures, two strengths of noise, and one temperature beside the grid. At the second strength the
 /// lowest temperature has no value, the highest no cells.
-fn hand_made(dir: &Path) -> RunData {
+fn hand_made(dir: &Path) -> RunData<'static> {
     let noise = [0.0, 0.0, 0.0, 0.5, 0.5, 0.5].map(Some);
     let temperature = [0.01, 0.1, 1.0, 0.01, 0.05, 0.1].map(Some);
     let mean = [Some(1.0), Some(3.0), Some(1.5), None, Some(2.5), Some(4.0)];
@@ -74,7 +75,7 @@ fn hand_made(dir: &Path) -> RunData {
     let environment = Environment::detect("native", None, None);
     let manifest =
         RunManifest::begin("hand-made", &sweep.hash(), serde_json::Value::Null, "c", environment, Code::default());
-    RunData { dir: dir.to_path_buf(), manifest, sweep }
+    RunData { dir: dir.to_path_buf(), manifest, sweep: Cow::Owned(sweep) }
 }
 
 fn info_of(run: &RunData, metric: &str) -> Option<HeatmapInfo> {
@@ -119,7 +120,7 @@ fn large_grids_are_thinned_by_a_rule_that_is_said() {
         levels(300),
         levels(310)
     );
-    run.sweep = from_str(&spec, "large", &Overrides::default()).unwrap();
+    run.sweep = Cow::Owned(from_str(&spec, "large", &Overrides::default()).unwrap());
     let layout = layout::Layout::of(&run.sweep).unwrap();
     assert_eq!((layout.x.path.as_str(), layout.y.path.as_str()), ("text.dropout", "image.noise"));
     let row = tables::Row { value: Some(1.0), interval: None, n: 1, cells: 1, shares: [1.0, 0.0, 0.0, 0.0] };

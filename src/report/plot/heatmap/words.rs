@@ -71,7 +71,7 @@ pub fn tiles(info: &HeatmapInfo) -> impl Iterator<Item = (&Panel, &Tile)> + Clon
 fn alt(info: &HeatmapInfo, metric: &str) -> String {
     let with = tiles(info).filter_map(|(panel, tile)| Some((panel, tile, tile.value?)));
     let at = |panel: &Panel, tile: &Tile| {
-        let fixed = panel.fixed.iter().map(|(path, level)| format!(", {path} {level}"));
+        let fixed = panel.fixed.iter().map(|(path, level)| format!(", {path} {}", brief(level)));
         let (x, y) = (brief(&tile.x), brief(&tile.y));
         format!("{} {x}, {} {y}{}", info.x.path, info.y.path, fixed.collect::<String>())
     };
@@ -130,7 +130,10 @@ fn caption(info: &HeatmapInfo) -> String {
     let mut parts = vec![if lost {
         format!("The {}, over {seeds} each.", info.about)
     } else {
-        format!("Mean over {seeds} each of {}: {}, in {}.", info.subject.metric, info.about, info.unit)
+        // What is a share or without a unit says so itself.
+        let unit =
+            if ["share", "1"].contains(&info.unit.as_str()) { String::new() } else { format!(", in {}", info.unit) };
+        format!("Mean over {seeds} each of {}: {}{unit}.", info.subject.metric, info.about)
     }];
     parts.push(format!(
         "Colours from {} to {}, linear{}.",

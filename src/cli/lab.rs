@@ -1,0 +1,187 @@
+//! `cliffline lab`: the experiments of a chapter, run as sweeps and judged by what its text expects.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::{Value, json};
+
+use super::report::REPORT_FILE;
+use super::run::{ExemplarArgs, Session};
+use super::{BackendArgs, OverrideArgs, exit, output};
+use crate::engine::{self, BurnTrainer, Control};
+use crate::lab::{
+    Family, FamilyRun, Finding, LAB_FILE, LABORATORIES, LabDocument, Laboratory, RUNS_FOLDER, assemble, laboratory,
+};
+use crate::report::lab::{lab_page, lab_pictures};
+use crate::spec::{Overrides, Sweep, load};
+use crate::store::write_atomic;
+
+/// The axis that every family has.
+const SEED: &str = "seed";
+
+#[derive(Debug, Args)]
+pub struct LabArgs {
+    /// Which laboratory
+    #[arg(value_name = "LABORATORY", value_parser = PossibleValuesParser::new(LABORATORIES.iter().map(|lab| lab.name)))]
+    laboratory: String,
+    /// Directory of the laboratory [default: results/lab-<name>-<first 8 of the hash of its specs>]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Fewer seeds and levels: minutes on a laptop
+    #[arg(long)]
+    quick: bool,
+    #[command(flatten)]
+    overrides: OverrideArgs,
+    #[command(flatten)]
+    backend: BackendArgs,
+    #[command(flatten)]
+    exemplars: ExemplarArgs,
+    /// Print one JSON document on standard output instead of the summary
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
+    let Some(lab) = laboratory(&args.laboratory) else { anyhow::bail!("there is no laboratory {}", args.laboratory) };
+    let sweeps = sweeps(lab, args)?;
+    let dir = args.output.clone().unwrap_or_else(|| default_dir(lab, &sweeps));
+    let trainer = BurnTrainer::new(args.backend.open_for_work()?);
+    let checks = checks(&sweeps, &trainer)?;
+    if checks["passed"] != json!(true) {
+        output::note(&format!("the checks before the experiments failed, and nothing is trained: {checks}"));
+        return Ok(exit::NO);
+    }
+    let mut runs = Vec::new();
+    let mut code = exit::OK;
+    let count = sweeps.len();
+    for (number, (family, sweep)) in sweeps.into_iter().enumerate() {
+        output::note(&format!("{} of {count}: {}. {}", number + 1, family.title, family.asks));
+        let run = dir.join(RUNS_FOLDER).join(family.sweep);
+        let standing = Session::open(&sweep, &run, &trainer)?.with(&args.exemplars).go(&args.backend, &trainer)?;
+        if standing.gradients_wrong || standing.interrupted {
+            output::note("stopped; the same command goes on from here");
+            return Ok(standing.exit_code);
+        }
+        code = code.max(standing.exit_code);
+        runs.push(FamilyRun { family, sweep, dir: run });
+    }
+    let (document, _) = assemble(lab, &runs, args.quick, checks)?;
+    write(&dir, &document)?;
+    let page = lab_page(&document, &lab_pictures(&document));
+    write_atomic(&dir.join(REPORT_FILE), |out| out.write_all(page.as_bytes()))?;
+    if args.json {
+        output::json(&document)?;
+    } else {
+        print(&dir, &document)?;
+    }
+    Ok(code)
+}
+
+/// The sweeps of a laboratory under the overrides: an axis of the command line replaces that of the families that vary it.
+fn sweeps(lab: &Laboratory, args: &LabArgs) -> anyhow::Result<Vec<(&'static Family, Sweep)>> {
+    let path = |axis: &str| axis.split('=').next().unwrap_or_default().trim().to_string();
+    let varies =
+        |family: &Family, wanted: &str| wanted == SEED || family.reference.iter().any(|(axis, _)| *axis == wanted);
+    let given: Vec<(String, &String)> = args.overrides.axis.iter().map(|axis| (path(axis), axis)).collect();
+    if let Some((none, _)) = given.iter().find(|(wanted, _)| !lab.families.iter().any(|f| varies(f, wanted))) {
+        let known = lab.families.iter().flat_map(|family| family.reference).map(|(axis, _)| *axis).chain([SEED]);
+        let known: Vec<&str> = known.collect::<BTreeSet<_>>().into_iter().collect();
+        anyhow::bail!("no family of {} varies {none}: they vary {}", lab.name, known.join(", "));
+    }
+    let one = |family: &'static Family| {
+        let own: Vec<&(String, &String)> = given.iter().filter(|(wanted, _)| varies(family, wanted)).collect();
+        let replaced = |axis: &str| own.iter().any(|(wanted, _)| *wanted == path(axis));
+        let quick = family.quick.iter().filter(|axis| args.quick && !replaced(axis)).map(ToString::to_string);
+        let axis = quick.chain(own.iter().map(|(_, axis)| (*axis).clone())).collect();
+        let sweep = load(family.sweep, &Overrides { set: args.overrides.set.clone(), axis })?;
+        Ok((family, sweep))
+    };
+    lab.families.iter().map(one).collect()
+}
+
+fn default_dir(lab: &Laboratory, sweeps: &[(&Family, Sweep)]) -> PathBuf {
+    let mut hasher = blake3::Hasher::new();
+    sweeps.iter().for_each(|(_, sweep)| {
+        hasher.update(sweep.hash().as_bytes());
+    });
+    Path::new("results").join(format!("lab-{}-{}", lab.name, &hasher.finalize().to_hex()[..8]))
+}
+
+/// Checks the gradients at every setting of the loss, and trains a cell twice: a laboratory whose instrument is off measures
+/// nothing.
+fn checks(sweeps: &[(&Family, Sweep)], trainer: &BurnTrainer) -> anyhow::Result<Value> {
+    let Some((_, sweep)) = sweeps.first() else { anyhow::bail!("the laboratory has no sweeps") };
+    let Some(cell) = sweep.cells.last() else { anyhow::bail!("{} has no cells", sweep.name) };
+    let gradients = engine::gradcheck(&sweep.cells, trainer.backend(), engine::Settings::All, None)?;
+    let wrong = gradients.iter().filter(|check| !check.passed).count();
+    let worst = gradients.iter().map(|c| c.worst_autodiff.max(c.worst_difference) / c.tolerance).fold(0.0, f64::max);
+    let twice = [0, 1].map(|_| trainer.retrain(cell, &Control::default()));
+    let [first, second] = twice.map(|trained| trained.map(|trained| trained.outcome.checksums));
+    let (first, second) = (first?, second?);
+    let same = first.first_batch_embeddings == second.first_batch_embeddings
+        && first.final_parameters == second.final_parameters;
+    output::note(&format!(
+        "gradients: {} checks, the worst at {} of its tolerance; determinism: a cell trained twice {}",
+        gradients.len(),
+        output::short(worst),
+        if same { "has the same bits" } else { "DIFFERS" },
+    ));
+    Ok(json!({
+        "passed": wrong == 0 && same,
+        "gradients": {"checks": gradients.len(), "wrong": wrong, "worst_share_of_tolerance": worst},
+        "determinism": {"cell_id": cell.id, "same_bits": same,
+            "first_batch_embeddings": first.first_batch_embeddings, "final_parameters": first.final_parameters},
+    }))
+}
+
+fn write(dir: &Path, document: &LabDocument) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(document)?;
+    text.push(b'\n');
+    Ok(write_atomic(&dir.join(LAB_FILE), |out| out.write_all(&text))?)
+}
+
+/// The summary on standard output.
+fn print(dir: &Path, document: &LabDocument) -> anyhow::Result<()> {
+    let header = ["finding", "source", "expected", "difference [95%]", "seeds", "verdict"].map(String::from);
+    let rows = document.findings.iter().map(row).collect();
+    output::line(&output::table(&header, rows))?;
+    output::line("")?;
+    for family in &document.families {
+        let verdict = match family.acceptance.as_deref() {
+            None => "maps constraints".to_string(),
+            Some(verdict) => format!("acceptance {}", verdict.replace('_', " ")),
+        };
+        let counts: Vec<String> =
+            family.by_status.iter().filter(|(_, n)| **n > 0).map(|(s, n)| format!("{n} {s}")).collect();
+        output::line(&format!("{}: {verdict}; {}", family.sweep, counts.join(", ")))?;
+    }
+    if let Some(attribution) = &document.attribution {
+        for view in &attribution.views {
+            let share = view.balanced_accuracy.map_or("none".to_string(), |s| format!("{:.3}", s.mean));
+            output::line(&format!("attribution by {}: balanced accuracy {share}", view.view.words()))?;
+        }
+    }
+    let verdicts: Vec<String> = document.verdicts.iter().map(|(v, n)| format!("{n} {}", v.words())).collect();
+    output::line(&format!("{}: {}", document.title, verdicts.join(", ")))?;
+    output::line(&dir.join(REPORT_FILE).display().to_string())
+}
+
+fn row(finding: &Finding) -> Vec<String> {
+    let difference = match (finding.difference, finding.low, finding.high) {
+        (Some(mean), Some(low), Some(high)) => {
+            format!("{} [{}, {}]", output::short(mean), output::short(low), output::short(high))
+        }
+        _ => String::new(),
+    };
+    let expects = format!("{} by {}", finding.expects.words(), output::short(finding.matters));
+    vec![
+        finding.name.to_string(),
+        finding.source.to_string(),
+        expects,
+        difference,
+        finding.seeds.to_string(),
+        finding.verdict.words().to_string(),
+    ]
+}

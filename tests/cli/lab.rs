@@ -1,0 +1,79 @@
+//! `lab`: a whole laboratory on tiny models, what it leaves, and that it goes on where it was.
+
+use serde_json::{Value, json};
+
+use crate::common::Sandbox;
+use crate::{contains_all, has_keys};
+
+/// Models and worlds too small to conclude anything from.
+const TINY: &str = "--backend flex --set world.image_size=8 --set world.n_train=512 --set world.n_validation=64 --set \
+                    world.n_test=64 --set model.hidden_img=4 --set model.hidden_txt=4 --set model.embedding=4 --set curves.every=100 \
+                    --set curves.validate_every=300 --set curves.structure_every=300 --set stop.every=300";
+
+fn document(sandbox: &Sandbox) -> Value {
+    serde_json::from_slice(&std::fs::read(sandbox.path("lab/lab.json")).expect("a file")).expect("JSON")
+}
+
+#[test]
+fn a_laboratory_runs_its_families_and_judges_what_is_expected_of_them() {
+    let sandbox = Sandbox::new();
+    // An axis of one family, and one of all.
+    let go = format!("lab geometry --quick -o lab {TINY} --axis train.temperature=0.02,0.07,0.5 --axis seed=0,1,2");
+    let refused = sandbox.run(&format!("{go} --axis image.mask=0,0.1"));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    contains_all(&refused.stderr, &["no family of geometry varies image.mask", "train.temperature"]);
+    let ran = sandbox.ok(&go);
+    contains_all(
+        &ran.stderr,
+        &["gradients: ", "a cell trained twice has the same bits", "1 of 5: Trained and untrained."],
+    );
+    contains_all(&ran.stdout, &["training-aligns", "geometry-batch: ", "The geometry laboratory: ", "lab/report.html"]);
+    let found = document(&sandbox);
+    has_keys(
+        &found,
+        &["format", "version", "laboratory", "checks", "families", "findings", "verdicts", "verification_statement"],
+    );
+    assert_eq!(
+        (&found["format"], &found["quick"], &found["complete"]),
+        (&json!("cliffline-lab"), &json!(true), &json!(true))
+    );
+    assert_eq!(found["checks"]["passed"], true);
+    let families = found["families"].as_array().expect("a list");
+    assert_eq!(families.len(), 5);
+    for family in families {
+        let dir = family["dir"].as_str().expect("a path");
+        sandbox.ok(&format!("verify lab/{dir}"));
+    }
+    let findings = found["findings"].as_array().expect("a list");
+    let finding = findings.iter().find(|f| f["name"] == "training-aligns").expect("expected of the first family");
+    has_keys(
+        finding,
+        &["source", "says", "quantity", "at", "against", "expects", "matters", "difference", "low", "high", "verdict"],
+    );
+    // The interval is of the pairs that are listed.
+    let pairs = finding["pairs"].as_array().expect("pairs");
+    let difference =
+        |pair: &Value| pair["at"].as_f64().expect("a number") - pair["against"].as_f64().expect("a number");
+    let mean = pairs.iter().map(difference).sum::<f64>() / pairs.len() as f64;
+    assert!((mean - finding["difference"].as_f64().expect("a number")).abs() < 1e-12);
+
+    let page = std::fs::read_to_string(sandbox.path("lab/report.html")).expect("a page");
+    contains_all(
+        &page,
+        &["The geometry laboratory", "Not verified for live deployment", "runs/geometry-noise/report.html"],
+    );
+    assert!(!page.contains("http://") || page.contains("http://www.w3.org"), "it loads nothing");
+
+    let again = sandbox.ok(&go);
+    contains_all(&again.stderr, &["nothing to do"]);
+    assert!(!again.stderr.contains("training 1 of"), "{}", again.stderr);
+    assert_eq!(document(&sandbox), found);
+}
+
+#[test]
+fn an_unknown_laboratory_is_refused_with_those_that_there_are() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.run("lab alchemy");
+    assert_eq!(ran.code, Some(2));
+    contains_all(&ran.stderr, &["alchemy", "geometry", "failures"]);
+}
