@@ -38,6 +38,17 @@ pub(super) struct ExemplarArgs {
     pub no_exemplars: bool,
 }
 
+/// Which training a second time is worth the pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// None.
+    None,
+    /// What takes a small part of the run, or a second or so.
+    Small,
+    /// Whatever takes a minute or so at most.
+    Any,
+}
+
 /// Chooses the cells, from the tables that are in `dir`, and writes their embeddings; none, and no earlier table left,
 /// where there is none to choose or their training is too long. Whether it is does not depend on the machine, so that
 /// neither does what a run ends with.
@@ -46,6 +57,7 @@ pub(super) fn write(
     sweep: &Sweep,
     reader: &RunReader,
     trainer: &BurnTrainer,
+    effort: Effort,
 ) -> anyhow::Result<Option<TableBytes>> {
     remove(dir)?;
     let (axes, zip) = grid_of(sweep);
@@ -56,7 +68,8 @@ pub(super) fn write(
     let flops = |cell: &&Cell| training_flops(&cell.config);
     let again: f64 = chosen.iter().filter_map(|e| found.get(e.cell_id.as_str())).map(flops).sum();
     let all: f64 = sweep.cells.iter().map(|cell| flops(&cell)).sum();
-    if again > MOST || again > A_SECOND.max(LARGEST_SHARE * all) {
+    let too_much = effort != Effort::Any && again > A_SECOND.max(LARGEST_SHARE * all);
+    if again > MOST || too_much {
         output::note(&format!(
             "no {EXEMPLARS_TABLE}: training {} again takes {} of the run",
             output::count(chosen.len(), "cell"),

@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
+use super::exemplars::Effort;
 use super::report::REPORT_FILE;
 use super::run::{ExemplarArgs, Session};
 use super::{BackendArgs, OverrideArgs, exit, output};
@@ -59,7 +60,13 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     for (number, (family, sweep)) in sweeps.into_iter().enumerate() {
         output::note(&format!("{} of {count}: {}. {}", number + 1, family.title, family.asks));
         let run = dir.join(RUNS_FOLDER).join(family.sweep);
-        let standing = Session::open(&sweep, &run, &trainer)?.with(&args.exemplars).go(&args.backend, &trainer)?;
+        let mut session = Session::open(&sweep, &run, &trainer)?.with(&args.exemplars);
+        session.draws = true;
+        if session.exemplars == Effort::Small {
+            // Looking at single cells is part of the experiment.
+            session.exemplars = Effort::Any;
+        }
+        let standing = session.go(&args.backend, &trainer)?;
         if standing.gradients_wrong || standing.interrupted {
             output::note("stopped; the same command goes on from here");
             return Ok(standing.exit_code);

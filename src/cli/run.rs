@@ -12,6 +12,7 @@ use clap::Args;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::json;
 
+use super::exemplars::Effort;
 pub(super) use super::exemplars::ExemplarArgs;
 use super::finish::{RedactArgs, Trail};
 use super::progress::Progress;
@@ -139,9 +140,9 @@ pub(super) struct Session<'a> {
     trained: usize,
     /// What this process is, for the records of its cells.
     made_by: String,
-    exemplars: bool,
+    pub(super) exemplars: Effort,
     /// Whether tables that changed are drawn at once.
-    draws: bool,
+    pub(super) draws: bool,
     trail: Trail,
     /// The gates of an earlier session that finished cells; none where no cell was finished.
     gates_before: Option<BTreeMap<String, serde_json::Value>>,
@@ -149,7 +150,7 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn with(self, args: &ExemplarArgs) -> Self {
-        Self { exemplars: !args.no_exemplars, ..self }
+        Self { exemplars: if args.no_exemplars { Effort::None } else { Effort::Small }, ..self }
     }
 
     /// With what its log must not say.
@@ -214,7 +215,7 @@ impl<'a> Session<'a> {
             reused,
             trained: 0,
             made_by,
-            exemplars: true,
+            exemplars: Effort::Small,
             trail: Trail::of(dir)?,
             gates_before,
             draws: false,
@@ -479,10 +480,10 @@ impl<'a> Session<'a> {
 
     /// The embeddings of chosen cells, once nothing can change which they are.
     fn write_exemplars(&mut self, complete: bool, trainer: &BurnTrainer) -> anyhow::Result<()> {
-        if !complete || !self.exemplars {
+        if !complete || self.exemplars == Effort::None {
             return exemplars::remove(&self.dir);
         }
-        let written = exemplars::write(&self.dir, self.sweep, self.run.reader(), trainer)?;
+        let written = exemplars::write(&self.dir, self.sweep, self.run.reader(), trainer, self.exemplars)?;
         self.manifest.tables.extend(written.map(|table| (EXEMPLARS_TABLE.to_string(), table)));
         Ok(())
     }

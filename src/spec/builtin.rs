@@ -76,5 +76,28 @@ mod tests {
         assert_eq!(cells("corruption"), 100);
         // Strength 0 is kept for one of the two prevalences: (3 x 2 + 1) x 8 seeds.
         assert_eq!(cells("confounder"), 56);
+        let of_laboratories = [
+            ("geometry-baseline", 16),
+            ("geometry-noise", 200),
+            ("geometry-pairing", 168),
+            ("geometry-temperature", 72),
+            ("geometry-batch", 48),
+            ("failures-baseline", 16),
+            ("failures-input-gain", 256),
+            ("failures-output-gain", 144),
+            ("failures-noise", 256),
+            ("failures-capacity", 256),
+            ("failures-confounder", 400),
+            ("failures-confounder-only", 128),
+            ("failures-pairing", 784),
+            ("failures-collapse", 960),
+            ("failures-control-dominance", 128),
+            ("failures-control-shortcut", 96),
+            ("failures-control-pairing", 80),
+            ("failures-control-collapse", 160),
+        ];
+        for (name, expected) in of_laboratories {
+            assert_eq!(cells(name), expected, "{name}");
+        }
     }
 }
