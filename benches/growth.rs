@@ -11,7 +11,7 @@
 //! the page.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +27,8 @@ use cliffline::numerics::stream::Streams;
 use cliffline::report::{Report, RunData, page};
 use cliffline::spec::{Cell, Overrides, Sweep, from_str};
 use cliffline::store::{
-    CELLS_TABLE, CellRecord, Code, Environment, Identity, Levels, RUN_TABLES, RunDir, RunManifest, RunReader,
-    TableSpec, hash_file, now_utc, read_columns, write_run_tables,
+    Bundling, CELLS_TABLE, CellRecord, Code, Environment, Identity, Levels, MANIFEST_FILE, RUN_TABLES, RunDir,
+    RunManifest, RunReader, Scope, TableSpec, hash_file, now_utc, read_columns, seal, seal_manifest, write_run_tables,
 };
 
 /// Records of this run are what the mock returns.
@@ -211,6 +211,13 @@ fn round(cells: u64) -> Line {
     clock.last_is(recording);
     clock.time("tables", || write_tables(&sweep, run.reader()));
     clock.time("summary", || summarise(&sweep, run.reader()));
+    clock.time("seal", || {
+        std::fs::write(dir.join(MANIFEST_FILE), "{}").expect("a manifest");
+        let nothing = BTreeSet::new();
+        seal(&dir, Scope::AllBut(&nothing), Bundling::IfSmall, |seal| seal_manifest(&dir, seal)).expect("sealed");
+        // For the runs that follow it is no manifest.
+        std::fs::remove_file(dir.join(MANIFEST_FILE)).expect("removed");
+    });
     drop(run);
     let started = Instant::now();
     let reader = RunReader::open(&dir).expect("a run");

@@ -12,8 +12,9 @@
 //! | [`cli`] | arguments, wiring, exit codes; one file per command | everything |
 //! | [`report`] | the pictures of a run as one HTML page and as SVG files; `plot/`, one file per picture: `info` (data), then `draw`; `lab/`, the page of a laboratory | tables of the store, the sweep, descriptors of metrics, what came of a laboratory; never Burn |
 //! | [`lab`] | the laboratories: families of sweeps, what a source expects of them as tests that can come out either way, attribution of mechanism | tables of the store, the sweep, statistics |
+//! | [`audit`] | the risk log and the strict report of a run: which controls are on, which facts stand where | `analysis`, tables and manifests of the store, the sweep |
 //! | [`analysis`] | pure functions of a run's tables, or of two runs': the summary, surfaces, margins, boundaries, refinement, gates, comparison | tables of the store, the sweep, the limits of the engine |
-//! | [`store`] | Parquet tables, parts, resume, reuse, manifests | outcomes of the engine |
+//! | [`store`] | Parquet tables, parts, resume, reuse, manifests; ledger, bundle and proofs | outcomes of the engine |
 //! | [`engine`] | plan, packs, scheduler, the trainer | everything below |
 //! | [`metric`] | the measurement panel, one file per family, and its registry; host f64 | `numerics` |
 //! | [`aligner`] | encoders, InfoNCE, gradients, optimisers, training, as Burn tensors with a leading cell axis; `kernel/` holds what is fused for GPUs, beside the plain program that defines it; `native/` is the whole step as fused loops on the CPU | `spec`'s configuration, `numerics` |
@@ -30,11 +31,13 @@
 //! `world/confounder` and a line in [`world::confounder::CONFOUNDERS`], and its name among those of `confounder.kind`. A
 //! term of the loss: a file in `aligner/regulariser` and a line in [`aligner::regulariser::REGULARISERS`]. A stop rule, a
 //! warning or a floor: a line in [`engine::LIMITS`]. A sentence that a laboratory tests: an entry of its list in `lab`. A parameter: a field and a line of [`spec::PARAMS`]. A picture of the
-//! report: a file in `report/plot` and a line in [`report::plot::PLOTS`]. Columns, checks,
+//! report: a file in `report/plot` and a line in [`report::plot::PLOTS`]. A risk: a line of [`audit::RISKS`]; a control: a
+//! line of [`audit::CONTROLS`]. Columns, checks,
 //! help and ids follow.
 
 pub mod aligner;
 pub mod analysis;
+pub mod audit;
 pub mod cli;
 pub mod engine;
 pub mod lab;

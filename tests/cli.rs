@@ -3,6 +3,8 @@
 mod common;
 
 // In a folder, because a file beside this one would be a test program of its own.
+#[path = "cli/audit.rs"]
+mod audit;
 #[path = "cli/bad_input.rs"]
 mod bad_input;
 #[path = "cli/checks.rs"]

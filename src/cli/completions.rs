@@ -4,6 +4,7 @@ use clap::{Args, CommandFactory};
 use serde_json::json;
 
 use super::{Cli, exit, output};
+use crate::store::STRICT_REPORT_SCHEMA;
 
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
@@ -15,6 +16,18 @@ pub struct ReferenceArgs {
     /// Print the JSON Schema of a spec and the metrics as one JSON document
     #[arg(long)]
     json: bool,
+    /// Print the JSON Schema of a document instead
+    #[arg(long, value_enum, value_name = "DOCUMENT")]
+    schema: Option<Schema>,
+}
+
+/// Documents with a published schema.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Schema {
+    /// report.json: a strict report
+    Report,
+    /// A spec
+    Spec,
 }
 
 pub fn main(args: &CompletionsArgs) -> anyhow::Result<u8> {
@@ -32,6 +45,17 @@ pub fn man() -> anyhow::Result<u8> {
 }
 
 pub fn reference(args: &ReferenceArgs) -> anyhow::Result<u8> {
+    match args.schema {
+        Some(Schema::Report) => {
+            output::line(STRICT_REPORT_SCHEMA.trim_end())?;
+            return Ok(exit::OK);
+        }
+        Some(Schema::Spec) => {
+            output::json(&crate::spec::schema())?;
+            return Ok(exit::OK);
+        }
+        None => {}
+    }
     if args.json {
         let metrics: Vec<_> = crate::metric::descriptors()
             .map(|d| json!({"name": d.name, "unit": d.unit, "healthy": d.healthy.name(), "summary": d.summary, "source": d.source}))

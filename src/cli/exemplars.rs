@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
+use clap::Args;
 use polars_core::prelude::{Column, DataFrame, DataType, IntoColumn, NamedFrom, Series};
 
 use super::{checked, embed, output};
@@ -28,6 +29,14 @@ const A_SECOND: f64 = 2e10;
 
 /// Cells that take more are not trained again, however long the run was: a minute or so of one core.
 const MOST: f64 = 60.0 * A_SECOND;
+
+/// Whether chosen cells are trained once more for their embeddings.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ExemplarArgs {
+    /// Write no embeddings of the best, the worst and a boundary cell, of which the report draws pictures
+    #[arg(long)]
+    pub no_exemplars: bool,
+}
 
 /// Which training a second time is worth the pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

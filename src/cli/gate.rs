@@ -7,6 +7,7 @@ use clap::Args;
 use polars_core::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::{Value, json};
 
+use super::finish::{Step, amend};
 use super::{DirArgs, exit, output};
 use crate::analysis::gate::{Combination, GateReport, GateResult, Verdict, evaluate};
 use crate::analysis::{columns_of_cells, columns_of_conditions};
@@ -51,7 +52,8 @@ pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
         && manifest.tables.get(GATES_FILE) != Some(&kept)
     {
         manifest.tables.insert(GATES_FILE.to_string(), kept);
-        manifest.write(dir)?;
+        let step = Step { name: "gates", description: "judge the run by the gates of its spec" };
+        amend(dir, &mut manifest, [GATES_FILE.to_string()].into(), &step)?;
     }
     let code = if report.verdict == Verdict::Pass { exit::OK } else { exit::NO };
     if args.json {

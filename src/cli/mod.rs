@@ -5,6 +5,7 @@
 mod agree;
 mod attribute;
 mod boundary;
+mod bundle;
 mod checked;
 mod code;
 mod columns;
@@ -13,8 +14,10 @@ mod completions;
 mod devices;
 mod embed;
 mod exemplars;
+mod finish;
 mod gate;
 mod gradcheck;
+mod interrupt;
 mod lab;
 mod output;
 mod plan;
@@ -78,11 +81,13 @@ enum Command {
     Refine(refine::RefineArgs),
     /// Draw a run: an HTML page that needs nothing else, and its pictures as SVG files
     Report(report::ReportArgs),
+    /// Pack a finished run into bundle.zip, to hand on
+    Bundle(bundle::BundleArgs),
     /// Tell what differs between two runs: in their specs, in what computed them, and in the results, paired by seed
     Compare(compare::CompareArgs),
-    /// Check a run's files, and with --rerun retrain a sample of its cells and compare
+    /// Name every file of a run that changed, is missing or does not belong; with --rerun retrain a sample of its cells
     Verify(verify::VerifyArgs),
-    /// Print one cell's audit manifest as JSON
+    /// Print one cell's audit manifest as JSON, with --proof that the run's root has it
     Show(show::ShowArgs),
     /// Retrain one cell, check it against its manifest, and write its test embeddings
     Embed(embed::EmbedArgs),
@@ -293,6 +298,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Boundary(args) => boundary::main(&args),
         Command::Refine(args) => refine::main(&args),
         Command::Report(args) => report::main(&args),
+        Command::Bundle(args) => bundle::main(&args),
         Command::Compare(args) => compare::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Show(args) => show::main(&args),

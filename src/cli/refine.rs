@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::finish::{RedactArgs, Step, amend};
 use super::report::{DrawArgs, REPORT_FILE, renew};
 use super::run::{ExemplarArgs, Session, Standing};
 use super::{BackendArgs, DirArgs, exit, output};
@@ -58,6 +59,8 @@ pub struct RefineArgs {
     #[command(flatten)]
     exemplars: ExemplarArgs,
     #[command(flatten)]
+    redact: RedactArgs,
+    #[command(flatten)]
     drawing: DrawArgs,
     /// Print one JSON document
     #[arg(long)]
@@ -94,7 +97,10 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     );
     drop(reader);
     // What an interrupted run lacks comes first.
-    let mut standing = Session::open(&sweep, dir, &trainer)?.with(&args.exemplars).go(&args.backend, &trainer)?;
+    let mut standing = Session::open(&sweep, dir, &trainer)?
+        .with(&args.exemplars)
+        .redacting(&args.redact)
+        .go(&args.backend, &trainer)?;
     let mut trained = standing.trained as u64;
     let known = loop {
         if standing.exit_code != exit::OK {
@@ -126,7 +132,10 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
             sweep.cells.len() > before,
             "no level that was to be tried is new: this is a mistake of the program"
         );
-        standing = Session::open(&sweep, dir, &trainer)?.with(&args.exemplars).go(&args.backend, &trainer)?;
+        standing = Session::open(&sweep, dir, &trainer)?
+            .with(&args.exemplars)
+            .redacting(&args.redact)
+            .go(&args.backend, &trainer)?;
         trained += standing.trained as u64;
     };
     let report = report(&known, target.rules);
@@ -355,5 +364,6 @@ fn keep(dir: &Path, document: &Value) -> anyhow::Result<()> {
     let Some(mut manifest) = RunManifest::read(dir)? else { return Ok(()) };
     let blake3 = blake3::hash(&bytes).to_hex().to_string();
     manifest.tables.insert(REFINEMENT_FILE.to_string(), TableBytes { bytes: bytes.len() as u64, blake3, rows: 1 });
-    Ok(manifest.write(dir)?)
+    let step = Step { name: "refine", description: "say how closely flips are located" };
+    amend(dir, &mut manifest, [REFINEMENT_FILE.to_string()].into(), &step)
 }

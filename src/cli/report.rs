@@ -8,6 +8,7 @@ use clap::Args;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::json;
 
+use super::finish::{Step, amend};
 use super::{DirArgs, exit, output};
 use crate::report::{Figure, Report, RunData, page};
 use crate::store::{
@@ -97,8 +98,11 @@ pub(super) fn renew(dir: &Path) -> anyhow::Result<Drawn> {
     let mut manifest = run.manifest;
     let before = manifest.tables.clone();
     list(&mut manifest, &drawn);
-    if manifest.tables != before {
-        manifest.write(dir)?;
+    let files = before.keys().chain(manifest.tables.keys());
+    let changed: BTreeSet<String> =
+        files.filter(|file| before.get(*file) != manifest.tables.get(*file)).cloned().collect();
+    if !changed.is_empty() {
+        amend(dir, &mut manifest, changed, &Step { name: "report", description: "draw the run" })?;
     }
     Ok(drawn)
 }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -13,18 +13,22 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::json;
 
 use super::exemplars::Effort;
+pub(super) use super::exemplars::ExemplarArgs;
+use super::finish::{RedactArgs, Trail};
 use super::progress::Progress;
 use super::report::{self, DrawArgs, REPORT_FILE};
 use super::summary::{failed_example, render, write_step_summary};
-use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, output, require_memory};
+use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, interrupt, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::{Summary, write_derived};
+use crate::audit::GATES_CHANGED;
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
 use crate::report::RunData;
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
-    CELLS_TABLE, CellRecord, EXEMPLARS_TABLE, Environment, Found, Identity, Levels, RUN_TABLES, RunDir, RunManifest,
-    RunReader, RunState, TableSpec, hash_file, now_utc, read_columns, write_atomic, write_run_tables,
+    CELLS_TABLE, CellRecord, Directives, EXEMPLARS_TABLE, Environment, Found, Identity, Levels, RUN_TABLES, RunDir,
+    RunManifest, RunReader, RunState, RunTables, TableSpec, hash_file, now_utc, read_columns, unseal, write_atomic,
+    write_run_tables,
 };
 
 /// Metrics of the table at the end of a run.
@@ -45,6 +49,8 @@ pub struct RunArgs {
     #[command(flatten)]
     exemplars: ExemplarArgs,
     #[command(flatten)]
+    redact: RedactArgs,
+    #[command(flatten)]
     drawing: DrawArgs,
     /// Print one JSON document on standard output instead of the summary
     #[arg(long)]
@@ -62,7 +68,7 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
         require_memory(&args.backend.packs(&backend, &sweep, &all).1)?;
     }
     let trainer = BurnTrainer::new(backend);
-    let mut session = Session::open(&sweep, &dir, &trainer)?.with(&args.exemplars);
+    let mut session = Session::open(&sweep, &dir, &trainer)?.with(&args.exemplars).redacting(&args.redact);
     session.draws = !args.drawing.no_report;
     // A directory that is refused keeps nothing.
     say_kept(&dir, kept);
@@ -137,19 +143,20 @@ pub(super) struct Session<'a> {
     pub(super) exemplars: Effort,
     /// Whether tables that changed are drawn at once.
     pub(super) draws: bool,
-}
-
-/// Whether chosen cells are trained once more for their embeddings.
-#[derive(Clone, Debug, Default, Args)]
-pub(super) struct ExemplarArgs {
-    /// Write no embeddings of the best, the worst and a boundary cell, of which the report draws pictures
-    #[arg(long)]
-    no_exemplars: bool,
+    trail: Trail,
+    /// The gates of an earlier session that finished cells; none where no cell was finished.
+    gates_before: Option<BTreeMap<String, serde_json::Value>>,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn with(self, args: &ExemplarArgs) -> Self {
         Self { exemplars: if args.no_exemplars { Effort::None } else { Effort::Small }, ..self }
+    }
+
+    /// With what its log must not say.
+    pub(super) fn redacting(mut self, args: &RedactArgs) -> Self {
+        self.trail.redact = args.clone();
+        self
     }
 
     /// Opens the directory, says what was found, and takes over what sibling runs have.
@@ -167,6 +174,8 @@ impl<'a> Session<'a> {
         report_damage(&found);
         let earlier = RunManifest::read(dir)?;
         let sessions = earlier.as_ref().and_then(|m| m.more.get("sessions").cloned());
+        let gates_before = earlier.as_ref().filter(|_| !run.reader().is_empty()).map(gate::recorded);
+        let gates_changed = earlier.as_ref().and_then(|m| m.more.get(GATES_CHANGED).cloned());
         let before = earlier.filter(|m| m.spec_blake3 == sweep.hash() && m.class == class);
         let adapter = backend.adapter.as_ref();
         let environment =
@@ -181,6 +190,7 @@ impl<'a> Session<'a> {
         };
         // Those who worked on the run before its plan grew worked on it all the same.
         manifest.more.extend(sessions.map(|list| ("sessions".to_string(), list)));
+        manifest.more.extend(gates_changed.map(|utc| (GATES_CHANGED.to_string(), utc)));
         let present = finished(&run, sweep);
         let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut reused = 0;
@@ -206,6 +216,8 @@ impl<'a> Session<'a> {
             trained: 0,
             made_by,
             exemplars: Effort::Small,
+            trail: Trail::of(dir)?,
+            gates_before,
             draws: false,
         })
     }
@@ -221,18 +233,28 @@ impl<'a> Session<'a> {
         }
         let (packs, estimate) = backend.packs(trainer.backend(), self.sweep, &missing);
         require_memory(&estimate)?;
-        self.begin(trainer)?;
+        let mut log = self.begin(trainer)?;
+        if !missing.is_empty() {
+            let text = format!("check the gradients of the first of {} cells of each set of options", missing.len());
+            log.record("gradcheck", "compare analytic gradients with autodiff and differences", &text)?;
+        }
         if !self.check_gradients(&missing, trainer)? {
             self.manifest.state = RunState::Incomplete;
-            self.manifest.write(&self.dir)?;
+            self.trail.finish(&self.dir, self.sweep, &mut self.manifest, log)?;
             return Ok(Standing { gradients_wrong: true, exit_code: exit::NO, ..self.standing(false) });
         }
         let (packs, estimate) = self.tune(packs, estimate, backend, trainer, &missing);
         let threads = backend.threads(trainer.backend());
         // With fewer packs than threads the rest would have nothing to do.
         let workers = Workers { training: threads.training.min(packs.len()).max(1), ..threads };
+        if !packs.is_empty() {
+            let text = format!("train {} cells in {} packs on {}", missing.len(), packs.len(), self.manifest.class);
+            log.record("train", "train what is missing and measure it", &text)?;
+        }
         let interrupted = self.train(packs, &estimate, trainer, workers)?;
+        log.record("tables", "write the tables of all finished cells", &RUN_TABLES.join(", "))?;
         self.write_tables()?;
+        self.write_gates(&mut log)?;
         let counts = self.run.reader().counts();
         let finished = finished(&self.run, self.sweep);
         self.write_exemplars(!interrupted && finished == self.sweep.cells.len(), trainer)?;
@@ -243,9 +265,12 @@ impl<'a> Session<'a> {
         };
         self.manifest.cells.by_status = counts;
         self.log_session();
+        if self.draws {
+            log.record("report", "draw the tables as they are now", REPORT_FILE)?;
+        }
         let drawn = self.draw();
-        // The run is what it is, with a report or without.
-        self.manifest.write(&self.dir)?;
+        // The run is what it is, with a report or without. What else it writes comes before this line, which seals it.
+        self.trail.finish(&self.dir, self.sweep, &mut self.manifest, log)?;
         drawn?;
         Ok(self.standing(interrupted))
     }
@@ -265,9 +290,8 @@ impl<'a> Session<'a> {
     fn draw_if_missing(&mut self) -> anyhow::Result<()> {
         let Some(complete) = self.complete_before.clone() else { return Ok(()) };
         if self.draws && !complete.tables.contains_key(REPORT_FILE) {
-            self.manifest = complete;
-            self.draw()?;
-            self.manifest.write(&self.dir)?;
+            report::renew(&self.dir)?;
+            self.manifest = RunManifest::read(&self.dir)?.unwrap_or(complete);
         }
         Ok(())
     }
@@ -306,8 +330,11 @@ impl<'a> Session<'a> {
         Ok(wrong.is_empty())
     }
 
-    /// Writes the spec and the manifest of a run at work.
-    fn begin(&mut self, trainer: &BurnTrainer) -> anyhow::Result<()> {
+    /// Writes the spec and the manifest of a run at work, and what was asked for.
+    fn begin(&mut self, trainer: &BurnTrainer) -> anyhow::Result<Directives> {
+        unseal(&self.dir)?;
+        self.manifest.forget_seal();
+        self.manifest.set_cells_root(None);
         let text = self.sweep.to_toml();
         write_atomic(&self.dir.join("spec.toml"), |out| out.write_all(text.as_bytes()))?;
         self.manifest.state = RunState::Running;
@@ -316,7 +343,11 @@ impl<'a> Session<'a> {
         self.manifest.cells.planned = self.sweep.cells.len() as u64;
         self.manifest.notes = vec![format!("backend {}: {}", trainer.backend().name, trainer.backend().why)];
         self.manifest.thresholds = thresholds(self.sweep);
-        Ok(self.manifest.write(&self.dir)?)
+        if self.gates_before.as_ref().is_some_and(|before| *before != gate::recorded(&self.manifest)) {
+            self.manifest.more.insert(GATES_CHANGED.to_string(), json!(now_utc()));
+        }
+        self.manifest.write(&self.dir)?;
+        self.trail.begin(&self.dir, self.sweep, self.present + self.reused)
     }
 
     /// Packs of the size that trains fastest here, where that was left to us and the run is long enough to try.
@@ -359,7 +390,7 @@ impl<'a> Session<'a> {
         }
         self.manifest.timings.clear();
         let control = Arc::new(Control::default());
-        watch_interrupts(&control)?;
+        interrupt::watch(&control)?;
         let cells = &self.sweep.cells;
         output::note(&format!(
             "{}: training {} of {} cells in {} on {}",
@@ -411,7 +442,7 @@ impl<'a> Session<'a> {
     /// Whether the derived files are those of a complete run of this very plan.
     fn files_are_intact(&self) -> bool {
         let spec = std::fs::read_to_string(self.dir.join("spec.toml"));
-        spec.is_ok_and(|text| text == self.sweep.to_toml()) && self.tables_are_intact()
+        spec.is_ok_and(|text| text == self.sweep.to_toml()) && self.tables_are_intact() && self.trail.is_whole()
     }
 
     fn tables_are_intact(&self) -> bool {
@@ -430,8 +461,18 @@ impl<'a> Session<'a> {
         let (params, metrics, series) = (columns::params(), columns::metrics(), columns::series());
         let cell_ids: Vec<&str> = self.sweep.cells.iter().map(|c| c.id.as_str()).collect();
         let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
-        self.manifest.tables = write_run_tables(self.run.reader(), &spec)?;
+        let RunTables { tables, cells } = write_run_tables(self.run.reader(), &spec)?;
+        self.manifest.tables = tables;
+        self.manifest.set_cells_root(Some(cells.root()));
         self.manifest.tables.extend(write_derived(&self.dir, self.sweep)?);
+        Ok(())
+    }
+
+    fn write_gates(&mut self, log: &mut Directives) -> anyhow::Result<()> {
+        let names: Vec<&str> = self.sweep.gates.iter().map(|gate| gate.name.as_str()).collect();
+        if !names.is_empty() {
+            log.record("gates", "judge the run by the gates of its spec", &names.join(", "))?;
+        }
         let gates = gate::write(&self.dir, self.sweep)?;
         self.manifest.tables.extend(gates.map(|file| (gate::GATES_FILE.to_string(), file)));
         Ok(())
@@ -552,24 +593,4 @@ fn record(
     let plain = serde_json::to_value(config)?;
     let record = CellRecord::from_outcome(outcome, config.train_id(), class.to_string(), plain, now_utc());
     Ok(CellRecord { made_by: made_by.to_string(), ..record })
-}
-
-/// What a process is training, and whether it was told to stop.
-static AT_WORK: Mutex<Option<Arc<Control>>> = Mutex::new(None);
-
-/// Ctrl-C stops cleanly; a second one at once. A process may train several times: once told to stop, it stops in all.
-fn watch_interrupts(control: &Arc<Control>) -> anyhow::Result<()> {
-    let before = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).replace(control.clone());
-    if let Some(before) = before {
-        control.cancel.fetch_or(before.is_cancelled(), Ordering::Relaxed);
-        return Ok(());
-    }
-    ctrlc::set_handler(|| {
-        let at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if at_work.is_none_or(|control| control.cancel.swap(true, Ordering::Relaxed)) {
-            std::process::exit(i32::from(exit::INTERRUPTED));
-        }
-        output::note("stopping; packs in flight are abandoned (once more to stop at once)");
-    })
-    .context("cannot watch for interrupts")
 }

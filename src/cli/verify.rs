@@ -1,6 +1,6 @@
 //! `cliffline verify`: are the files what was written, and do cells come out the same again?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use clap::Args;
@@ -8,7 +8,10 @@ use serde_json::json;
 
 use super::{DirArgs, exit, output};
 use crate::engine::Status;
-use crate::store::{RUN_TABLES, RunManifest, RunReader, RunState, TableBytes, hash_file};
+use crate::store::{
+    LEDGER_FILE, MANIFEST_FILE, NamedFault, RUN_TABLES, RunManifest, RunReader, RunState, SealCheck, SoundCells,
+    TableBytes, check_seal, hash_file, is_live,
+};
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
@@ -25,19 +28,15 @@ pub struct VerifyArgs {
 pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     anyhow::ensure!((0.0..=1.0).contains(&args.rerun), "--rerun {} is not a share between 0 and 1", args.rerun);
     let dir = &args.dir.dir;
-    let reader = RunReader::open(dir)?;
-    let (cells, faults) = reader.sound_cells()?;
-    let mut problems: Vec<String> = faults.into_iter().map(|(name, why)| format!("{name}: {why}")).collect();
-    let (manifest, damage) = super::checked::manifest(&reader)?;
-    problems.extend(damage.iter().map(|(name, why)| format!("{name}: {why}")));
-    match &manifest {
-        Some(manifest) => {
-            problems.extend(table_problems(dir, manifest));
-            problems.extend(spec_problem(dir, manifest));
-        }
-        None if damage.is_none() => problems.push("manifest.json: missing".to_string()),
-        None => {}
+    // What a run at work has lies still at its end alone.
+    let live = is_live(dir)?;
+    let seal = if live { SealCheck::default() } else { check_seal(dir)? };
+    let sealed = seal.ledger.is_some();
+    if sealed && !RunReader::is_run(dir) {
+        return verify_without_cells(args, &seal);
     }
+    let reader = RunReader::open(dir)?;
+    let Looked { cells, manifest, mut problems } = look(&reader, &seal, live)?;
     // A run that has not finished yet is sound; one that says it has must have every cell.
     let planned = manifest.as_ref().map_or(0, |m| m.cells.planned);
     let finished = cells.values().filter(|status| **status != Status::Failed).count();
@@ -52,10 +51,14 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
         problems.iter().for_each(|problem| output::note(problem));
         return Err(error);
     }
+    if !sealed && !seal.names(LEDGER_FILE) {
+        output::note(&no_ledger(live, manifest.as_ref()));
+    }
+    let files = seal.ledger.as_ref().map(|ledger| ledger.lines().count());
     if args.json {
         output::json(&json!({
             "version": 1, "dir": dir, "passed": problems.is_empty(), "problems": problems, "cells": cells.len(),
-            "missing": missing,
+            "missing": missing, "files": files,
             "retrained": sample,
         }))?;
     } else {
@@ -68,13 +71,103 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
             (true, false) => "passed".to_string(),
         };
         let (n, again) = (cells.len(), sample.len());
-        output::line(&format!("{}: {verdict}: {n} cells read, {again} trained again", dir.display()))?;
+        let files = files.map_or(String::new(), |files| format!(", {files} files in the ledger"));
+        output::line(&format!("{}: {verdict}: {n} cells read, {again} trained again{files}", dir.display()))?;
     }
     Ok(match (problems.is_empty(), unfinished) {
         (false, _) => exit::NO,
         (true, true) => exit::INCOMPLETE,
         (true, false) => exit::OK,
     })
+}
+
+/// What a look at the files of a run found.
+struct Looked {
+    /// Every cell that can be read, and how it ended.
+    cells: BTreeMap<String, Status>,
+    /// None where there is none that can be believed.
+    manifest: Option<RunManifest>,
+    problems: Vec<String>,
+}
+
+/// Holds parts, manifest, tables and spec to one another, and all files to the ledger.
+fn look(reader: &RunReader, seal: &SealCheck, live: bool) -> anyhow::Result<Looked> {
+    let dir = reader.dir();
+    let mut found = Found::default();
+    let SoundCells { cells, tree, faults } = reader.sound_cells()?;
+    faults.into_iter().for_each(|(name, why)| found.add(&format!("parts/{name}"), why));
+    // A manifest that is not the one that was sealed says nothing about the other files.
+    let (manifest, damage) = if seal.names(MANIFEST_FILE) { (None, None) } else { super::checked::manifest(reader)? };
+    damage.iter().for_each(|(name, why)| found.add(name, why.clone()));
+    match &manifest {
+        Some(manifest) => {
+            table_problems(dir, manifest).into_iter().for_each(|(name, why)| found.add(&name, why));
+            spec_problem(dir, manifest).into_iter().for_each(|why| found.add("spec.toml", why));
+        }
+        None if damage.is_none() && seal.ledger.is_none() => found.add(MANIFEST_FILE, "missing".to_string()),
+        None => {}
+    }
+    seal.faults.iter().chain(&seal.extra).for_each(|(name, why)| found.add(name, why.clone()));
+    let parts_are_sound = !found.files.iter().any(|file| file.starts_with("parts/"));
+    let root = manifest.as_ref().filter(|_| parts_are_sound && !live).and_then(|manifest| manifest.cells_root());
+    if root.is_some_and(|root| root != tree.root()) {
+        found.add("parts", "the root over their cells is not the cells_merkle_root of manifest.json".to_string());
+    }
+    Ok(Looked { cells, manifest, problems: found.problems })
+}
+
+/// Why there is no ledger to hold files to.
+fn no_ledger(live: bool, manifest: Option<&RunManifest>) -> String {
+    let why = match manifest {
+        _ if live => "the run is at work and has no ledger until it ends",
+        Some(manifest) if manifest.state == RunState::Running => "the run was killed before it wrote a ledger",
+        _ => "the run has no ledger, as those of older versions; `run` adds it, and trains nothing that is there",
+    };
+    format!("{why}: parts, tables and spec are checked, other files are not")
+}
+
+/// What was found to be wrong, each file once.
+#[derive(Default)]
+struct Found {
+    files: BTreeSet<String>,
+    problems: Vec<String>,
+}
+
+impl Found {
+    /// Adds a file, unless it was named already: the first reason says most.
+    fn add(&mut self, file: &str, why: String) {
+        if self.files.insert(file.to_string()) {
+            self.problems.push(format!("{file}: {why}"));
+        }
+    }
+}
+
+/// Checks a sealed directory that holds no parts: an unpacked bundle, or a folder of runs.
+fn verify_without_cells(args: &VerifyArgs, seal: &SealCheck) -> anyhow::Result<u8> {
+    let dir = &args.dir.dir;
+    let bundle = seal.unpacked == Some(false);
+    let why = if bundle { "parts/ is not in this bundle" } else { "no cells lie here themselves" };
+    anyhow::ensure!(args.rerun == 0.0, "{}: {why}, so none can be trained again", dir.display());
+    let problems: Vec<String> =
+        seal.faults.iter().chain(&seal.extra).map(|(name, reason)| format!("{name}: {reason}")).collect();
+    let files = seal.ledger.as_ref().map_or(0, |ledger| ledger.lines().count());
+    let passed = problems.is_empty();
+    if args.json {
+        output::json(&json!({
+            "version": 1, "dir": dir, "passed": passed, "problems": problems, "cells": 0, "missing": 0, "files": files,
+            "not_in_the_bundle": seal.left_out, "retrained": [],
+        }))?;
+    } else {
+        problems.iter().try_for_each(|problem| output::line(problem))?;
+        let verdict = if passed { "passed" } else { "FAILED" };
+        let there = files - seal.left_out;
+        let absent = if bundle { format!(" ({} files of the ledger)", seal.left_out) } else { String::new() };
+        output::line(&format!(
+            "{}: {verdict}: {there} files in the ledger; {why}{absent}, so no cell was read",
+            dir.display()
+        ))?;
+    }
+    Ok(if passed { exit::OK } else { exit::NO })
 }
 
 /// Trains the cells of a sample again and adds what differs to `problems`.
@@ -93,26 +186,28 @@ fn retrain(reader: &RunReader, sample: &[&str], problems: &mut Vec<String>) -> a
     Ok(())
 }
 
-fn table_problems(dir: &Path, manifest: &RunManifest) -> Vec<String> {
+fn table_problems(dir: &Path, manifest: &RunManifest) -> Vec<NamedFault> {
     let problem = |(file, table): (&String, &TableBytes)| match hash_file(&dir.join(file)) {
-        Err(e) => Some(format!("{file}: cannot be read: {e}")),
-        Ok(blake3) if blake3 != table.blake3 => Some(format!("{file}: its BLAKE3 differs from the manifest's")),
+        Err(e) => Some((file.clone(), format!("cannot be read: {e}"))),
+        Ok(blake3) if blake3 != table.blake3 => {
+            Some((file.clone(), "its BLAKE3 differs from the manifest's".to_string()))
+        }
         Ok(_) => None,
     };
     let absent = RUN_TABLES.iter().filter(|file| !manifest.tables.contains_key(**file));
-    let absent = absent.map(|file| format!("{file}: the manifest does not list it"));
+    let absent = absent.map(|file| (file.to_string(), "the manifest does not list it".to_string()));
     let complete = manifest.state == RunState::Complete;
     manifest.tables.iter().filter_map(problem).chain(absent.filter(|_| complete)).collect()
 }
 
 fn spec_problem(dir: &Path, manifest: &RunManifest) -> Option<String> {
     match super::checked::spec(dir) {
-        Err(e) => Some(format!("spec.toml: {}", super::chain(&e))),
+        Err(e) => Some(super::chain(&e)),
         Ok(sweep) if sweep.hash() != manifest.spec_blake3 => {
-            Some("spec.toml: it describes another sweep than the manifest".to_string())
+            Some("it describes another sweep than the manifest".to_string())
         }
         Ok(sweep) if super::gate::thresholds(&sweep.gates) != super::gate::recorded(manifest) => {
-            Some("spec.toml: it has other gates than the manifest".to_string())
+            Some("it has other gates than the manifest".to_string())
         }
         Ok(_) => None,
     }

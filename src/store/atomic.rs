@@ -23,6 +23,14 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result
     pending.commit(path)
 }
 
+/// As [`write_atomic`], for what can be made again: a kill leaves the old content or the new, but nothing waits for the
+/// disk, so that after a power cut the file may be empty or gone.
+pub fn write_replaceable(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), StoreError> {
+    let mut pending = Pending::create(path)?;
+    fill(pending.writer()).map_err(StoreError::io("write", path))?;
+    pending.replace(path)
+}
+
 /// A temporary file on its way to becoming a finished one; dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -49,11 +57,18 @@ impl Pending {
     }
 
     /// Syncs the file, renames it to `path` and syncs the directory.
-    pub(crate) fn commit(self, path: &Path) -> Result<(), StoreError> {
-        let file = self.writer.into_inner().map_err(|e| StoreError::io("write", path)(e.into_error()))?;
-        file.as_file().sync_all().map_err(StoreError::io("sync", path))?;
-        file.persist(path).map_err(|e| StoreError::io("rename a temporary file to", path)(e.error))?;
+    pub(crate) fn commit(mut self, path: &Path) -> Result<(), StoreError> {
+        self.writer.flush().map_err(StoreError::io("write", path))?;
+        self.writer.get_ref().as_file().sync_all().map_err(StoreError::io("sync", path))?;
+        self.replace(path)?;
         sync_directory(directory_of(path))
+    }
+
+    /// Renames the file to `path`.
+    pub(crate) fn replace(self, path: &Path) -> Result<(), StoreError> {
+        let file = self.writer.into_inner().map_err(|e| StoreError::io("write", path)(e.into_error()))?;
+        file.persist(path).map_err(|e| StoreError::io("rename a temporary file to", path)(e.error))?;
+        Ok(())
     }
 }
 

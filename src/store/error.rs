@@ -57,6 +57,9 @@ pub enum StoreError {
     #[error("cannot record cell {cell_id}: {reason}")]
     BadRecord { cell_id: String, reason: String },
 
+    #[error("{} is no strict report, which is a mistake of the program: {reason}", path.display())]
+    BadReport { path: PathBuf, reason: String },
+
     #[error("no finished cell of {} has an id that begins with `{prefix}`", dir.display())]
     NoSuchCell { dir: PathBuf, prefix: String },
 

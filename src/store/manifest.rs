@@ -9,7 +9,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::atomic::write_atomic;
+use super::bundle::promise;
 use super::error::StoreError;
+use super::seal::Seal;
 use super::table::TableBytes;
 
 /// Version of [`RunManifest`].
@@ -17,7 +19,12 @@ pub const MANIFEST_VERSION: u64 = 1;
 /// The statement that every manifest and report carries.
 pub const VERIFICATION_STATEMENT: &str = "Not verified for live deployment; human review required.";
 /// The manifest's file name in a run directory.
-pub(crate) const MANIFEST_FILE: &str = "manifest.json";
+pub const MANIFEST_FILE: &str = "manifest.json";
+
+/// Keys of what a seal adds.
+const SEAL_KEYS: [&str; 2] = ["merkle_root", "bundle"];
+/// Key of the root over the run's cells.
+const CELLS_ROOT: &str = "cells_merkle_root";
 
 const FORMAT: &str = "cliffline-run";
 const RUN_ID_CONTEXT: &str = "cliffline 2026-11 run v1";
@@ -125,7 +132,7 @@ pub struct RunManifest {
     pub tables: BTreeMap<String, TableBytes>,
     pub notes: Vec<String>,
     pub verification_statement: String,
-    /// Keys of other writers, kept as they are.
+    /// Keys of other writers, kept as they are; among them `merkle_root`, `cells_merkle_root` and `bundle`.
     #[serde(flatten)]
     pub more: BTreeMap<String, serde_json::Value>,
 }
@@ -173,6 +180,35 @@ impl RunManifest {
             serde_json::to_vec_pretty(self).map_err(|e| StoreError::io("encode", &path)(std::io::Error::other(e)))?;
         text.push(b'\n');
         write_atomic(&path, |w| w.write_all(&text))
+    }
+
+    /// As [`write`](Self::write), with the seal of the directory in it.
+    pub fn write_sealed(&mut self, dir: &Path, seal: &Seal) -> Result<(), StoreError> {
+        self.forget_seal();
+        self.more.insert("merkle_root".to_string(), seal.merkle_root.clone().into());
+        self.more.extend(seal.bundle.map(|parts| ("bundle".to_string(), promise(parts))));
+        self.write(dir)
+    }
+
+    /// Without a seal: the files that it was of are about to change.
+    pub fn forget_seal(&mut self) {
+        self.more.retain(|key, _| !SEAL_KEYS.contains(&key.as_str()));
+    }
+
+    /// Root over the cells of the run as of its tables, 64 hex digits; none in manifests older than it.
+    pub fn cells_root(&self) -> Option<&str> {
+        self.more.get(CELLS_ROOT)?.as_str()
+    }
+
+    /// Sets the root over the cells; none while they change.
+    pub fn set_cells_root(&mut self, root: Option<String>) {
+        self.more.remove(CELLS_ROOT);
+        self.more.extend(root.map(|root| (CELLS_ROOT.to_string(), root.into())));
+    }
+
+    /// Whether there is a bundle, as of the last seal, and whether with parts.
+    pub fn bundle(&self) -> Option<bool> {
+        self.more.get("bundle").map(|bundle| bundle["parts"] == true)
     }
 
     /// Reads `dir/manifest.json`; `None` when there is none.

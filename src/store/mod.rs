@@ -3,42 +3,58 @@
 //! A [`RunDir`] is one process's exclusive hold on a run directory; a [`RunReader`] looks at the same directory
 //! without a lock, dead or alive. Both see *parts*: immutable files of finished cells, named by their content, that
 //! appear whole or not at all. Tables are derived from parts and can always be made again.
+//!
+//! When files have come to rest, [`seal`] lists them in a ledger, and [`check_seal`] finds whatever is no longer so.
 
 mod atomic;
 mod audit;
+mod bundle;
+mod cell_tree;
+mod directives;
 mod error;
 mod id;
+mod ledger;
 mod lock;
 mod manifest;
+mod merkle;
 mod ordered;
 mod part;
 mod reader;
 mod record;
 mod reuse;
 mod run_dir;
+mod seal;
+pub mod strict_report;
 mod table;
 mod tables;
 
-pub use atomic::write_atomic;
+pub use atomic::{write_atomic, write_replaceable};
 pub use audit::audit_manifest;
+pub use bundle::{BUNDLE_NOTE_FILE, BUNDLE_VERSION, BundleNote, SMALL_BUNDLE_BYTES, bundle_bytes};
+pub use cell_tree::{CELL_TREE_VERSION, CellProof, CellTree};
+pub use directives::{DIRECTIVES_FILE, DIRECTIVES_VERSION, Directive, Directives, Redactor, read_directives};
 pub use error::StoreError;
+pub use ledger::{Artifact, BUNDLE_FILE, Differences, LEDGER_FILE, LEDGER_VERSION, Ledger};
 pub use lock::is_live;
 pub use manifest::{
-    Cells, Code, Environment, MANIFEST_VERSION, RunManifest, RunState, VERIFICATION_STATEMENT, now_utc,
+    Cells, Code, Environment, MANIFEST_FILE, MANIFEST_VERSION, RunManifest, RunState, VERIFICATION_STATEMENT, now_utc,
 };
 pub use part::{Columns, PART_VERSION, ScalarKind};
-pub use reader::{NamedFault, RunReader};
+pub use reader::{NamedFault, RunReader, SoundCells};
 pub use record::{
     CellRecord, RECORD_VERSION, RecordedCandidate, RecordedChecksums, RecordedCrossing, RecordedCurves, RecordedMetric,
     RecordedSelection, RecordedStatus,
 };
 pub use reuse::{Reused, find_reusable};
 pub use run_dir::{Damaged, Found, Identity, Levels, RunDir};
+pub use seal::{Bundling, Scope, Seal, SealCheck, Sealed, bundle, check_seal, seal, seal_manifest, unseal};
+pub use strict_report::{Fact, STRICT_REPORT_SCHEMA, Source, StrictReport};
 pub use table::{
     ColumnInfo, FOOTER_KEY, TABLE_VERSION, TableBytes, TableInfo, TableWriter, hash_file, read_columns, read_rows,
     read_table, read_table_info, write_table,
 };
 pub use tables::{
     BOUNDARIES_TABLE, CELLS_TABLE, CONDITIONS_TABLE, CURVES_TABLE, EXEMPLARS_TABLE, LEAD_LAG_TABLE, MARGINS_TABLE,
-    MetricColumn, ParamColumn, RUN_TABLES, SURFACES_TABLE, TableSpec, metric_column, param_column, write_run_tables,
+    MetricColumn, ParamColumn, RUN_TABLES, RunTables, SURFACES_TABLE, TableSpec, metric_column, param_column,
+    write_run_tables,
 };

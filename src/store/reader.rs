@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use super::cell_tree::CellTree;
 use super::error::StoreError;
 use super::id::Id;
 use super::manifest::RunManifest;
@@ -213,35 +214,33 @@ impl RunReader {
         }
     }
 
-    /// Every cell whose record can be read, by ascending id, with how it ended, and the faults of those parts that are
-    /// damaged: name and reason. Every block is read and decoded, one at a time.
-    pub fn sound_cells(&self) -> Result<(BTreeMap<String, Status>, Vec<NamedFault>), StoreError> {
+    /// Every cell whose record can be read, and the parts that are damaged. Every block is read and decoded, one at a
+    /// time.
+    pub fn sound_cells(&self) -> Result<SoundCells, StoreError> {
         match self.sound_cells_once() {
             Err(error) if error.is_not_found() => retry_while_merged(|| Self::open(&self.dir)?.sound_cells_once()),
             result => result,
         }
     }
 
-    fn sound_cells_once(&self) -> Result<(BTreeMap<String, Status>, Vec<NamedFault>), StoreError> {
-        let mut faults = self.damaged.clone();
-        let mut sound = BTreeMap::new();
+    fn sound_cells_once(&self) -> Result<SoundCells, StoreError> {
+        let mut sound = SoundCells { faults: self.damaged.clone(), ..SoundCells::default() };
         for (number, part) in &self.parts {
-            faults.extend(part.faults()?.into_iter().map(|(_, reason)| (name_of(&part.path), reason)));
+            sound.faults.extend(part.faults()?.into_iter().map(|(_, reason)| (name_of(&part.path), reason)));
             for block in 0..part.index.blocks.len() {
-                let records = match part.records(block) {
+                let mut records = match part.records(block) {
                     Ok(records) => records,
                     // Listed already.
                     Err(StoreError::Damaged { .. }) => continue,
                     Err(other) => return Err(other),
                 };
-                for (slot, record) in records.into_iter().enumerate() {
-                    if self.place(&record.cell_id) == Some((*number, block, slot)) {
-                        sound.insert(record.cell_id, record.status.into());
-                    }
-                }
+                let mut slots = 0..;
+                records.retain(|record| self.place(&record.cell_id) == slots.next().map(|slot| (*number, block, slot)));
+                sound.tree.add(&records);
+                sound.cells.extend(records.into_iter().map(|record| (record.cell_id, record.status.into())));
             }
         }
-        Ok((sound, faults))
+        Ok(sound)
     }
 
     fn records_once<S: AsRef<str>>(&self, ids: &[S]) -> Result<Vec<CellRecord>, StoreError> {
@@ -266,6 +265,16 @@ impl RunReader {
         found.sort_by_key(|(position, _)| *position);
         Ok(found.into_iter().map(|(_, record)| record).collect())
     }
+}
+
+/// The cells of a run whose records can be read.
+#[derive(Clone, Debug, Default)]
+pub struct SoundCells {
+    /// By ascending id, how each ended.
+    pub cells: BTreeMap<String, Status>,
+    pub tree: CellTree,
+    /// Damaged parts: name and reason.
+    pub faults: Vec<NamedFault>,
 }
 
 /// A damaged file: its name and what is wrong with it.

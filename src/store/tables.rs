@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use polars_core::prelude::{Column, DataFrame, NamedFrom, Series};
 use serde_json::Value;
 
+use super::cell_tree::CellTree;
 use super::error::StoreError;
 use super::ordered::in_order;
 use super::part::{Columns, ScalarKind};
@@ -57,12 +58,21 @@ pub struct TableSpec<'a> {
     pub series: &'a [MetricColumn],
 }
 
-/// Writes the tables of the records into the run directory and returns their sizes and hashes by file name.
+/// The tables of the records, and what was seen of the records on the way.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunTables {
+    /// Sizes and hashes by file name.
+    pub tables: BTreeMap<String, TableBytes>,
+    /// Of every cell that has a row.
+    pub cells: CellTree,
+}
+
+/// Writes the tables of the records into the run directory.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] for a damaged block (opening the run moves it aside), [`StoreError::Io`] when a table cannot
 /// be written; then its old version is still there.
-pub fn write_run_tables(reader: &RunReader, spec: &TableSpec) -> Result<BTreeMap<String, TableBytes>, StoreError> {
+pub fn write_run_tables(reader: &RunReader, spec: &TableSpec) -> Result<RunTables, StoreError> {
     write_segments(reader, spec, SEGMENT_CELLS, PORTION_CELLS)
 }
 
@@ -71,7 +81,7 @@ fn write_segments(
     spec: &TableSpec,
     segment_cells: usize,
     portion_cells: usize,
-) -> Result<BTreeMap<String, TableBytes>, StoreError> {
+) -> Result<RunTables, StoreError> {
     let layout = Layout::new(spec, reader.columns());
     let mut tables = Vec::new();
     for (file, table, build) in TABLES {
@@ -82,9 +92,10 @@ fn write_segments(
     }
     // Segments are cut from the finished cells, so that row groups do not depend on what is missing between them.
     let finished: Vec<&str> = spec.cell_ids.iter().copied().filter(|id| reader.status(id).is_some()).collect();
-    let mut done = 0;
+    let (mut done, mut cells) = (0, CellTree::default());
     in_order(reader, &finished, portion_cells, &mut |records| {
         done += records.len();
+        cells.add(&records);
         for (file, build, writer) in &mut tables {
             let (frame, _) = assemble(file, build(&layout, &records), &reader.dir().join(*file))?;
             writer.write(&frame)?;
@@ -94,7 +105,8 @@ fn write_segments(
         }
         Ok(())
     })?;
-    tables.into_iter().map(|(file, _, writer)| Ok((file.to_string(), writer.finish()?))).collect()
+    let written = tables.into_iter().map(|(file, _, writer)| Ok((file.to_string(), writer.finish()?)));
+    Ok(RunTables { tables: written.collect::<Result<_, StoreError>>()?, cells })
 }
 
 /// Files of all tables. Those from the fifth on are made of the first two, by `analysis`, the others of the records.
@@ -416,193 +428,4 @@ fn spectra_columns(_: &Layout, records: &[CellRecord]) -> Described {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use polars_core::prelude::{AnyValue, DataType};
-
-    use super::*;
-    use crate::store::record::tests::sample;
-    use crate::store::table::{read_table, read_table_info};
-    use crate::store::{Identity, RecordedStatus, RunDir};
-
-    /// A failed cell, which has hardly anything.
-    fn failed(n: u64) -> CellRecord {
-        let reason = RecordedMetric::Missing("the cell failed".into());
-        CellRecord {
-            status: RecordedStatus::Failed,
-            reason: "out of memory".into(),
-            metrics: BTreeMap::from([("effective_rank_img".into(), reason.clone()), ("cca_1".into(), reason)]),
-            spectra: BTreeMap::new(),
-            curves: Default::default(),
-            checksums: Default::default(),
-            realised: BTreeMap::new(),
-            ..sample(n)
-        }
-    }
-
-    fn run(dir: &Path, records: &[CellRecord], pack: usize) -> RunDir {
-        let cell_ids = records.iter().map(|record| record.cell_id.clone()).collect();
-        let identity = Identity { sweep: "s".into(), class: sample(0).class, cell_ids, ..Identity::default() };
-        let (mut run, _) = RunDir::open(dir, &identity).unwrap();
-        for pack in records.chunks(pack) {
-            run.append(pack).unwrap();
-        }
-        run
-    }
-
-    fn plan(cells: u64) -> Vec<String> {
-        (0..cells).map(|n| sample(n).cell_id).collect()
-    }
-
-    fn refs(ids: &[String]) -> Vec<&str> {
-        ids.iter().map(String::as_str).collect()
-    }
-
-    #[test]
-    fn cells_have_one_typed_row_each_in_plan_order_with_nulls_where_nothing_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = run(dir.path(), &[sample(4), failed(2), sample(0)], 2);
-        let metrics = [("hub_gini_i2t", "hubness"), ("effective_rank_img", "effective rank")].map(|(name, about)| {
-            MetricColumn { name: name.into(), unit: "1".into(), range: [Some(0.0), None], summary: about.into() }
-        });
-        let params = [ParamColumn { path: "train.temperature".into(), description: "temperature".into() }];
-        let axes = ["seed".to_string()];
-        let cell_ids = plan(6);
-        let spec =
-            TableSpec { cell_ids: &refs(&cell_ids), axes: &axes, params: &params, metrics: &metrics, series: &[] };
-        let written = write_run_tables(run.reader(), &spec).unwrap();
-        assert_eq!(written.keys().map(String::as_str).collect::<Vec<_>>(), RUN_TABLES[..4]);
-        let rows: Vec<u64> = written.values().map(|table| table.rows).collect();
-        assert_eq!(rows, [3, 6, 6, 10]);
-
-        let path = dir.path().join("cells.parquet");
-        let cells = read_table(&path).unwrap();
-        let names: Vec<&str> = cells.get_column_names().into_iter().map(|name| name.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "cell_id",
-                "status",
-                "reason",
-                "steps",
-                "selected_step",
-                "crossings",
-                "param_train_temperature",
-                "param_seed",
-                "param_stop_freeze",
-                "param_train_optimiser",
-                "param_train_steps",
-                "metric_hub_gini_i2t",
-                "metric_effective_rank_img",
-                "metric_cca_1",
-                "missing_metrics",
-                "realised_pairing_rate_train",
-                "checksum_first_batch_embeddings",
-                "checksum_final_parameters",
-                "checksum_test_embeddings",
-            ]
-        );
-        let column = |name: &str| cells.column(name).unwrap();
-        let values = |name: &str| (0..3).map(|row| column(name).get(row).unwrap()).collect::<Vec<_>>();
-        assert_eq!(values("status"), ["ok", "failed", "collapsed"].map(AnyValue::String));
-        assert_eq!(values("reason")[0], AnyValue::Null);
-        assert_eq!(values("selected_step"), [AnyValue::Null, AnyValue::Null, AnyValue::Int64(10)]);
-        assert_eq!(values("param_seed"), [0, 2, 4].map(AnyValue::Int64));
-        assert_eq!(values("param_train_temperature")[2], AnyValue::Float64(0.07 * 5.0));
-        assert_eq!(column("param_stop_freeze").dtype(), &DataType::Boolean);
-        assert_eq!(column("metric_hub_gini_i2t").null_count(), 3);
-        assert_eq!(column("metric_hub_gini_i2t").dtype(), &DataType::Float64);
-        assert_eq!(values("metric_effective_rank_img")[..2], [AnyValue::Float64(1.0 / 3.0), AnyValue::Null]);
-        assert_eq!(values("missing_metrics")[0], AnyValue::String(r#"{"cca_1":"too few samples"}"#));
-        assert_eq!(values("checksum_final_parameters")[1], AnyValue::Null);
-
-        let info = read_table_info(&path).unwrap();
-        assert_eq!(info.table, "cells");
-        assert_eq!(info.columns["param_seed"].role, "axis");
-        assert_eq!(info.columns["param_train_steps"].role, "param");
-        assert_eq!(info.columns["metric_effective_rank_img"].range, Some([Some(0.0), None]));
-        assert_eq!(info.columns["param_train_temperature"].description, "temperature");
-    }
-
-    #[test]
-    fn conditions_have_a_row_each_after_the_clean_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = run(dir.path(), &[sample(0), CellRecord { conditions: Vec::new(), ..sample(1) }], 2);
-        write_run_tables(run.reader(), &TableSpec { cell_ids: &refs(&plan(2)), ..TableSpec::default() }).unwrap();
-        let table = read_table(&dir.path().join("conditions.parquet")).unwrap();
-        let names: Vec<&str> = table.get_column_names().into_iter().map(|name| name.as_str()).collect();
-        assert_eq!(names, ["cell_id", "condition", "metric_cca_1", "metric_effective_rank_img", "missing_metrics"]);
-        let values = |name: &str| (0..3).map(|row| table.column(name).unwrap().get(row).unwrap()).collect::<Vec<_>>();
-        assert_eq!(values("condition"), ["clean", "noisy", "clean"].map(AnyValue::String));
-        let ranks = [1.0 / 3.0, 1.0 / 4.0, 1.0 / 4.0].map(AnyValue::Float64);
-        assert_eq!(values("metric_effective_rank_img"), ranks);
-        assert_eq!(values("missing_metrics")[1], AnyValue::String(r#"{"cca_1":"too few samples"}"#));
-    }
-
-    #[test]
-    fn curves_and_spectra_are_long() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut other = sample(1);
-        other.curves.series = BTreeMap::from([("gradient_norm".into(), vec![Some(1.0); 3])]);
-        let run = run(dir.path(), &[sample(0), other], 2);
-        write_run_tables(run.reader(), &TableSpec { cell_ids: &refs(&plan(2)), ..TableSpec::default() }).unwrap();
-        let curves = read_table(&dir.path().join("curves.parquet")).unwrap();
-        let names: Vec<&str> = curves.get_column_names().into_iter().map(|name| name.as_str()).collect();
-        assert_eq!(names, ["cell_id", "step", "gradient_norm", "loss", "retrieval_at_1_i2t"]);
-        let nulls = |name: &str| curves.column(name).unwrap().null_count();
-        assert_eq!((curves.height(), nulls("gradient_norm"), nulls("loss"), nulls("retrieval_at_1_i2t")), (6, 3, 3, 4));
-        let spectra = read_table(&dir.path().join("spectra.parquet")).unwrap();
-        let row = |n: usize| spectra.get(n).unwrap()[1..].to_vec();
-        assert_eq!(spectra.height(), 10);
-        assert_eq!(row(2), [AnyValue::String("img"), AnyValue::Int32(3), AnyValue::Float64(0.1)]);
-        assert_eq!(row(4), [AnyValue::String("txt"), AnyValue::Int32(2), AnyValue::Float64(1e-17)]);
-    }
-
-    #[test]
-    fn bytes_do_not_depend_on_the_order_or_the_packs_in_which_cells_finished() {
-        let cells = 40;
-        let bytes = |order: &dyn Fn(usize) -> usize, pack: usize| {
-            let dir = tempfile::tempdir().unwrap();
-            let mut records: Vec<CellRecord> = (0..cells).map(|n| sample(order(n as usize) as u64)).collect();
-            // What differs between two executions of one cell.
-            records.iter_mut().for_each(|record| {
-                record.wall_s = pack as f64;
-                record.finished_utc = format!("2026-11-20T10:00:{pack:02}Z");
-            });
-            let run = run(dir.path(), &records, pack);
-            let cell_ids = plan(cells);
-            let spec = TableSpec { cell_ids: &refs(&cell_ids), ..TableSpec::default() };
-            let written = write_segments(run.reader(), &spec, 12, 12).unwrap();
-            // Nor on how many records are in memory at once.
-            assert_eq!(write_segments(run.reader(), &spec, 12, 4).unwrap(), written);
-            written.keys().map(|file| std::fs::read(dir.path().join(file)).unwrap()).collect::<Vec<_>>()
-        };
-        let reference = bytes(&|n| n, 40);
-        assert_eq!(bytes(&|n| n, 1), reference);
-        assert_eq!(bytes(&|n| n * 7 % 40, 3), reference);
-    }
-
-    #[test]
-    fn a_run_without_finished_cells_has_empty_tables() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = run(dir.path(), &[], 1);
-        let metrics = [MetricColumn { name: "cca_1".into(), ..MetricColumn::default() }];
-        let cell_ids = plan(3);
-        let spec = TableSpec { cell_ids: &refs(&cell_ids), metrics: &metrics, ..TableSpec::default() };
-        let written = write_run_tables(run.reader(), &spec).unwrap();
-        assert!(written.values().all(|table| table.rows == 0));
-        assert!(read_table(&dir.path().join("cells.parquet")).unwrap().column("metric_cca_1").is_ok());
-    }
-
-    #[test]
-    fn two_paths_that_make_one_column_name_are_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut record = sample(0);
-        record.config = serde_json::json!({"a": {"b_c": 1}, "a_b": {"c": 2}});
-        let run = run(dir.path(), &[record], 1);
-        let error = write_run_tables(run.reader(), &TableSpec { cell_ids: &refs(&plan(1)), ..TableSpec::default() });
-        let error = error.unwrap_err().to_string();
-        assert!(error.contains("cells.parquet") && error.contains("param_a_b_c"), "{error}");
-    }
-}
+mod tests;

@@ -59,7 +59,9 @@ fn refine_brackets_every_flip_and_then_has_nothing_to_do() {
         .filter(|(name, hash)| before.get(name) != Some(hash))
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(changed, ["run/manifest.json", "run/refinement.json"], "it says now that nothing was trained");
+    let expected = ["bundle.zip", "directives.jsonl", "ledger.jsonl", "manifest.json", "refinement.json"];
+    let expected = expected.map(|file| format!("run/{file}"));
+    assert_eq!(changed, expected, "it says now that nothing was trained, and that is sealed");
     sandbox.ok("verify run");
 }
 

@@ -57,6 +57,7 @@ fn tables(run: &RunDir, cells: u64) -> Vec<Vec<u8>> {
     let spec = TableSpec { cell_ids: &cell_ids, ..TableSpec::default() };
     write_run_tables(run.reader(), &spec)
         .unwrap()
+        .tables
         .into_keys()
         .map(|file| fs::read(run.dir().join(file)).unwrap())
         .collect()

@@ -1,0 +1,52 @@
+//! `cliffline bundle`: a finished run, or a folder of runs, as one file to hand on.
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+use super::{DirArgs, exit, output};
+use crate::store::{
+    BUNDLE_FILE, LEDGER_FILE, Ledger, RunManifest, RunReader, VERIFICATION_STATEMENT, bundle, is_live, seal_manifest,
+};
+
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    #[command(flatten)]
+    dir: DirArgs,
+    /// Put in the parts as well, so that cells can be read and trained again from it
+    #[arg(long)]
+    with_parts: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(args: &BundleArgs) -> anyhow::Result<u8> {
+    let (dir, parts) = (&args.dir.dir, args.with_parts);
+    anyhow::ensure!(!is_live(dir)?, "{} is at work: it makes its bundle at its end", dir.display());
+    let ledger = Ledger::read(dir)?;
+    anyhow::ensure!(
+        ledger.is_some(),
+        "{} has no {LEDGER_FILE}, which a bundle is made by: the command that made the run writes it, and trains nothing \
+         that is there",
+        dir.display()
+    );
+    if RunReader::is_run(dir) {
+        let mut manifest = RunManifest::read(dir)?.context("there is no manifest.json")?;
+        bundle(dir, parts, |seal| manifest.write_sealed(dir, seal))?;
+    } else {
+        bundle(dir, parts, |seal| seal_manifest(dir, seal))?;
+    }
+    let path = dir.join(BUNDLE_FILE);
+    let bytes = std::fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?.len();
+    if args.json {
+        output::json(&json!({
+            "version": 1, "dir": dir, "bundle": path, "bytes": bytes, "parts": parts,
+            "verification_statement": VERIFICATION_STATEMENT,
+        }))?;
+    } else {
+        let without = if parts { "" } else { ", without parts/" };
+        output::line(&format!("{}: {}{without}", path.display(), output::bytes(bytes)))?;
+    }
+    Ok(exit::OK)
+}

@@ -1,0 +1,133 @@
+//! The end of whatever changes a run directory: risk log, strict report, log of directives, ledger, manifest, bundle, in
+//! this order, so that each can be held to the ones before it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use clap::Args;
+
+use super::{gate, output};
+use crate::audit::{Evidence, RISK_LOG_FILE, RUN_REPORT_FILE, risk_log, run_report, write_risk_log};
+use crate::spec::Sweep;
+use crate::store::{
+    Bundling, DIRECTIVES_FILE, Directives, LEDGER_FILE, Ledger, Redactor, RunManifest, RunState, SMALL_BUNDLE_BYTES,
+    Scope, SealCheck, StrictReport, check_seal, seal,
+};
+
+/// What the log of directives must not say.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct RedactArgs {
+    /// Text to replace in directives.jsonl, beside the home directory and the host's name; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    redact: Vec<String>,
+}
+
+/// What one session knows of the audit trail of its run.
+#[derive(Debug)]
+pub(super) struct Trail {
+    /// What was found of the seal of an earlier session, before anything of it was changed.
+    seal: SealCheck,
+    pub redact: RedactArgs,
+}
+
+impl Trail {
+    pub(super) fn of(dir: &Path) -> anyhow::Result<Self> {
+        Ok(Self { seal: check_seal(dir)?, redact: RedactArgs::default() })
+    }
+
+    /// Whether all is there that an earlier session sealed.
+    pub(super) fn is_whole(&self) -> bool {
+        self.seal.lacks_nothing()
+    }
+
+    /// Begins the session's lines in the log with what was asked for; `there` cells are finished.
+    pub(super) fn begin(&self, dir: &Path, sweep: &Sweep, there: usize) -> anyhow::Result<Directives> {
+        let mut log = Directives::open(dir, Redactor::of_this_machine(&self.redact.redact))?;
+        if self.seal.names(DIRECTIVES_FILE) {
+            log.record("notice", "the log was changed or lost since the last session sealed it", "")?;
+        }
+        let Sweep { name, description, cells, .. } = sweep;
+        let text = format!(
+            "{}\nsweep: {name}\nquestion: {description}\nspec_blake3: {}\ncells: {}, of which {there} are there",
+            command_line(),
+            sweep.hash(),
+            cells.len(),
+        );
+        log.record("plan", "resolve the spec and plan its cells", &text)?;
+        Ok(log)
+    }
+
+    /// Files that were not the run's when the session began, and are not sealed as if they were. Parts are: they may have
+    /// been moved or merged since.
+    fn strangers(&self) -> BTreeSet<String> {
+        let extra = self.seal.extra.iter().map(|(path, _)| path);
+        extra.filter(|path| !path.starts_with("parts/")).cloned().collect()
+    }
+
+    /// Ends the work on a run whose tables are written: says what it comes to, and seals all that is its own.
+    pub(super) fn finish(
+        &self,
+        dir: &Path,
+        sweep: &Sweep,
+        manifest: &mut RunManifest,
+        mut log: Directives,
+    ) -> anyhow::Result<()> {
+        let gates = gate::judge(dir, sweep)?;
+        let evidence = Evidence { sweep, manifest, gates: &gates };
+        let risks = risk_log(&evidence);
+        write_risk_log(dir, &risks)?;
+        let report: StrictReport = run_report(dir, &evidence, &risks)?;
+        report.write(&dir.join(RUN_REPORT_FILE))?;
+        let text = format!("write {RISK_LOG_FILE} and {RUN_REPORT_FILE}; list every file in {LEDGER_FILE}");
+        log.record("seal", "say which controls are on and what the facts are, and seal the directory", &text)?;
+        log.finish()?;
+        let complete = manifest.state == RunState::Complete;
+        let bundling = if complete { Bundling::IfSmall } else { Bundling::No };
+        let sealed = seal(dir, Scope::AllBut(&self.strangers()), bundling, |seal| manifest.write_sealed(dir, seal))?;
+        if complete && sealed.seal.bundle.is_none() {
+            output::note(&format!(
+                "no bundle.zip: its files have {}, more than {}; `cliffline bundle {}` makes it",
+                output::bytes(sealed.bundle_bytes),
+                output::bytes(SMALL_BUNDLE_BYTES),
+                dir.display()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The command line of this process.
+fn command_line() -> String {
+    std::env::args().collect::<Vec<_>>().join(" ")
+}
+
+/// What was asked for, for the log.
+pub(super) struct Step<'a> {
+    pub name: &'a str,
+    pub description: &'a str,
+}
+
+/// Writes the manifest of a finished run after some of its files changed, and seals those anew. A run without a ledger,
+/// of an older version, stays without.
+pub(super) fn amend(
+    dir: &Path,
+    manifest: &mut RunManifest,
+    mut changed: BTreeSet<String>,
+    step: &Step<'_>,
+) -> anyhow::Result<()> {
+    let Some(ledger) = Ledger::read(dir)? else { return Ok(manifest.write(dir)?) };
+    // A log that was tampered with is left as it is, for verify to find.
+    if ledger.is_current(dir, DIRECTIVES_FILE) {
+        let mut log = Directives::open(dir, Redactor::of_this_machine(&[]))?;
+        log.record(step.name, step.description, &command_line())?;
+        log.finish()?;
+        changed.insert(DIRECTIVES_FILE.to_string());
+    }
+    let bundling = match (manifest.bundle(), manifest.state) {
+        (Some(parts), _) => Bundling::Yes { parts },
+        (None, RunState::Complete) => Bundling::IfSmall,
+        (None, _) => Bundling::No,
+    };
+    seal(dir, Scope::Changed(&changed), bundling, |seal| manifest.write_sealed(dir, seal))?;
+    Ok(())
+}

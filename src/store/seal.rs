@@ -1,0 +1,359 @@
+//! Sealing a directory: its ledger, the root in its manifest, its bundle, in the only order in which each can vouch for
+//! the one before; and checking all of that again.
+//!
+//! A directory is whatever holds files and a `manifest.json`: a run, or a folder of several runs with files of its own.
+//! Directories below are sealed first: their ledgers, manifests and bundles are files like any other to the one above.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::atomic::{directory_of, sync_directory, write_atomic};
+use super::bundle::{
+    BUNDLE_NOTE_FILE, BundleNote, SMALL_BUNDLE_BYTES, bundle_bytes, bundle_fault, is_left_out, promise, promised,
+    write_bundle,
+};
+use super::error::StoreError;
+use super::ledger::{Artifact, BUNDLE_FILE, Differences, LEDGER_FILE, Ledger};
+use super::manifest::MANIFEST_FILE;
+use super::reader::NamedFault;
+
+/// Which files a seal vouches for anew.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    /// All that are there but these: the caller made or checked each.
+    AllBut(&'a BTreeSet<String>),
+    /// These, in a directory that is sealed: what another file was before, it must still be.
+    Changed(&'a BTreeSet<String>),
+}
+
+/// Whether a bundle is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bundling {
+    No,
+    /// Without parts, where its files have at most [`SMALL_BUNDLE_BYTES`] together.
+    IfSmall,
+    Yes {
+        parts: bool,
+    },
+}
+
+/// What the manifest must say of a seal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// Root over the lines of the ledger before the manifest's, 64 hex digits.
+    pub merkle_root: String,
+    /// Whether there will be a bundle, and whether with parts.
+    pub bundle: Option<bool>,
+}
+
+/// What sealing did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    pub seal: Seal,
+    /// Lines of the ledger.
+    pub files: usize,
+    /// Bytes of the files that a bundle without parts holds, made or not.
+    pub bundle_bytes: u64,
+}
+
+/// Seals `dir`. `write_manifest` is called once and must leave a `manifest.json` with the seal in it; see
+/// [`RunManifest::write_sealed`](super::RunManifest::write_sealed).
+///
+/// # Errors
+/// [`StoreError::Io`]; with [`Scope::Changed`] also [`StoreError::Damaged`] for a ledger or manifest that is not what
+/// was sealed, before the manifest is written.
+pub fn seal(
+    dir: &Path,
+    scope: Scope<'_>,
+    bundling: Bundling,
+    write_manifest: impl FnOnce(&Seal) -> Result<(), StoreError>,
+) -> Result<Sealed, StoreError> {
+    let mut ledger = match scope {
+        Scope::AllBut(strangers) => {
+            unseal(dir)?;
+            let mut ledger = Ledger::of(dir)?;
+            ledger.artifacts.retain(|artifact| !strangers.contains(&artifact.path));
+            ledger
+        }
+        Scope::Changed(paths) => {
+            let mut ledger = sealed_ledger(dir)?;
+            ledger.update(dir, paths)?;
+            ledger
+        }
+    };
+    let small = bundle_bytes(&ledger, false);
+    let bundle = match bundling {
+        Bundling::Yes { parts } => Some(parts),
+        Bundling::IfSmall if small <= SMALL_BUNDLE_BYTES => Some(false),
+        Bundling::IfSmall | Bundling::No => None,
+    };
+    let seal = Seal { merkle_root: ledger.root(), bundle };
+    write_manifest(&seal)?;
+    ledger.manifest = Some(Artifact::of(dir, MANIFEST_FILE)?);
+    ledger.write(dir)?;
+    match bundle {
+        Some(parts) => write_bundle(dir, &ledger, parts)?,
+        None => remove(&dir.join(BUNDLE_FILE))?,
+    }
+    Ok(Sealed { seal, files: ledger.lines().count(), bundle_bytes: small })
+}
+
+/// Makes the bundle of a sealed directory. `write_manifest` is called where the manifest promises none, or another.
+///
+/// # Errors
+/// As [`seal`] with [`Scope::Changed`], and for a file that is not what the ledger lists.
+pub fn bundle(
+    dir: &Path,
+    parts: bool,
+    write_manifest: impl FnOnce(&Seal) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let ledger = sealed_ledger(dir)?;
+    if promised(&loose_manifest(dir)) == Some(parts) {
+        return write_bundle(dir, &ledger, parts);
+    }
+    seal(dir, Scope::Changed(&BTreeSet::new()), Bundling::Yes { parts }, write_manifest).map(drop)
+}
+
+/// Puts a seal into the manifest of a directory that is no run, whatever else that holds.
+///
+/// # Errors
+/// [`StoreError::Damaged`] for a manifest that is no JSON object, [`StoreError::Io`].
+pub fn seal_manifest(dir: &Path, seal: &Seal) -> Result<(), StoreError> {
+    let path = dir.join(MANIFEST_FILE);
+    let mut manifest = loose_manifest(dir);
+    let Some(keys) = manifest.as_object_mut() else {
+        return Err(StoreError::damaged(&path, "it is no JSON object"));
+    };
+    keys.insert("merkle_root".to_string(), seal.merkle_root.clone().into());
+    keys.remove("bundle");
+    keys.extend(seal.bundle.map(|parts| ("bundle".to_string(), promise(parts))));
+    let text = serde_json::to_string_pretty(&manifest).expect("plain data") + "\n";
+    write_atomic(&path, |out| out.write_all(text.as_bytes()))
+}
+
+/// The ledger of a sealed directory whose manifest is the one that was sealed.
+fn sealed_ledger(dir: &Path) -> Result<Ledger, StoreError> {
+    let ledger = Ledger::read(dir)?.ok_or_else(|| StoreError::damaged(&dir.join(LEDGER_FILE), "it is missing"))?;
+    let manifest = Artifact::of(dir, MANIFEST_FILE)?;
+    match ledger.manifest.as_ref() == Some(&manifest) {
+        true => Ok(ledger),
+        false => Err(StoreError::damaged(&dir.join(MANIFEST_FILE), format!("it is not what {LEDGER_FILE} lists"))),
+    }
+}
+
+/// Removes ledger and bundle: from now on files change.
+pub fn unseal(dir: &Path) -> Result<(), StoreError> {
+    remove(&dir.join(BUNDLE_FILE))?;
+    remove(&dir.join(LEDGER_FILE))
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => sync_directory(directory_of(path)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(StoreError::io("remove", path)(e)),
+    }
+}
+
+/// What a look at every file of a directory found.
+#[derive(Clone, Debug, Default)]
+pub struct SealCheck {
+    /// The ledger, where there is one that can be believed.
+    pub ledger: Option<Ledger>,
+    /// Files that are not what was sealed: path and reason, each path once.
+    pub faults: Vec<NamedFault>,
+    /// Files that were not sealed, likewise.
+    pub extra: Vec<NamedFault>,
+    /// Set for an unpacked bundle: whether it has parts.
+    pub unpacked: Option<bool>,
+    /// Files that a bundle without parts leaves out.
+    pub left_out: usize,
+}
+
+impl SealCheck {
+    /// Whether a file is among the faults.
+    pub fn names(&self, path: &str) -> bool {
+        self.faults.iter().any(|(name, _)| name == path)
+    }
+
+    /// Whether the directory is sealed and as it was then.
+    pub fn is_intact(&self) -> bool {
+        self.lacks_nothing() && self.extra.is_empty()
+    }
+
+    /// As [`is_intact`](Self::is_intact), whatever lies beside what was sealed.
+    pub fn lacks_nothing(&self) -> bool {
+        self.ledger.is_some() && self.faults.is_empty()
+    }
+}
+
+/// Compares a directory with its seal. One that was never sealed has no ledger and no faults.
+///
+/// # Errors
+/// [`StoreError::Io`] for a folder that cannot be listed, [`StoreError::Newer`] for a newer program's ledger.
+pub fn check_seal(dir: &Path) -> Result<SealCheck, StoreError> {
+    let named = |file: &str, reason: String| vec![(file.to_string(), reason)];
+    let ledger = match Ledger::read(dir) {
+        Ok(Some(ledger)) => ledger,
+        Ok(None) if loose_manifest(dir)["merkle_root"].is_string() => {
+            let faults = named(LEDGER_FILE, "missing, and the manifest has its Merkle root".to_string());
+            return Ok(SealCheck { faults, ..SealCheck::default() });
+        }
+        Ok(None) => return Ok(SealCheck::default()),
+        Err(StoreError::Damaged { reason, .. }) => {
+            return Ok(SealCheck { faults: named(LEDGER_FILE, reason), ..SealCheck::default() });
+        }
+        Err(other) => return Err(other),
+    };
+    let note = BundleNote::read(dir);
+    let unpacked = note.as_ref().map(|note| note.parts);
+    let Differences { mut faults, mut extra } =
+        ledger.compare(dir, |path| unpacked == Some(false) && is_left_out(path))?;
+    if let Some(note) = &note {
+        extra.retain(|(path, _)| path != BUNDLE_NOTE_FILE);
+        if !note.is_of(dir, &ledger) {
+            faults.push((BUNDLE_NOTE_FILE.to_string(), "not the note of a bundle of this ledger".to_string()));
+        }
+    }
+    let left_out = ledger.lines().filter(|a| unpacked == Some(false) && is_left_out(&a.path)).count();
+    let mut check = SealCheck { ledger: None, faults, extra, unpacked, left_out };
+    let manifest = if check.names(MANIFEST_FILE) { Value::Null } else { loose_manifest(dir) };
+    if manifest["merkle_root"].as_str().is_some_and(|root| root != ledger.root()) {
+        check.faults.push((LEDGER_FILE.to_string(), "its Merkle root is not the manifest's".to_string()));
+    }
+    let there = dir.join(BUNDLE_FILE).exists();
+    let of_bundle = |reason: String| (BUNDLE_FILE.to_string(), reason);
+    match (unpacked, promised(&manifest)) {
+        (None, Some(parts)) => check.faults.extend(bundle_fault(dir, &ledger, parts).map(of_bundle)),
+        // What the manifest would promise is not known; either kind is as good.
+        (None, None) if manifest.is_null() && there => {
+            let fault = bundle_fault(dir, &ledger, false).and(bundle_fault(dir, &ledger, true));
+            check.faults.extend(fault.map(of_bundle));
+        }
+        (_, _) if there => check.extra.push(of_bundle("its manifest knows of no bundle here".to_string())),
+        _ => {}
+    }
+    check.ledger = Some(ledger);
+    Ok(check)
+}
+
+/// `manifest.json` as far as it is JSON; null where it is not.
+fn loose_manifest(dir: &Path) -> Value {
+    let bytes = std::fs::read(dir.join(MANIFEST_FILE)).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn write_manifest(dir: &Path, seal: &Seal) -> Result<(), StoreError> {
+        fs::write(dir.join(MANIFEST_FILE), json!({"of": "anything"}).to_string()).unwrap();
+        seal_manifest(dir, seal)
+    }
+
+    fn sealed(bundling: Bundling) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("runs/noise/parts")).unwrap();
+        for name in ["a.json", "runs/noise/manifest.json", "runs/noise/ledger.jsonl", "runs/noise/parts/1.part"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        seal(dir.path(), Scope::AllBut(&BTreeSet::new()), bundling, |seal| write_manifest(dir.path(), seal)).unwrap();
+        dir
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let check = check_seal(dir).unwrap();
+        check.faults.into_iter().chain(check.extra).map(|(name, _)| name).collect()
+    }
+
+    fn flip(path: &Path, bit: usize) {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn any_flipped_bit_is_of_the_file_that_has_it_and_of_no_other() {
+        let dir = sealed(Bundling::IfSmall);
+        assert!(check_seal(dir.path()).unwrap().is_intact());
+        let files = ["a.json", "runs/noise/manifest.json", "runs/noise/ledger.jsonl", "runs/noise/parts/1.part"];
+        for file in files.into_iter().chain([MANIFEST_FILE, LEDGER_FILE, BUNDLE_FILE]) {
+            let path = dir.path().join(file);
+            let bits = fs::read(&path).unwrap().len() * 8;
+            for bit in (0..bits).step_by(1 + bits / 100) {
+                flip(&path, bit);
+                assert_eq!(names(dir.path()), [file], "bit {bit}");
+                flip(&path, bit);
+            }
+            let kept = fs::read(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            assert_eq!(names(dir.path()), [file], "missing");
+            fs::write(&path, kept).unwrap();
+        }
+        fs::write(dir.path().join("runs/mine.txt"), "mine").unwrap();
+        assert_eq!(names(dir.path()), ["runs/mine.txt"]);
+    }
+
+    #[test]
+    fn a_directory_without_a_bundle_wants_none() {
+        let dir = sealed(Bundling::No);
+        assert!(check_seal(dir.path()).unwrap().is_intact());
+        fs::write(dir.path().join(BUNDLE_FILE), "PK").unwrap();
+        assert_eq!(names(dir.path()), [BUNDLE_FILE]);
+        let never = tempfile::tempdir().unwrap();
+        fs::write(never.path().join("a"), "a").unwrap();
+        let check = check_seal(never.path()).unwrap();
+        assert!(check.ledger.is_none() && check.faults.is_empty() && !check.is_intact());
+    }
+
+    #[test]
+    fn a_change_is_sealed_alone() {
+        let dir = sealed(Bundling::IfSmall);
+        fs::write(dir.path().join("b.json"), "new").unwrap();
+        fs::write(dir.path().join("a.json"), "tampered with").unwrap();
+        let changed = BTreeSet::from(["b.json".to_string()]);
+        let again = |bundling| seal(dir.path(), Scope::Changed(&changed), bundling, |s| write_manifest(dir.path(), s));
+        again(Bundling::No).unwrap();
+        assert_eq!(names(dir.path()), ["a.json"]);
+        // Nor does a bundle carry it on.
+        assert!(again(Bundling::IfSmall).unwrap_err().to_string().contains("a.json"));
+        fs::write(dir.path().join("a.json"), "a.json").unwrap();
+        again(Bundling::Yes { parts: true }).unwrap();
+        assert!(check_seal(dir.path()).unwrap().is_intact());
+        flip(&dir.path().join(MANIFEST_FILE), 9);
+        let error = again(Bundling::No).unwrap_err().to_string();
+        assert!(error.contains("manifest.json is damaged"), "{error}");
+    }
+
+    #[test]
+    fn an_unpacked_bundle_says_what_is_not_in_it() {
+        let dir = sealed(Bundling::IfSmall);
+        let unpack = |to: &Path| {
+            let file = fs::File::open(dir.path().join(BUNDLE_FILE)).unwrap();
+            zip::ZipArchive::new(file).unwrap().extract(to).unwrap();
+        };
+        let out = tempfile::tempdir().unwrap();
+        unpack(out.path());
+        let check = check_seal(out.path()).unwrap();
+        assert!(check.is_intact(), "{:?}", check.faults);
+        assert_eq!(check.unpacked, Some(false));
+        assert!(!out.path().join("runs/noise/parts").exists());
+        for file in ["a.json", BUNDLE_NOTE_FILE, MANIFEST_FILE, LEDGER_FILE] {
+            flip(&out.path().join(file), 12);
+            assert_eq!(names(out.path()), [file]);
+            flip(&out.path().join(file), 12);
+        }
+        fs::remove_file(out.path().join("a.json")).unwrap();
+        assert_eq!(names(out.path()), ["a.json"]);
+        // Parts that go missing from a directory that was never packed are missing.
+        fs::remove_dir_all(dir.path().join("runs/noise/parts")).unwrap();
+        assert_eq!(names(dir.path()), ["runs/noise/parts/1.part"]);
+    }
+}
