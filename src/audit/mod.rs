@@ -6,10 +6,12 @@
 
 mod controls;
 mod evidence;
+mod lab_report;
 mod risk_log;
 mod run_report;
 
 pub use controls::{CONTROLS, Control, RISKS, Risk};
 pub use evidence::{Evidence, GATES_CHANGED, Pointer, Reading};
+pub use lab_report::{LabControl, LabRisk, LabRiskLog, lab_report, lab_risk_log, write_lab_risk_log};
 pub use risk_log::{ControlState, RISK_LOG_FILE, RISK_LOG_VERSION, RiskEntry, RiskLog, risk_log, write_risk_log};
 pub use run_report::{RUN_REPORT_FILE, run_report};

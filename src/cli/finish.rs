@@ -19,7 +19,7 @@ use crate::store::{
 pub(super) struct RedactArgs {
     /// Text to replace in directives.jsonl, beside the home directory and the host's name; may be repeated
     #[arg(long, value_name = "TEXT")]
-    redact: Vec<String>,
+    pub redact: Vec<String>,
 }
 
 /// What one session knows of the audit trail of its run.
@@ -97,7 +97,7 @@ impl Trail {
 }
 
 /// The command line of this process.
-fn command_line() -> String {
+pub(super) fn command_line() -> String {
     std::env::args().collect::<Vec<_>>().join(" ")
 }
 

@@ -3,22 +3,34 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
 use super::exemplars::Effort;
+use super::finish::{RedactArgs, command_line};
 use super::report::REPORT_FILE;
-use super::run::{ExemplarArgs, Session};
+use super::run::{ExemplarArgs, Session, Standing};
 use super::{BackendArgs, OverrideArgs, exit, output};
+use crate::audit::{Evidence, RUN_REPORT_FILE, RiskLog, lab_report, lab_risk_log, risk_log, write_lab_risk_log};
 use crate::engine::{self, BurnTrainer, Control};
-use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated};
+use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated, Model};
 use crate::lab::{
     Family, FamilyRun, Finding, LAB_FILE, LABORATORIES, LabDocument, Laboratory, RUNS_FOLDER, assemble, laboratory,
 };
 use crate::report::lab::{lab_page, lab_pictures};
 use crate::spec::{Overrides, Sweep, load};
-use crate::store::write_atomic;
+use crate::store::{
+    Bundling, Directives, MANIFEST_FILE, Redactor, RunManifest, Scope, VERIFICATION_STATEMENT, now_utc, seal,
+    seal_manifest, write_atomic,
+};
+
+/// Version of a laboratory's `manifest.json`.
+///
+/// # Changelog
+/// - 1: first version.
+const LAB_MANIFEST_VERSION: u64 = 1;
 
 /// The axis that every family has.
 const SEED: &str = "seed";
@@ -40,6 +52,8 @@ pub struct LabArgs {
     backend: BackendArgs,
     #[command(flatten)]
     exemplars: ExemplarArgs,
+    #[command(flatten)]
+    redact: RedactArgs,
     /// Print one JSON document on standard output instead of the summary
     #[arg(long)]
     json: bool,
@@ -55,20 +69,21 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         output::note(&format!("the checks before the experiments failed, and nothing is trained: {checks}"));
         return Ok(exit::NO);
     }
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let mut log = Directives::open(&dir, Redactor::of_this_machine(&args.redact.redact))?;
+    let hashes: Vec<String> = sweeps.iter().map(|(_, sweep)| format!("{} {}", sweep.name, sweep.hash())).collect();
+    log.record("plan", "resolve the specs of the laboratory", &format!("{}\n{}", command_line(), hashes.join("\n")))?;
+    log.record("check", "check gradients and train a cell twice", &checks.to_string())?;
     let mut runs = Vec::new();
     let mut code = exit::OK;
     let count = sweeps.len();
     for (number, (family, sweep)) in sweeps.into_iter().enumerate() {
         output::note(&format!("{} of {count}: {}. {}", number + 1, family.title, family.asks));
+        log.record("run", "train and measure a family", &format!("{}: {}", family.sweep, family.asks))?;
         let run = dir.join(RUNS_FOLDER).join(family.sweep);
-        let mut session = Session::open(&sweep, &run, &trainer)?.with(&args.exemplars);
-        session.draws = true;
-        if session.exemplars == Effort::Small {
-            // Looking at single cells is part of the experiment.
-            session.exemplars = Effort::Any;
-        }
-        let standing = session.go(&args.backend, &trainer)?;
+        let standing = train(&sweep, &run, &trainer, args)?;
         if standing.gradients_wrong || standing.interrupted {
+            log.finish()?;
             output::note("stopped; the same command goes on from here");
             return Ok(standing.exit_code);
         }
@@ -76,18 +91,72 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         runs.push(FamilyRun { family, sweep, dir: run });
     }
     let (document, models) = assemble(lab, &runs, args.quick, checks)?;
-    write(&dir.join(LAB_FILE), &document)?;
-    if !models.is_empty() {
-        write(&dir.join(ATTRIBUTION_FILE), &Calibrated::new(lab.name, models))?;
-    }
-    let page = lab_page(&document, &lab_pictures(&document));
-    write_atomic(&dir.join(REPORT_FILE), |out| out.write_all(page.as_bytes()))?;
+    log.record("judge", "judge what the source expects, attribute mechanisms, seal the directory", "")?;
+    log.finish()?;
+    finish(&dir, &document, models, &runs)?;
     if args.json {
         output::json(&document)?;
     } else {
         print(&dir, &document)?;
     }
     Ok(code)
+}
+
+/// Trains what a family lacks, and draws it.
+fn train(sweep: &Sweep, dir: &Path, trainer: &BurnTrainer, args: &LabArgs) -> anyhow::Result<Standing> {
+    let mut session = Session::open(sweep, dir, trainer)?.with(&args.exemplars).redacting(&args.redact);
+    session.draws = true;
+    if session.exemplars == Effort::Small {
+        // Looking at single cells is part of the experiment.
+        session.exemplars = Effort::Any;
+    }
+    session.go(&args.backend, trainer)
+}
+
+/// Writes what came of the runs, and seals the directory: risk log, strict report, page, then ledger, manifest and bundle.
+fn finish(dir: &Path, document: &LabDocument, models: Vec<Model>, runs: &[FamilyRun]) -> anyhow::Result<()> {
+    write(&dir.join(LAB_FILE), document)?;
+    if !models.is_empty() {
+        write(&dir.join(ATTRIBUTION_FILE), &Calibrated::new(document.laboratory, models))?;
+    }
+    let page = lab_page(document, &lab_pictures(document));
+    write_atomic(&dir.join(REPORT_FILE), |out| out.write_all(page.as_bytes()))?;
+    let logs = runs.iter().map(|run| Ok((run.family.sweep, risks(run)?))).collect::<anyhow::Result<Vec<_>>>()?;
+    let risks = lab_risk_log(document.laboratory, &logs);
+    write_lab_risk_log(dir, &risks)?;
+    lab_report(document, &risks).write(&dir.join(RUN_REPORT_FILE))?;
+    write(&dir.join(MANIFEST_FILE), &manifest(dir, document, runs)?)?;
+    seal(dir, Scope::AllBut(&BTreeSet::new()), Bundling::IfSmall, |seal| seal_manifest(dir, seal))?;
+    Ok(())
+}
+
+fn risks(run: &FamilyRun) -> anyhow::Result<RiskLog> {
+    let Some(manifest) = RunManifest::read(&run.dir)? else { anyhow::bail!("{} has no manifest", run.dir.display()) };
+    let gates = super::gate::judge(&run.dir, &run.sweep)?;
+    Ok(risk_log(&Evidence { sweep: &run.sweep, manifest: &manifest, gates: &gates }))
+}
+
+/// The manifest of the laboratory; one that is there keeps the time at which it began.
+fn manifest(dir: &Path, document: &LabDocument, runs: &[FamilyRun]) -> anyhow::Result<Value> {
+    let earlier: Option<Value> =
+        std::fs::read(dir.join(MANIFEST_FILE)).ok().and_then(|t| serde_json::from_slice(&t).ok());
+    let created = earlier.and_then(|m| m["created_utc"].as_str().map(String::from)).unwrap_or_else(now_utc);
+    let mut listed = serde_json::Map::new();
+    let mut environment = Value::Null;
+    for run in runs {
+        let Some(manifest) = RunManifest::read(&run.dir)? else { continue };
+        environment = json!(manifest.environment);
+        listed.insert(
+            run.family.sweep.to_string(),
+            json!({"run_id": manifest.run_id, "spec_blake3": manifest.spec_blake3, "class": manifest.class}),
+        );
+    }
+    Ok(json!({
+        "format": "cliffline-lab-manifest", "version": LAB_MANIFEST_VERSION, "laboratory": document.laboratory,
+        "quick": document.quick, "complete": document.complete, "created_utc": created, "runs": listed,
+        "code": super::code::code(), "environment": environment,
+        "verification_statement": VERIFICATION_STATEMENT,
+    }))
 }
 
 /// The sweeps of a laboratory under the overrides: an axis of the command line replaces that of the families that vary it.
