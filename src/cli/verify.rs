@@ -32,7 +32,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     let live = is_live(dir)?;
     let seal = if live { SealCheck::default() } else { check_seal(dir)? };
     let sealed = seal.ledger.is_some();
-    if sealed && !RunReader::is_run(dir) {
+    if (sealed || !seal.faults.is_empty()) && !RunReader::is_run(dir) {
         return verify_without_cells(args, &seal);
     }
     let reader = RunReader::open(dir)?;

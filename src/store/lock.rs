@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// An exclusive hold on a directory, given back when dropped or when the process dies, however it dies.
 #[derive(Debug)]
 pub(crate) struct DirLock {
-    _file: File,
+    file: File,
 }
 
 impl DirLock {
@@ -54,7 +54,15 @@ impl DirLock {
             .and_then(|()| file.seek(SeekFrom::Start(0)))
             .and_then(|_| file.write_all(holder.as_bytes()))
             .map_err(StoreError::io("write", &path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DirLock {
+    /// Nobody holds it any more, and the file says nothing that could be changed unseen.
+    fn drop(&mut self) {
+        // A holder that stays named is no harm: the lock itself decides.
+        let _ = self.file.set_len(0);
     }
 }
 

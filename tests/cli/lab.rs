@@ -6,7 +6,7 @@ use crate::common::Sandbox;
 use crate::{contains_all, has_keys};
 
 /// Models and worlds too small to conclude anything from.
-const TINY: &str = "--backend flex --set world.image_size=8 --set world.n_train=512 --set world.n_validation=64 --set \
+const TINY: &str = "--backend native --set world.image_size=8 --set world.n_train=512 --set world.n_validation=64 --set \
                     world.n_test=64 --set model.hidden_img=4 --set model.hidden_txt=4 --set model.embedding=4 --set curves.every=100 \
                     --set curves.validate_every=300 --set curves.structure_every=300 --set stop.every=300";
 
