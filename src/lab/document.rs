@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::attribution::{AttributionError, INDICATORS, Model, Validation, calibrate_and_validate};
 use super::expectation::{Finding, Verdict};
 use super::family::{Family, Laboratory};
+use super::margins::{Margin, margins};
 use super::observed::{LabError, Observed, Quantity};
 use super::outcomes::{OutcomeTable, outcome_table};
 use crate::spec::Sweep;
@@ -57,6 +58,8 @@ pub struct FamilyDocument {
     pub gates: Value,
     /// The verdict on the gates that decide acceptance, [`ACCEPTANCE`]; none where there are none.
     pub acceptance: Option<String>,
+    /// How far each constraint holds along each numeric axis, the others at the reference.
+    pub margins: Vec<Margin>,
     pub table: OutcomeTable,
 }
 
@@ -166,6 +169,7 @@ fn family_document(run: &FamilyRun, observed: &Observed) -> Result<FamilyDocumen
         seeds,
         acceptance: acceptance(&gates),
         gates,
+        margins: margins(&run.dir, &run.sweep, run.family)?,
         table: outcome_table(run.family, observed)?,
     })
 }

@@ -10,6 +10,7 @@
 //! | `observed` | the cells of a family's run by levels and seed, and quantities of them |
 //! | `expectation` | a sentence of the source as a paired comparison, and the finding that comes of it |
 //! | `explanations` | why some sentences cannot hold here |
+//! | `margins` | how far the constraints of a family hold along its axes |
 //! | `outcomes` | the table of a family: quantities at every combination of levels, with intervals over seeds |
 //! | `document` | everything that came of a laboratory, from its runs' directories |
 //! | `matters` | the smallest differences that matter |
@@ -25,13 +26,15 @@ mod explanations;
 mod failures;
 mod family;
 mod geometry;
+mod margins;
 mod matters;
 mod observed;
 mod outcomes;
 
-pub use document::{FamilyDocument, FamilyRun, LAB_FILE, LAB_VERSION, LabDocument, RUNS_FOLDER, assemble};
+pub use document::{ACCEPTANCE, FamilyDocument, FamilyRun, LAB_FILE, LAB_VERSION, LabDocument, RUNS_FOLDER, assemble};
 pub use expectation::{Expect, Expectation, Finding, MIN_SEEDS, SeedPair, Verdict, judge};
 pub use family::{Family, Laboratory, Level, Place};
+pub use margins::Margin;
 pub use observed::{LabError, Observed, Quantity};
 pub use outcomes::{Outcome, OutcomeRow, OutcomeTable, outcome_table};
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::pictures::LabPictures;
 use crate::lab::attribution::{CaseReport, Opinion, Validation, Verdict as Attributed, View};
-use crate::lab::{FamilyDocument, Finding, LabDocument, Outcome, OutcomeRow, Verdict};
+use crate::lab::{ACCEPTANCE, FamilyDocument, Finding, LabDocument, Margin, Outcome, OutcomeRow, Verdict};
 use crate::report::figure::Figure;
 use crate::report::glance::{level_text, words};
 use crate::report::page::{document, embed};
@@ -116,9 +116,6 @@ fn sentence(out: &mut String, finding: &Finding) {
 
 /// A place in words.
 fn at(levels: &BTreeMap<&str, &str>, condition: &str) -> String {
-    if condition.is_empty() {
-        return "no difference".to_string();
-    }
     let levels: Vec<String> = levels.iter().map(|(path, level)| format!("{path} {level}")).collect();
     let under = if condition == CLEAN { String::new() } else { format!(" under {condition}") };
     let levels = if levels.is_empty() { "the reference".to_string() } else { levels.join(", ") };
@@ -135,13 +132,16 @@ fn numbers(finding: &Finding) -> String {
         0 => String::new(),
         n => format!(", {n} seeds without a value"),
     };
+    // A quantity that is a difference itself is compared with no other place.
+    let against = match finding.against_condition {
+        "" => String::new(),
+        condition => format!(" and {} at {}", number(finding.mean_against), at(&finding.against, condition)),
+    };
     format!(
-        "{}: {} at {} and {} at {}, difference {} [{}, {}] over {} seeds{missing}; expected {} by {}.",
+        "{}: {} at {}{against}, difference {} [{}, {}] over {} seeds{missing}; expected {} by {}.",
         finding.quantity,
         number(finding.mean_at),
         at(&finding.at, finding.at_condition),
-        number(finding.mean_against),
-        at(&finding.against, finding.against_condition),
         label(difference),
         label(low),
         label(high),
@@ -200,7 +200,7 @@ fn section(out: &mut String, lab: &LabDocument, family: &FamilyDocument, figure:
         escape(family.asks),
         escape(&family.dir)
     );
-    gates(out, &family.gates);
+    gates(out, family);
     if let Some(figure) = figure {
         embed(out, figure);
         out.push_str("<details><summary>Every finding in words</summary><ul>\n");
@@ -221,34 +221,75 @@ fn section(out: &mut String, lab: &LabDocument, family: &FamilyDocument, figure:
     out.push_str("</section>\n");
 }
 
-/// The gates that do not pass, and how many do.
-fn gates(out: &mut String, gates: &Value) {
-    let Some(list) = gates["gates"].as_array() else { return };
-    let passed = list.iter().filter(|gate| gate["verdict"] == "pass").count();
-    let _ = writeln!(out, "<p>{passed} of {} gates pass.</p>", list.len());
-    let others: Vec<&Value> = list.iter().filter(|gate| gate["verdict"] != "pass").collect();
-    if others.is_empty() {
-        return;
-    }
-    out.push_str("<ul>\n");
-    for gate in others {
-        let verdict = gate["verdict"].as_str().unwrap_or_default();
+/// Acceptance, and what does not pass of it; then how far the other constraints hold.
+fn gates(out: &mut String, family: &FamilyDocument) {
+    let list = family.gates["gates"].as_array().map_or(&[][..], Vec::as_slice);
+    let decides = |gate: &&Value| gate["name"].as_str().is_some_and(|name| name.starts_with(ACCEPTANCE));
+    let (deciding, mapped): (Vec<&Value>, Vec<&Value>) = list.iter().partition(decides);
+    if let Some(verdict) = &family.acceptance {
+        let passed = deciding.iter().filter(|gate| gate["verdict"] == "pass").count();
         let _ = writeln!(
             out,
-            "<li>{}: <span class=\"verdict {}\">{}</span>{}</li>",
-            escape(gate["name"].as_str().unwrap_or_default()),
+            "<p>Acceptance: <span class=\"verdict {}\">{}</span>, {passed} of {} gates pass.</p>",
             escape(verdict),
             escape(&words(verdict)),
-            escape(&worst(&gate["worst"]))
+            deciding.len()
         );
+        let others: Vec<&Value> = deciding.into_iter().filter(|gate| gate["verdict"] != "pass").collect();
+        if !others.is_empty() {
+            out.push_str("<ul>\n");
+            for gate in others {
+                let verdict = gate["verdict"].as_str().unwrap_or_default();
+                let _ = writeln!(
+                    out,
+                    "<li>{}: <span class=\"verdict {}\">{}</span>{}</li>",
+                    escape(gate["name"].as_str().unwrap_or_default()),
+                    escape(verdict),
+                    escape(&words(verdict)),
+                    escape(&worst(&gate["worst"]))
+                );
+            }
+            out.push_str("</ul>\n");
+        }
     }
-    out.push_str("</ul>\n");
+    if !mapped.is_empty() {
+        margins(out, family);
+    }
 }
 
 fn worst(found: &Value) -> String {
     let Some(levels) = found["levels"].as_object().filter(|levels| !levels.is_empty()) else { return String::new() };
     let levels: Vec<String> = levels.iter().map(|(path, level)| format!("{path} {}", level_text(level))).collect();
     format!(", worst at {}", levels.join(", "))
+}
+
+/// Where each constraint holds along each axis, from the reference on.
+fn margins(out: &mut String, family: &FamilyDocument) {
+    let own: Vec<&Margin> = family.margins.iter().filter(|margin| !margin.constraint.starts_with(ACCEPTANCE)).collect();
+    if own.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "<details><summary>Margins: where each constraint holds for every seed</summary><p class=\"note\">Along one axis, the others \
+         at the reference; the widest run of tested levels. A constraint that fails at the last level is not broken: its margin \
+         is the result. Boundaries with intervals, and which constraint fails first, are in the run's report.</p>\n\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Margins of {}\"><table class=\"data\"><thead><tr>\
+         <th scope=\"col\">constraint</th><th scope=\"col\">axis</th><th scope=\"col\">holds from</th><th scope=\"col\">to</th>\
+         <th scope=\"col\">seeds</th></tr></thead><tbody>",
+        escape(family.title)
+    );
+    for margin in own {
+        let [low, high] = margin.holds.map_or(["nowhere".to_string(), String::new()], |ends| ends.map(label));
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{low}</td><td>{high}</td><td>{}</td></tr>",
+            escape(&margin.constraint),
+            escape(&margin.axis),
+            margin.seeds
+        );
+    }
+    out.push_str("</tbody></table></div></details>\n");
 }
 
 fn outcomes(out: &mut String, family: &FamilyDocument) {
