@@ -115,7 +115,7 @@ fn cells(sweep: &Sweep, has: impl Fn(&Config) -> bool) -> Reading {
 fn limits(sweep: &Sweep, act: Act, names: &[&str]) -> Reading {
     let looks = |indicator: &&str| names.contains(indicator);
     let limits: Vec<_> =
-        LIMITS.iter().filter(|limit| limit.act == act && limit.indicator.names.iter().any(|n| looks(&n))).collect();
+        LIMITS.iter().filter(|limit| limit.act == act && limit.indicator.names.iter().any(looks)).collect();
     let reading = cells(sweep, |config| limits.iter().any(|limit| limit.threshold(config).is_some()));
     let used = |path: &str| {
         sweep
@@ -164,7 +164,8 @@ pub(super) fn seeds(sweep: &Sweep) -> usize {
 
 /// Whether gates look at more than one kind of thing.
 pub(super) fn several_kinds(sweep: &Sweep) -> Reading {
-    let kinds: [(&str, fn(&Gate) -> bool); 4] = [
+    type Kind = (&'static str, fn(&Gate) -> bool);
+    let kinds: [Kind; 4] = [
         ("performance", is_performance),
         ("symmetry", is_symmetry),
         ("geometry", is_geometry),

@@ -47,7 +47,7 @@ fn an_unknown_spec() {
     let ran = refused(&Sandbox::new(), "run smok --backend flex", &[]);
     assert_snapshot!(ran.stderr, @r"
     error: no spec is called `smok`: the nearest is `smoke`
-      = help: give the path of a TOML file, or one of: collapse, confounder, corruption, noise, reference, smoke
+      = help: give the path of a TOML file, or one of: collapse, confounder, corruption, failures-baseline, failures-capacity, failures-collapse, failures-confounder, failures-confounder-only, failures-control-collapse, failures-control-dominance, failures-control-pairing, failures-control-shortcut, failures-input-gain, failures-noise, failures-output-gain, failures-pairing, geometry-baseline, geometry-batch, geometry-noise, geometry-pairing, geometry-temperature, noise, reference, smoke
     ");
 }
 

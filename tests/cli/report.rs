@@ -102,6 +102,10 @@ fn a_run_draws_itself_and_leaves_no_report_of_other_tables() {
     let left: Vec<String> = sandbox.tree().into_keys().filter(|name| name.starts_with("run/plots/")).collect();
     assert_eq!(left, ["run/plots/notes.txt"]);
     assert!(!sandbox.path("run/report.html").exists());
+    let verified = sandbox.run("verify run");
+    assert_eq!(verified.code, Some(1));
+    contains_all(&verified.stdout, &["plots/notes.txt: not of this run"]);
+    std::fs::remove_file(sandbox.path("run/plots/notes.txt")).expect("removed");
     sandbox.ok("verify run");
 }
 
