@@ -49,6 +49,12 @@ pub fn main(args: &AttributeArgs) -> anyhow::Result<u8> {
     let Some(model) = calibrated.model(View::Panel) else {
         anyhow::bail!("{} is of another version: run `cliffline lab failures` again", path.display());
     };
+    for (path, calibrated, own) in calibrated.differences(&sweep) {
+        let (calibrated, own) = (output::scalar(&calibrated), output::scalar(&own));
+        output::note(&format!(
+            "{path} is {own}, and was {calibrated} when this was calibrated: what it says may not hold"
+        ));
+    }
     let quantities: Vec<_> = View::Panel.indicators().map(|indicator| indicator.quantity).collect();
     let observed = Observed::read(dir, &sweep, &quantities)?;
     let rows = rows(&observed, model);

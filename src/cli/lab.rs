@@ -15,17 +15,19 @@ use super::run::{ExemplarArgs, Session, Standing};
 use super::{BackendArgs, OverrideArgs, exit, output};
 use crate::audit::{Evidence, RUN_REPORT_FILE, RiskLog, lab_report, lab_risk_log, risk_log, write_lab_risk_log};
 use crate::engine::{self, BurnTrainer, Control};
-use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated, Model};
+use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated};
 use crate::lab::{
     Family, FamilyRun, Finding, LAB_FILE, LABORATORIES, LabDocument, Laboratory, RUNS_FOLDER, assemble, laboratory,
 };
 use crate::report::lab::{lab_page, lab_pictures};
 use crate::spec::{Overrides, Sweep, load};
 use crate::store::{
-    Bundling, Directives, MANIFEST_FILE, Redactor, RunManifest, Scope, VERIFICATION_STATEMENT, now_utc, seal,
-    seal_manifest, write_atomic,
+    Bundling, DirLock, Directives, MANIFEST_FILE, Redactor, RunManifest, Scope, VERIFICATION_STATEMENT, check_seal,
+    now_utc, seal, seal_manifest, unseal, write_atomic,
 };
 
+/// What a laboratory's `manifest.json` is called.
+pub(super) const LAB_MANIFEST_FORMAT: &str = "cliffline-lab-manifest";
 /// Version of a laboratory's `manifest.json`.
 ///
 /// # Changelog
@@ -70,10 +72,15 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         return Ok(exit::NO);
     }
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let _lock = DirLock::acquire(&dir)?;
+    // What lies here and is not the laboratory's, before anything of it changes.
+    let strangers = strangers(&dir)?;
+    begin(&dir, lab)?;
     let mut log = Directives::open(&dir, Redactor::of_this_machine(&args.redact.redact))?;
     let hashes: Vec<String> = sweeps.iter().map(|(_, sweep)| format!("{} {}", sweep.name, sweep.hash())).collect();
     log.record("plan", "resolve the specs of the laboratory", &format!("{}\n{}", command_line(), hashes.join("\n")))?;
     log.record("check", "check gradients and train a cell twice", &checks.to_string())?;
+    let baseline = sweeps.first().map(|(_, sweep)| sweep.base.clone());
     let mut runs = Vec::new();
     let mut code = exit::OK;
     let count = sweeps.len();
@@ -84,7 +91,9 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         let standing = train(&sweep, &run, &trainer, args)?;
         if standing.gradients_wrong || standing.interrupted {
             log.finish()?;
-            output::note("stopped; the same command goes on from here");
+            if standing.interrupted {
+                output::note("interrupted; the same command goes on from here");
+            }
             return Ok(standing.exit_code);
         }
         code = code.max(standing.exit_code);
@@ -93,13 +102,42 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     let (document, models) = assemble(lab, &runs, args.quick, checks)?;
     log.record("judge", "judge what the source expects, attribute mechanisms, seal the directory", "")?;
     log.finish()?;
-    finish(&dir, &document, models, &runs)?;
+    let models = baseline.map(|baseline| Calibrated::new(lab.name, &baseline, models));
+    finish(&dir, &document, models, &runs, strangers)?;
     if args.json {
         output::json(&document)?;
     } else {
         print(&dir, &document)?;
     }
     Ok(code)
+}
+
+/// Files beside the runs that an earlier session did not seal.
+fn strangers(dir: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let found = check_seal(dir)?;
+    if !found.faults.is_empty() {
+        let names: Vec<&str> = found.faults.iter().map(|(name, _)| name.as_str()).collect();
+        output::note(&format!("changed or lost since the last session sealed them: {}", names.join(", ")));
+    }
+    let beside = found.extra.into_iter().map(|(path, _)| path);
+    Ok(beside.filter(|path| !path.starts_with(RUNS_FOLDER)).collect())
+}
+
+/// Takes the seal away, and says that the laboratory is at work.
+fn begin(dir: &Path, lab: &Laboratory) -> anyhow::Result<()> {
+    unseal(dir)?;
+    let manifest = json!({
+        "format": LAB_MANIFEST_FORMAT, "version": LAB_MANIFEST_VERSION, "laboratory": lab.name, "state": "running",
+        "created_utc": created(dir), "verification_statement": VERIFICATION_STATEMENT,
+    });
+    write(&dir.join(MANIFEST_FILE), &manifest)
+}
+
+/// When the laboratory in `dir` began: now, where there is none.
+fn created(dir: &Path) -> String {
+    let earlier = std::fs::read(dir.join(MANIFEST_FILE)).ok();
+    let earlier: Option<Value> = earlier.and_then(|text| serde_json::from_slice(&text).ok());
+    earlier.and_then(|manifest| manifest["created_utc"].as_str().map(String::from)).unwrap_or_else(now_utc)
 }
 
 /// Trains what a family lacks, and draws it.
@@ -114,10 +152,18 @@ fn train(sweep: &Sweep, dir: &Path, trainer: &BurnTrainer, args: &LabArgs) -> an
 }
 
 /// Writes what came of the runs, and seals the directory: risk log, strict report, page, then ledger, manifest and bundle.
-fn finish(dir: &Path, document: &LabDocument, models: Vec<Model>, runs: &[FamilyRun]) -> anyhow::Result<()> {
+fn finish(
+    dir: &Path,
+    document: &LabDocument,
+    models: Option<Calibrated>,
+    runs: &[FamilyRun],
+    mut strangers: BTreeSet<String>,
+) -> anyhow::Result<()> {
     write(&dir.join(LAB_FILE), document)?;
-    if !models.is_empty() {
-        write(&dir.join(ATTRIBUTION_FILE), &Calibrated::new(document.laboratory, models))?;
+    match models.filter(|calibrated| !calibrated.models.is_empty()) {
+        Some(calibrated) => write(&dir.join(ATTRIBUTION_FILE), &calibrated)?,
+        // One of an earlier session would not be of these runs.
+        None => remove_if_there(&dir.join(ATTRIBUTION_FILE))?,
     }
     let page = lab_page(document, &lab_pictures(document));
     write_atomic(&dir.join(REPORT_FILE), |out| out.write_all(page.as_bytes()))?;
@@ -126,8 +172,28 @@ fn finish(dir: &Path, document: &LabDocument, models: Vec<Model>, runs: &[Family
     write_lab_risk_log(dir, &risks)?;
     lab_report(document, &risks).write(&dir.join(RUN_REPORT_FILE))?;
     write(&dir.join(MANIFEST_FILE), &manifest(dir, document, runs)?)?;
-    seal(dir, Scope::AllBut(&BTreeSet::new()), Bundling::IfSmall, |seal| seal_manifest(dir, seal))?;
+    for run in runs {
+        let extra = check_seal(&run.dir)?.extra;
+        strangers.extend(extra.into_iter().map(|(path, _)| format!("{RUNS_FOLDER}/{}/{path}", run.family.sweep)));
+    }
+    let sealed = seal(dir, Scope::AllBut(&strangers), Bundling::IfSmall, |seal| seal_manifest(dir, seal))?;
+    if sealed.seal.bundle.is_none() {
+        output::note(&format!(
+            "no bundle.zip: its files have {}; `cliffline bundle {}` makes it",
+            output::bytes(sealed.bundle_bytes),
+            dir.display()
+        ));
+    }
     Ok(())
+}
+
+fn remove_if_there(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn risks(run: &FamilyRun) -> anyhow::Result<RiskLog> {
@@ -138,9 +204,6 @@ fn risks(run: &FamilyRun) -> anyhow::Result<RiskLog> {
 
 /// The manifest of the laboratory; one that is there keeps the time at which it began.
 fn manifest(dir: &Path, document: &LabDocument, runs: &[FamilyRun]) -> anyhow::Result<Value> {
-    let earlier: Option<Value> =
-        std::fs::read(dir.join(MANIFEST_FILE)).ok().and_then(|t| serde_json::from_slice(&t).ok());
-    let created = earlier.and_then(|m| m["created_utc"].as_str().map(String::from)).unwrap_or_else(now_utc);
     let mut listed = serde_json::Map::new();
     let mut environment = Value::Null;
     for run in runs {
@@ -152,8 +215,9 @@ fn manifest(dir: &Path, document: &LabDocument, runs: &[FamilyRun]) -> anyhow::R
         );
     }
     Ok(json!({
-        "format": "cliffline-lab-manifest", "version": LAB_MANIFEST_VERSION, "laboratory": document.laboratory,
-        "quick": document.quick, "complete": document.complete, "created_utc": created, "runs": listed,
+        "format": LAB_MANIFEST_FORMAT, "version": LAB_MANIFEST_VERSION, "laboratory": document.laboratory,
+        "state": "complete", "quick": document.quick, "complete": document.complete, "created_utc": created(dir),
+        "runs": listed,
         "code": super::code::code(), "environment": environment,
         "verification_statement": VERIFICATION_STATEMENT,
     }))

@@ -35,6 +35,12 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     if (sealed || !seal.faults.is_empty()) && !RunReader::is_run(dir) {
         return verify_without_cells(args, &seal);
     }
+    if !RunReader::is_run(dir) && is_laboratory(dir) {
+        anyhow::bail!(
+            "{}: the laboratory is at work, or was stopped before it sealed its directory; the same command goes on",
+            dir.display()
+        );
+    }
     let reader = RunReader::open(dir)?;
     let Looked { cells, manifest, mut problems } = look(&reader, &seal, live)?;
     // A run that has not finished yet is sound; one that says it has must have every cell.
@@ -79,6 +85,13 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
         (true, true) => exit::INCOMPLETE,
         (true, false) => exit::OK,
     })
+}
+
+/// Whether a directory is that of a laboratory.
+fn is_laboratory(dir: &Path) -> bool {
+    let manifest = std::fs::read(dir.join(MANIFEST_FILE)).ok();
+    let manifest: Option<serde_json::Value> = manifest.and_then(|text| serde_json::from_slice(&text).ok());
+    manifest.is_some_and(|manifest| manifest["format"] == super::lab::LAB_MANIFEST_FORMAT)
 }
 
 /// What a look at the files of a run found.

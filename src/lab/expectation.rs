@@ -3,14 +3,14 @@
 //! Cells are paired by seed: the same latents, draws and initial parameters at two places that differ in what the sentence
 //! is about. What is expected, and the smallest difference that would matter, are written down before the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::explanations::explanation;
 use super::family::{Family, Place, ZERO};
 use super::observed::{Observed, Quantity};
-use crate::numerics::bootstrap::mean_interval;
+use crate::numerics::estimate::estimate;
 use crate::numerics::stats::{StatsError, mean};
 
 /// What a sentence says of a quantity at one place against another.
@@ -25,6 +25,8 @@ pub enum Expect {
     NotLower,
     /// Not higher by what matters.
     NotHigher,
+    /// Higher or lower.
+    Different,
 }
 
 impl Expect {
@@ -36,6 +38,32 @@ impl Expect {
             Self::Same => "the same",
             Self::NotLower => "not lower",
             Self::NotHigher => "not higher",
+            Self::Different => "different",
+        }
+    }
+}
+
+/// Whose sentence it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The source says that it is so.
+    Says,
+    /// The source says that it can be so: that it is not here contradicts nothing.
+    May,
+    /// The laboratory's own, which the source suggests at most.
+    Ours,
+}
+
+impl Origin {
+    pub const ALL: [Self; 3] = [Self::Says, Self::May, Self::Ours];
+
+    /// A heading.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Says => "what the source says",
+            Self::May => "what the source says can happen",
+            Self::Ours => "what the laboratory adds",
         }
     }
 }
@@ -45,7 +73,8 @@ impl Expect {
 pub struct Expectation {
     /// Lower-case letters, digits and hyphens; unique in a laboratory.
     pub name: &'static str,
-    /// Section of the book.
+    pub origin: Origin,
+    /// Section of the book; of our own sentences the one that they belong to.
     pub source: &'static str,
     /// What it says, in our words.
     pub says: &'static str,
@@ -70,7 +99,17 @@ pub(super) const fn expectation(
     (at, against): (Place, Place),
     (expects, matters): (Expect, f64),
 ) -> Expectation {
-    Expectation { name, source, says, family, quantity, at, against, expects, matters }
+    Expectation { name, origin: Origin::Says, source, says, family, quantity, at, against, expects, matters }
+}
+
+/// As the source says it can be.
+pub(super) const fn may(expectation: Expectation) -> Expectation {
+    Expectation { origin: Origin::May, ..expectation }
+}
+
+/// As the laboratory expects.
+pub(super) const fn ours(expectation: Expectation) -> Expectation {
+    Expectation { origin: Origin::Ours, ..expectation }
 }
 
 /// What came of an expectation.
@@ -111,6 +150,7 @@ pub struct SeedPair {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
     pub name: &'static str,
+    pub origin: Origin,
     pub source: &'static str,
     pub says: &'static str,
     pub family: &'static str,
@@ -124,7 +164,7 @@ pub struct Finding {
     pub matters: f64,
     /// Seeds with a value at both places.
     pub seeds: usize,
-    /// Seeds that lack one: diverged, failed, or undefined there.
+    /// Seeds that lack one: diverged, failed, undefined, or not there.
     pub without_value: usize,
     pub mean_at: Option<f64>,
     pub mean_against: Option<f64>,
@@ -133,12 +173,12 @@ pub struct Finding {
     pub low: Option<f64>,
     pub high: Option<f64>,
     pub verdict: Verdict,
-    /// Of a finding that disagrees, where the definitions tell why.
+    /// What to know beside it.
     pub explanation: Option<&'static str>,
     pub pairs: Vec<SeedPair>,
 }
 
-/// Fewest pairs of seeds on which a verdict rests: of two, an interval of the mean holds it every other time.
+/// Fewest pairs of seeds on which a verdict rests: fewer have no interval.
 pub const MIN_SEEDS: usize = 3;
 
 impl Expectation {
@@ -152,26 +192,23 @@ impl Expectation {
             ZERO => at.keys().map(|seed| (*seed, Some(0.0))).collect(),
             against => observed.at(family, &against, self.quantity),
         };
-        let both = at.iter().filter_map(|(seed, at)| Some((*seed, *at, *against.get(seed)?)));
-        let (mut pairs, mut without_value) = (Vec::new(), 0);
-        for (seed, at, against) in both {
-            match (at, against) {
-                (Some(at), Some(against)) => pairs.push(SeedPair { seed, at, against }),
-                _ => without_value += 1,
-            }
-        }
+        let seeds: BTreeSet<i64> = at.keys().chain(against.keys()).copied().collect();
+        let value = |values: &BTreeMap<i64, Option<f64>>, seed: i64| values.get(&seed).copied().flatten();
+        let pair =
+            |seed: &i64| Some(SeedPair { seed: *seed, at: value(&at, *seed)?, against: value(&against, *seed)? });
+        let pairs: Vec<SeedPair> = seeds.iter().filter_map(pair).collect();
+        let without_value = seeds.len() - pairs.len();
         let of = |value: fn(&SeedPair) -> f64| pairs.iter().map(value).collect::<Vec<f64>>();
-        let mut differences = of(|pair| pair.at - pair.against);
-        differences.sort_by(f64::total_cmp);
-        let enough = pairs.len() >= MIN_SEEDS;
-        let interval = if enough { Some(mean_interval(&differences, &mut Vec::new())?) } else { None };
-        let centre = if enough { Some(mean(&differences)?) } else { None };
+        let differences = estimate(&of(|pair| pair.at - pair.against))?;
+        let interval = differences.and_then(|found| found.low.zip(found.high));
+        let centre = differences.map(|found| found.mean).filter(|_| pairs.len() >= MIN_SEEDS);
         let verdict = match (centre, interval) {
             (Some(centre), Some(interval)) => judge(self.expects, self.matters, centre, interval),
             _ => Verdict::NotMeasured,
         };
         Ok(Finding {
             name: self.name,
+            origin: self.origin,
             source: self.source,
             says: self.says,
             family: self.family,
@@ -191,7 +228,7 @@ impl Expectation {
             low: interval.map(|ends| ends.0),
             high: interval.map(|ends| ends.1),
             verdict,
-            explanation: explanation(self.name).filter(|_| verdict == Verdict::Disagrees),
+            explanation: explanation(self.name, verdict),
             pairs,
         })
     }
@@ -202,11 +239,17 @@ impl Expectation {
 /// For `Higher` it agrees when the interval is above 0 and the mean at least `matters`; it disagrees when the whole interval is
 /// below `matters`, so that an effect too small to matter disagrees as well. `Lower` is its mirror image. `Same` agrees when
 /// the whole interval is within `matters` of 0, and disagrees when it is wholly outside of that. `NotLower` agrees when the whole
-/// interval is above `-matters`, and disagrees when it is below.
+/// interval is above `-matters`, and disagrees when it is below. `Different` agrees when the interval is on one side of 0 and the
+/// mean matters, and disagrees when the whole interval is within `matters` of 0.
 pub fn judge(expects: Expect, matters: f64, mean: f64, (low, high): (f64, f64)) -> Verdict {
     let higher = |mean: f64, low: f64, high: f64| match () {
         () if low > 0.0 && mean >= matters => Verdict::Agrees,
         () if high < matters => Verdict::Disagrees,
+        () => Verdict::Undecided,
+    };
+    let different = |mean: f64, low: f64, high: f64| match () {
+        () if low > 0.0 && mean >= matters => Verdict::Agrees,
+        () if low > -matters && high < matters => Verdict::Disagrees,
         () => Verdict::Undecided,
     };
     let not_lower = |low: f64, high: f64| match () {
@@ -215,6 +258,9 @@ pub fn judge(expects: Expect, matters: f64, mean: f64, (low, high): (f64, f64)) 
         () => Verdict::Undecided,
     };
     match expects {
+        // The interval of what is different does not reach 0, and its mean matters.
+        Expect::Different if mean < 0.0 => different(-mean, -high, -low),
+        Expect::Different => different(mean, low, high),
         Expect::NotLower => not_lower(low, high),
         Expect::NotHigher => not_lower(-high, -low),
         Expect::Higher => higher(mean, low, high),
@@ -248,6 +294,9 @@ mod tests {
         assert_eq!(of(Expect::NotLower, 0.3, 0.2, 0.4), Verdict::Agrees);
         assert_eq!(of(Expect::NotLower, -0.1, -0.12, -0.05), Verdict::Undecided);
         assert_eq!(of(Expect::NotHigher, 0.3, 0.2, 0.4), Verdict::Disagrees);
+        assert_eq!(of(Expect::Different, -0.3, -0.4, -0.2), Verdict::Agrees);
+        assert_eq!(of(Expect::Different, 0.02, -0.05, 0.09), Verdict::Disagrees);
+        assert_eq!(of(Expect::Different, 0.2, -0.05, 0.45), Verdict::Undecided);
     }
 
     proptest! {

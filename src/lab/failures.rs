@@ -39,8 +39,9 @@ const DOMINANCE: &[Quantity] = &[
     Metric("hub_gini_i2t"),
     Metric("hub_gini_t2i"),
     Metric("norm_divergence"),
-    Metric("separability_shape_img"),
-    Metric("separability_shape_txt"),
+    SHAPE,
+    ORIENTATION,
+    Metric("cca_1"),
     Metric("cca_mean"),
 ];
 const SHORTCUT: &[Quantity] = &[
@@ -132,7 +133,7 @@ const INDUCED: [Family; 9] = [
         reference: &[("model.hidden_img", "64"), ("model.hidden_txt", "64")],
         outcomes: DOMINANCE,
         conditions: NOISES,
-        quick: &["seed=seeds:4", "model.hidden_img=2,64", "model.hidden_txt=2,64"],
+        quick: &["seed=seeds:4", "model.hidden_img=2,8,64", "model.hidden_txt=2,8,64"],
     },
     Family {
         sweep: "failures-confounder",
@@ -150,7 +151,7 @@ const INDUCED: [Family; 9] = [
             "confounder-removed-from-images",
             "confounder-removed-from-texts",
         ],
-        quick: &["seed=seeds:4", "confounder.strength=0.0,0.3,1.0", "confounder.prevalence=1.0"],
+        quick: &["seed=seeds:4", "confounder.strength=0.0,0.1,0.3,1.0", "confounder.prevalence=1.0"],
     },
     Family {
         sweep: "failures-confounder-only",

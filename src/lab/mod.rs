@@ -1,7 +1,7 @@
 //! The laboratories: what the book and the paper experiment on, as sweeps of the engine, and what they expect of them.
 //!
 //! A laboratory is a list of [`Family`]s, each a spec in `sweeps/`, and a list of [`Expectation`]s, each a sentence of the
-//! source as a test that can come out either way. The engine trains the families like any sweep; what is here reads their
+//! source as a test that can come out either way, but for a few that definitions decide, which is said beside them. The engine trains the families like any sweep; what is here reads their
 //! tables.
 //!
 //! | file | owns |
@@ -32,7 +32,7 @@ mod observed;
 mod outcomes;
 
 pub use document::{ACCEPTANCE, FamilyDocument, FamilyRun, LAB_FILE, LAB_VERSION, LabDocument, RUNS_FOLDER, assemble};
-pub use expectation::{Expect, Expectation, Finding, MIN_SEEDS, SeedPair, Verdict, judge};
+pub use expectation::{Expect, Expectation, Finding, MIN_SEEDS, Origin, SeedPair, Verdict, judge};
 pub use family::{Family, Laboratory, Level, Place};
 pub use margins::Margin;
 pub use observed::{LabError, Observed, Quantity};

@@ -42,6 +42,11 @@ pub enum Quantity {
     Difference(&'static str, &'static str),
     /// The mean of two metrics: of both directions, or both modalities.
     Mean(&'static str, &'static str),
+    /// The mean of `r / (1 + r)` of two metrics that are ratios of between to within: the share of the scatter that a
+    /// factor explains, which stays within 0 and 1 where the scatter within vanishes.
+    Explained(&'static str, &'static str),
+    /// What the first explains less what the second does.
+    ExplainedDifference(&'static str, &'static str),
     /// The natural logarithm of the ratio of two training series, its median over the second half of the steps.
     LogRatio(&'static str, &'static str),
     /// The size of [`LogRatio`](Self::LogRatio).
@@ -57,7 +62,9 @@ impl Quantity {
     pub fn metrics(self) -> Vec<&'static str> {
         match self {
             Self::Metric(a) | Self::Size(a) => vec![a],
-            Self::Difference(a, b) | Self::Mean(a, b) => vec![a, b],
+            Self::Difference(a, b) | Self::Mean(a, b) | Self::Explained(a, b) | Self::ExplainedDifference(a, b) => {
+                vec![a, b]
+            }
             Self::LogRatio(..) | Self::SizeOfLogRatio(..) | Self::Late(_) | Self::Unrest(_) => Vec::new(),
         }
     }
@@ -67,7 +74,7 @@ impl Quantity {
         match self {
             Self::LogRatio(a, b) | Self::SizeOfLogRatio(a, b) => vec![a, b],
             Self::Late(a) | Self::Unrest(a) => vec![a],
-            Self::Metric(_) | Self::Size(_) | Self::Difference(..) | Self::Mean(..) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -80,6 +87,11 @@ impl Quantity {
             Self::Mean(a, b) => {
                 common(a, b).map_or(format!("mean of {a} and {b}"), |both| format!("{both}, mean of both"))
             }
+            Self::Explained(a, b) => {
+                let both = common(a, b).unwrap_or(a);
+                format!("scatter explained by {}", both.strip_prefix("separability_").unwrap_or(both))
+            }
+            Self::ExplainedDifference(a, b) => format!("scatter explained, {a} - {b}"),
             Self::LogRatio(a, b) => format!("ln({a} / {b}), late in training"),
             Self::SizeOfLogRatio(a, b) => format!("|ln({a} / {b})|, late in training"),
             Self::Late(a) => format!("{a}, late in training"),
@@ -92,6 +104,7 @@ impl Quantity {
         let unit = |name: &str| descriptor(name).map_or("", |d| d.unit);
         match self {
             Self::Metric(a) | Self::Size(a) | Self::Difference(a, _) | Self::Mean(a, _) => unit(a),
+            Self::Explained(..) | Self::ExplainedDifference(..) => "share",
             Self::Late(_) | Self::Unrest(_) | Self::LogRatio(..) | Self::SizeOfLogRatio(..) => "",
         }
     }
@@ -103,6 +116,8 @@ impl Quantity {
             Self::Size(a) => Some(value(a)?.abs()),
             Self::Difference(a, b) => Some(value(a)? - value(b)?),
             Self::Mean(a, b) => Some((value(a)? + value(b)?) / 2.0),
+            Self::Explained(a, b) => Some((explained(value(a)?) + explained(value(b)?)) / 2.0),
+            Self::ExplainedDifference(a, b) => Some(explained(value(a)?) - explained(value(b)?)),
             Self::LogRatio(..) | Self::SizeOfLogRatio(..) | Self::Late(_) | Self::Unrest(_) => None,
         }
     }
@@ -125,10 +140,15 @@ impl Quantity {
                 let late = late(a);
                 sample_sd(&late.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<_>>()).ok()?
             }
-            Self::Metric(_) | Self::Size(_) | Self::Difference(..) | Self::Mean(..) => return None,
+            _ => return None,
         };
         value.is_finite().then_some(value)
     }
+}
+
+/// The share of all scatter that lies between groups, where `ratio` is between over within.
+fn explained(ratio: f64) -> f64 {
+    ratio / (1.0 + ratio)
 }
 
 /// What two names share when they differ in their last word alone: `hub_gini` of `hub_gini_i2t` and `hub_gini_t2i`.
@@ -204,6 +224,17 @@ impl Observed {
             observed.add(&table, &ids, &names, &of_cell, &BTreeMap::new()).map_err(failed)?;
         }
         Ok(observed)
+    }
+
+    /// Cells as a test has them: levels by axis, seed, and values in the order of the quantities.
+    #[cfg(test)]
+    pub fn of(axes: Vec<String>, quantities: Vec<Quantity>, cells: Vec<(Combination, i64, Vec<Option<f64>>)>) -> Self {
+        let mut groups: BTreeMap<(String, Vec<String>), Group> = BTreeMap::new();
+        for (levels, seed, values) in cells {
+            let key = (CLEAN.to_string(), levels.iter().map(key_of).collect());
+            groups.entry(key).or_insert_with(|| Group { levels, ..Group::default() }).values.insert(seed, values);
+        }
+        Self { axes, groups, quantities }
     }
 
     fn add(
@@ -358,7 +389,10 @@ mod tests {
         assert_eq!(of(Quantity::Difference("hub_gini_i2t", "hub_gini_t2i")), Some(-0.5));
         assert_eq!(of(Quantity::Mean("hub_gini_i2t", "hub_gini_t2i")), Some(0.5));
         assert_eq!(of(Quantity::Mean("hub_gini_i2t", "lost")), None);
+        assert_eq!(of(Quantity::Explained("hub_gini_i2t", "hub_gini_t2i")), Some((0.2 + 0.75 / 1.75) / 2.0));
         assert_eq!(Quantity::Mean("hub_gini_i2t", "hub_gini_t2i").label(), "hub_gini, mean of both");
+        let shape = Quantity::Explained("separability_shape_img", "separability_shape_txt");
+        assert_eq!(shape.label(), "scatter explained by shape");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use super::linalg::dot;
 const MOST_STEPS: usize = 100;
 /// A step that changes no coefficient by more than this ends the search: far below what a probability is read to.
 const TOLERANCE: f64 = 1e-9;
+/// A step whose gain rounding can hide: the loss is flat there to the square of it.
+const ROUNDING: f64 = 1e-6;
 /// Halvings of a step that does not lower the loss.
 const MOST_HALVINGS: usize = 40;
 /// The penalty of intercepts as a share of that of weights: it makes the one of many equal solutions unique, and moves no
@@ -84,7 +86,9 @@ pub fn fit(
                 (next, loss)
             })
             .find(|(_, next)| *next <= loss)
-            .unwrap_or((at.clone(), loss));
+            // Where rounding hides what is left to gain, the whole step is as small as that.
+            .or_else(|| step.iter().all(|d| d.abs() < ROUNDING).then(|| (at.clone(), loss)))
+            .ok_or(LogisticError::NoConvergence)?;
         let moved = at.iter().zip(&next).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         (at, loss) = (next, next_loss);
         if moved < TOLERANCE {

@@ -1,6 +1,7 @@
 //! Seeded streams, linear algebra and statistics: everything numerical that is not a model. Imports no other room.
 
 pub mod bootstrap;
+pub mod estimate;
 pub mod information;
 pub mod instructions;
 pub mod interval;

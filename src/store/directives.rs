@@ -103,7 +103,7 @@ impl Directives {
     /// [`StoreError::Io`].
     pub fn open(dir: &Path, redactor: Redactor) -> Result<Self, StoreError> {
         let path = dir.join(DIRECTIVES_FILE);
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let open = OpenOptions::new().read(true).append(true).create(true).open(&path);
         let mut file = open.map_err(StoreError::io("open", &path))?;
         mend(&mut file).map_err(StoreError::io("mend", &path))?;
         Ok(Self { path, file, redactor })

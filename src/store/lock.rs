@@ -17,13 +17,16 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// An exclusive hold on a directory, given back when dropped or when the process dies, however it dies.
 #[derive(Debug)]
-pub(crate) struct DirLock {
+pub struct DirLock {
     file: File,
 }
 
 impl DirLock {
     /// Takes the lock of `dir`, which must exist, and writes who holds it into the lock file.
-    pub(crate) fn acquire(dir: &Path) -> Result<Self, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another process holds it, [`StoreError::Io`].
+    pub fn acquire(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(LOCK_FILE);
         let mut file = OpenOptions::new()
             .read(true)

@@ -35,7 +35,7 @@ pub use cell_tree::{CELL_TREE_VERSION, CellProof, CellTree};
 pub use directives::{DIRECTIVES_FILE, DIRECTIVES_VERSION, Directive, Directives, Redactor, read_directives};
 pub use error::StoreError;
 pub use ledger::{Artifact, BUNDLE_FILE, Differences, LEDGER_FILE, LEDGER_VERSION, Ledger};
-pub use lock::is_live;
+pub use lock::{DirLock, is_live};
 pub use manifest::{
     Cells, Code, Environment, MANIFEST_FILE, MANIFEST_VERSION, RunManifest, RunState, VERIFICATION_STATEMENT, now_utc,
 };

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::audit::{ControlState, Reading, RiskEntry};
-use crate::lab::SeedPair;
+use crate::lab::{Origin, SeedPair};
 
 fn risk_log(on: bool) -> RiskLog {
     let reading = Reading::new(on, "it is");
@@ -32,6 +32,7 @@ fn finding(name: &'static str, verdict: Verdict) -> Finding {
     let number = |x: f64| measured.then_some(x);
     Finding {
         name,
+        origin: Origin::Says,
         source: "§1",
         says: "At 5% of wrong pairs nothing changes.",
         family: "f",

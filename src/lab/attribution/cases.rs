@@ -36,9 +36,9 @@ impl Mechanism {
 pub enum Role {
     /// The model is fitted to its calibration seeds, and judged by its others.
     Calibration,
-    /// A strength that the model has not seen.
+    /// A strength that no weight is fitted to.
     OtherStrength,
-    /// A way to induce the failure that the model has not seen.
+    /// A way to induce the failure that no weight is fitted to.
     UnseenVariant,
 }
 
@@ -67,7 +67,7 @@ pub struct Case {
 const fn fit(mechanism: Mechanism, family: &'static str, levels: &'static [Level]) -> Case {
     Case { mechanism, role: Role::Calibration, family, levels }
 }
-const fn stronger(mechanism: Mechanism, family: &'static str, levels: &'static [Level]) -> Case {
+const fn weaker(mechanism: Mechanism, family: &'static str, levels: &'static [Level]) -> Case {
     Case { mechanism, role: Role::OtherStrength, family, levels }
 }
 const fn unseen(mechanism: Mechanism, family: &'static str, levels: &'static [Level]) -> Case {
@@ -77,28 +77,31 @@ const fn unseen(mechanism: Mechanism, family: &'static str, levels: &'static [Le
 use Mechanism::{Collapse, Dominance, Healthy, Shortcut, WrongPairs};
 
 const GAIN: &str = "failures-input-gain";
-const OUTPUT: &str = "failures-output-gain";
 const NOISE: &str = "failures-noise";
 const CAPACITY: &str = "failures-capacity";
 const CONFOUNDER: &str = "failures-confounder";
 const PAIRING: &str = "failures-pairing";
 const COLLAPSE: &str = "failures-collapse";
+const OF_DOMINANCE: &str = "failures-control-dominance";
+const OF_WRONG_PAIRS: &str = "failures-control-pairing";
+const OF_COLLAPSE: &str = "failures-control-collapse";
 
-/// Every case. Of each mechanism the model sees the ends of some knobs; between them and on other knobs it is judged: narrow
-/// encoders, group tags, shuffled blocks, pairs that are wrong in evaluation only, weight decay and too high a temperature are
-/// never fitted to.
+/// Every case. Of each mechanism weights are fitted to the strong ends of some knobs; the model is judged there, at weaker strengths,
+/// and on knobs that no weight is fitted to: narrow encoders, group tags, shuffled blocks, pairs that are wrong in evaluation
+/// only, weight decay with a high learning rate, too high a temperature; and on healthy models that were trained otherwise.
 pub const CASES: &[Case] = &[
     fit(Healthy, "failures-baseline", &[]),
-    unseen(Healthy, OUTPUT, &[("model.output_gain_img", "64.0")]),
-    unseen(Healthy, OUTPUT, &[("model.output_gain_txt", "64.0")]),
+    unseen(Healthy, OF_DOMINANCE, &[("train.clip_norm", "0.5")]),
+    unseen(Healthy, OF_COLLAPSE, &[("train.warmup_steps", "200")]),
+    unseen(Healthy, OF_WRONG_PAIRS, &[("world.n_train", "2458")]),
     fit(Dominance, GAIN, &[("image.gain", "64.0")]),
     fit(Dominance, GAIN, &[("text.gain", "64.0")]),
-    stronger(Dominance, GAIN, &[("image.gain", "16.0")]),
-    stronger(Dominance, GAIN, &[("text.gain", "16.0")]),
+    weaker(Dominance, GAIN, &[("image.gain", "16.0")]),
+    weaker(Dominance, GAIN, &[("text.gain", "16.0")]),
     fit(Dominance, NOISE, &[("image.noise", "0.4")]),
     fit(Dominance, NOISE, &[("text.dropout", "0.6")]),
-    stronger(Dominance, NOISE, &[("image.noise", "0.2")]),
-    stronger(Dominance, NOISE, &[("text.dropout", "0.4")]),
+    weaker(Dominance, NOISE, &[("image.noise", "0.2")]),
+    weaker(Dominance, NOISE, &[("text.dropout", "0.4")]),
     unseen(Dominance, CAPACITY, &[("model.hidden_img", "2")]),
     unseen(Dominance, CAPACITY, &[("model.hidden_txt", "2")]),
     unseen(Dominance, CAPACITY, &[("model.hidden_img", "8")]),
@@ -106,27 +109,26 @@ pub const CASES: &[Case] = &[
     fit(Shortcut, CONFOUNDER, &[("confounder.kind", "id_codebook"), ("confounder.strength", "1.0")]),
     fit(Shortcut, CONFOUNDER, &[("confounder.kind", "watermark"), ("confounder.strength", "1.0")]),
     fit(Shortcut, CONFOUNDER, &[("confounder.kind", "parity"), ("confounder.strength", "1.0")]),
-    stronger(Shortcut, CONFOUNDER, &[("confounder.kind", "id_codebook"), ("confounder.strength", "0.3")]),
-    stronger(Shortcut, CONFOUNDER, &[("confounder.kind", "watermark"), ("confounder.strength", "0.3")]),
-    stronger(Shortcut, CONFOUNDER, &[("confounder.kind", "parity"), ("confounder.strength", "0.3")]),
+    weaker(Shortcut, CONFOUNDER, &[("confounder.kind", "id_codebook"), ("confounder.strength", "0.3")]),
+    weaker(Shortcut, CONFOUNDER, &[("confounder.kind", "watermark"), ("confounder.strength", "0.3")]),
+    weaker(Shortcut, CONFOUNDER, &[("confounder.kind", "parity"), ("confounder.strength", "0.3")]),
     unseen(Shortcut, CONFOUNDER, &[("confounder.kind", "group_tags"), ("confounder.strength", "1.0")]),
     unseen(Shortcut, CONFOUNDER, &[("confounder.kind", "group_tags"), ("confounder.strength", "0.3")]),
     fit(WrongPairs, PAIRING, &[("pairing.kind", "swap"), ("pairing.rate", "0.1")]),
     fit(WrongPairs, PAIRING, &[("pairing.kind", "swap"), ("pairing.rate", "0.4")]),
     fit(WrongPairs, PAIRING, &[("pairing.kind", "group_swap"), ("pairing.rate", "0.4")]),
     fit(WrongPairs, PAIRING, &[("pairing.kind", "offset"), ("pairing.rate", "0.4")]),
-    stronger(WrongPairs, PAIRING, &[("pairing.kind", "swap"), ("pairing.rate", "0.2")]),
-    stronger(WrongPairs, PAIRING, &[("pairing.kind", "group_swap"), ("pairing.rate", "0.2")]),
-    stronger(WrongPairs, PAIRING, &[("pairing.kind", "offset"), ("pairing.rate", "0.2")]),
+    weaker(WrongPairs, PAIRING, &[("pairing.kind", "swap"), ("pairing.rate", "0.2")]),
+    weaker(WrongPairs, PAIRING, &[("pairing.kind", "group_swap"), ("pairing.rate", "0.2")]),
+    weaker(WrongPairs, PAIRING, &[("pairing.kind", "offset"), ("pairing.rate", "0.2")]),
     unseen(WrongPairs, PAIRING, &[("pairing.applies_to", "eval"), ("pairing.rate", "0.4")]),
     unseen(WrongPairs, PAIRING, &[("pairing.kind", "block"), ("pairing.rate", "0.2")]),
     unseen(WrongPairs, PAIRING, &[("pairing.kind", "block"), ("pairing.rate", "0.4")]),
     fit(Collapse, COLLAPSE, &[("train.temperature", "0.005")]),
     fit(Collapse, COLLAPSE, &[("train.learning_rate", "0.8")]),
     fit(Collapse, COLLAPSE, &[("train.temperature", "0.005"), ("train.learning_rate", "0.8")]),
-    stronger(Collapse, COLLAPSE, &[("train.temperature", "0.02")]),
-    stronger(Collapse, COLLAPSE, &[("train.temperature", "0.02"), ("train.learning_rate", "0.2")]),
-    unseen(Collapse, COLLAPSE, &[("train.weight_decay", "0.01")]),
+    weaker(Collapse, COLLAPSE, &[("train.temperature", "0.02")]),
+    weaker(Collapse, COLLAPSE, &[("train.temperature", "0.02"), ("train.learning_rate", "0.2")]),
     unseen(Collapse, COLLAPSE, &[("train.weight_decay", "0.01"), ("train.learning_rate", "0.8")]),
     unseen(Collapse, COLLAPSE, &[("train.temperature", "1.0")]),
 ];

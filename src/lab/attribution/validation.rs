@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use super::cases::{CASES, Case, Mechanism, Role};
 use super::indicators::View;
-use super::model::{AttributionError, FEWEST_INDICATORS, Model, Opinion, Values, Verdict};
+use super::model::{AttributionError, Model, Opinion, Values, Verdict};
 use crate::lab::family::{Laboratory, at};
 use crate::lab::observed::Observed;
-use crate::numerics::bootstrap::mean_interval;
+use crate::numerics::estimate::estimate;
 use crate::numerics::stats::{StatsError, mean};
 
 /// A share over seeds, with its 95% interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Share {
     pub mean: f64,
-    /// None for fewer than two seeds.
+    /// None for fewer than three seeds.
     pub low: Option<f64>,
     pub high: Option<f64>,
 }
@@ -31,6 +31,8 @@ pub struct RoleReport {
     pub cells: u64,
     pub right: u64,
     pub insufficient: u64,
+    /// Cells whose likeliest mechanism is the right one, whether it was told or not.
+    pub right_if_told: u64,
     /// Recall, averaged over the mechanisms that have cases: one value per validation seed, and their mean.
     pub balanced_accuracy: Option<Share>,
 }
@@ -53,8 +55,6 @@ pub struct CaseReport {
     pub role: Role,
     pub family: &'static str,
     pub levels: BTreeMap<&'static str, &'static str>,
-    /// Whether the calibration seeds are moved by it at all. What moves nothing cannot be attributed, and does not count.
-    pub active: bool,
     pub cells: u64,
     /// By view.
     pub right: BTreeMap<View, u64>,
@@ -103,21 +103,12 @@ pub fn calibrate_and_validate(
         Model::fit(*view, &known)
     };
     let models: Vec<Model> = View::ALL.iter().map(fitted).collect::<Result<_, _>>()?;
-    let panel = models.iter().find(|model| model.view == View::Panel);
-    let active = |case: usize| {
-        let own: Vec<&Cell> = cells.iter().filter(calibrates).filter(|cell| cell.case == case).collect();
-        CASES[case].mechanism == Mechanism::Healthy
-            || panel.is_some_and(|panel| {
-                panel.moved_by(own.iter().map(|cell| &cell.values[&View::Panel])) >= FEWEST_INDICATORS
-            })
-    };
-    let active: Vec<bool> = (0..CASES.len()).map(active).collect();
     let judged: Vec<&Cell> = cells.iter().filter(|cell| validation_seeds.contains(&cell.seed)).collect();
     let opinions: Vec<BTreeMap<View, Opinion>> = judged
         .iter()
         .map(|cell| models.iter().map(|model| (model.view, model.judge(&cell.values[&model.view]))).collect())
         .collect();
-    let judgements = Judgements { cells: &judged, opinions: &opinions, active: &active, seeds: validation_seeds };
+    let judgements = Judgements { cells: &judged, opinions: &opinions, seeds: validation_seeds };
     let views = models.iter().map(|model| judgements.view(model.view)).collect::<Result<_, StatsError>>()?;
     let gain = judgements.gain()?;
     let there = |case: &usize| judged.iter().any(|cell| cell.case == *case);
@@ -156,37 +147,37 @@ fn cells(laboratory: &Laboratory, runs: &BTreeMap<&'static str, Observed>) -> Ve
 struct Judgements<'a> {
     cells: &'a [&'a Cell],
     opinions: &'a [BTreeMap<View, Opinion>],
-    active: &'a [bool],
     seeds: &'a [i64],
 }
 
 impl Judgements<'_> {
     /// Cells that count, with their case and the verdict of a view.
-    fn counted(&self, view: View, role: Option<Role>) -> impl Iterator<Item = (&Cell, &'static Case, Verdict)> {
+    fn counted(&self, view: View, role: Option<Role>) -> impl Iterator<Item = (&Cell, &'static Case, &Opinion)> {
         let each = self.cells.iter().zip(self.opinions);
-        each.map(move |(cell, opinions)| (*cell, &CASES[cell.case], opinions[&view].verdict))
-            .filter(move |(cell, case, _)| self.active[cell.case] && role.is_none_or(|role| case.role == role))
+        each.map(move |(cell, opinions)| (*cell, &CASES[cell.case], &opinions[&view]))
+            .filter(move |(_, case, _)| role.is_none_or(|role| case.role == role))
     }
 
     fn view(&self, view: View) -> Result<ViewReport, StatsError> {
         let mut confusion = vec![vec![0; Mechanism::ALL.len() + 1]; Mechanism::ALL.len()];
-        for (_, case, verdict) in self.counted(view, None) {
-            let column = match verdict {
+        for (_, case, opinion) in self.counted(view, None) {
+            let column = match opinion.verdict {
                 Verdict::Supported(mechanism) => mechanism as usize,
                 Verdict::InsufficientEvidence => Mechanism::ALL.len(),
             };
             confusion[case.mechanism as usize][column] += 1;
         }
         let role = |role: Role| {
-            let count = |right: &dyn Fn(Mechanism, Verdict) -> bool| {
+            let count = |right: &dyn Fn(Mechanism, &Opinion) -> bool| {
                 self.counted(view, Some(role)).filter(|(_, case, verdict)| right(case.mechanism, *verdict)).count()
                     as u64
             };
             Ok(RoleReport {
                 role,
                 cells: count(&|_, _| true),
-                right: count(&|mechanism, verdict| verdict == Verdict::Supported(mechanism)),
-                insufficient: count(&|_, verdict| verdict == Verdict::InsufficientEvidence),
+                right: count(&|mechanism, opinion| opinion.verdict == Verdict::Supported(mechanism)),
+                insufficient: count(&|_, opinion| opinion.verdict == Verdict::InsufficientEvidence),
+                right_if_told: count(&|mechanism, opinion| opinion.likeliest() == Some(mechanism)),
                 balanced_accuracy: share(&self.balanced(view, Some(role)))?,
             })
         };
@@ -205,7 +196,7 @@ impl Judgements<'_> {
             let recall = |mechanism: Mechanism| {
                 let own =
                     || self.counted(view, role).filter(|(c, case, _)| c.seed == *seed && case.mechanism == mechanism);
-                let right = own().filter(|(_, _, verdict)| *verdict == Verdict::Supported(mechanism)).count();
+                let right = own().filter(|(_, _, opinion)| opinion.verdict == Verdict::Supported(mechanism)).count();
                 (own().count() > 0).then(|| right as f64 / own().count() as f64)
             };
             let recalls: Vec<f64> = Mechanism::ALL.into_iter().filter_map(recall).collect();
@@ -231,7 +222,6 @@ impl Judgements<'_> {
             role: case.role,
             family: case.family,
             levels: case.levels.iter().copied().collect(),
-            active: self.active[number],
             cells: own().count() as u64,
             right: count(&|verdict| verdict == Verdict::Supported(case.mechanism)),
             insufficient: count(&|verdict| verdict == Verdict::InsufficientEvidence),
@@ -241,11 +231,8 @@ impl Judgements<'_> {
 }
 
 fn share(values: &[f64]) -> Result<Option<Share>, StatsError> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    if sorted.is_empty() {
-        return Ok(None);
-    }
-    let interval = if sorted.len() < 2 { None } else { Some(mean_interval(&sorted, &mut Vec::new())?) };
-    Ok(Some(Share { mean: mean(&sorted)?, low: interval.map(|ends| ends.0), high: interval.map(|ends| ends.1) }))
+    Ok(estimate(values)?.map(|found| Share { mean: found.mean, low: found.low, high: found.high }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The chapter's controls, switched on one at a time: what each buys where something is wrong, and costs where nothing is.
 
-use super::super::expectation::{Expect, Expectation, expectation};
+use super::super::expectation::{Expect, Expectation, expectation, ours};
 use super::super::family::{Family, Place, REFERENCE, at};
 use super::super::geometry::{ORIENTATION, RANK, RETRIEVAL};
 use super::super::matters;
@@ -109,7 +109,7 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         (LOUD_CLIPPED, LOUD),
         (Higher, matters::RETRIEVAL),
     ),
-    expectation(
+    ours(expectation(
         "variance-terms-spread-loud-images",
         "§2.7.5",
         "Variance and covariance terms keep the rank up under dominance.",
@@ -117,8 +117,8 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         RANK,
         (LOUD_SPREAD, LOUD),
         (Higher, matters::RANK),
-    ),
-    expectation(
+    )),
+    ours(expectation(
         "clipping-costs-a-healthy-model-nothing",
         "§2.4.5",
         "Clipping costs a healthy model no retrieval.",
@@ -126,8 +126,8 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         RETRIEVAL,
         (CLIPPED, REFERENCE),
         (NotLower, matters::RETRIEVAL),
-    ),
-    expectation(
+    )),
+    ours(expectation(
         "variance-terms-cost-a-healthy-model-nothing",
         "§2.7.5",
         "Variance and covariance terms cost a healthy model no retrieval.",
@@ -135,7 +135,7 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         RETRIEVAL,
         (SPREAD, REFERENCE),
         (NotLower, matters::RETRIEVAL),
-    ),
+    )),
     expectation(
         "hygiene-brings-orientation-back",
         "§2.5.5",
@@ -143,9 +143,9 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         OF_SHORTCUTS,
         ORIENTATION,
         (CODED_IN_IMAGES, CODED),
-        (Higher, matters::SEPARABILITY),
+        (Higher, matters::EXPLAINED),
     ),
-    expectation(
+    ours(expectation(
         "hygiene-costs-nothing",
         "§2.5.5",
         "A marker that is left in one modality does not harm retrieval.",
@@ -153,7 +153,7 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         RETRIEVAL,
         (CODED_IN_IMAGES, REFERENCE),
         (NotLower, matters::RETRIEVAL),
-    ),
+    )),
     expectation(
         "fewer-negatives-strengthen-shortcuts",
         "§2.5.5",
@@ -162,7 +162,7 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         OF_SHORTCUTS,
         ORIENTATION,
         (CODED, CODED_FEW_NEGATIVES),
-        (Higher, matters::SEPARABILITY),
+        (Higher, matters::EXPLAINED),
     ),
     expectation(
         "an-audit-brings-retrieval-back",
@@ -173,7 +173,7 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         (AUDITED, WRONG),
         (Higher, matters::RETRIEVAL),
     ),
-    expectation(
+    ours(expectation(
         "an-audit-costs-little",
         "§2.6.5",
         "The pairs that a perfect audit takes out are not missed.",
@@ -181,7 +181,7 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         RETRIEVAL,
         (FEWER, REFERENCE),
         (NotLower, matters::RETRIEVAL),
-    ),
+    )),
     expectation(
         "variance-terms-prevent-collapse",
         "§2.7.5",
@@ -218,7 +218,7 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         (COLD_WARMED_UP, COLD),
         (Higher, matters::RANK),
     ),
-    expectation(
+    ours(expectation(
         "redundancy-reduction-costs-a-healthy-model-nothing",
         "§2.7.5",
         "A redundancy-reduction term costs a healthy model no rank.",
@@ -226,8 +226,8 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         RANK,
         (REDUCED, REFERENCE),
         (NotLower, matters::RANK),
-    ),
-    expectation(
+    )),
+    ours(expectation(
         "warm-up-costs-a-healthy-model-nothing",
         "§2.7.5",
         "Warm-up costs a healthy model no retrieval.",
@@ -235,8 +235,8 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         RETRIEVAL,
         (WARMED_UP, REFERENCE),
         (NotLower, matters::RETRIEVAL),
-    ),
-    expectation(
+    )),
+    ours(expectation(
         "variance-terms-bring-retrieval-back",
         "§2.7.5",
         "Where variance terms keep the rank up, retrieval follows.",
@@ -244,5 +244,5 @@ pub(super) const EXPECTATIONS: [Expectation; 17] = [
         RETRIEVAL,
         (COLD_SPREAD, COLD),
         (Higher, matters::RETRIEVAL),
-    ),
+    )),
 ];

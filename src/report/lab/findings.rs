@@ -52,14 +52,16 @@ fn colour(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Which differences a row expects, as ends in units.
-fn expected(expects: Expect) -> (f64, f64) {
+/// Which differences a row expects: ranges in units.
+fn expected(expects: Expect) -> Vec<(f64, f64)> {
+    const FAR: f64 = f64::INFINITY;
     match expects {
-        Expect::Higher => (1.0, f64::INFINITY),
-        Expect::Lower => (f64::NEG_INFINITY, -1.0),
-        Expect::Same => (-1.0, 1.0),
-        Expect::NotLower => (-1.0, f64::INFINITY),
-        Expect::NotHigher => (f64::NEG_INFINITY, 1.0),
+        Expect::Higher => vec![(1.0, FAR)],
+        Expect::Lower => vec![(-FAR, -1.0)],
+        Expect::Same => vec![(-1.0, 1.0)],
+        Expect::NotLower => vec![(-1.0, FAR)],
+        Expect::NotHigher => vec![(-FAR, 1.0)],
+        Expect::Different => vec![(-FAR, -1.0), (1.0, FAR)],
     }
 }
 
@@ -105,11 +107,12 @@ pub fn draw(name: &str, title: &str, rows: &[Row]) -> Figure {
 
 fn draw_row(svg: &mut Svg, panel: &Panel, row: &Row, top: f64) {
     let held = |units: f64| panel.x.place(units).clamp(panel.at.0, panel.right());
-    let (from, to) = expected(row.expects);
-    let [x, y, w, h] = [held(from), top + 3.0, held(to) - held(from), LINE - 6.0].map(place);
-    let shape: [(&str, &dyn Display); 6] =
-        [("x", &x), ("y", &y), ("width", &w), ("height", &h), ("fill", &"var(--soft)"), ("fill-opacity", &"0.18")];
-    svg.element("rect", &shape);
+    for (from, to) in expected(row.expects) {
+        let [x, y, w, h] = [held(from), top + 3.0, held(to) - held(from), LINE - 6.0].map(place);
+        let shape: [(&str, &dyn Display); 6] =
+            [("x", &x), ("y", &y), ("width", &w), ("height", &h), ("fill", &"var(--soft)"), ("fill-opacity", &"0.18")];
+        svg.element("rect", &shape);
+    }
     let middle = top + LINE / 2.0;
     svg.text((LEFT - 8.0, middle + 4.0), Anchor::End, "", &shortened(&row.name, 33));
     if let Some((mean, low, high)) = row.difference {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::pictures::LabPictures;
 use crate::lab::attribution::{CaseReport, Opinion, Validation, Verdict as Attributed, View};
-use crate::lab::{ACCEPTANCE, FamilyDocument, Finding, LabDocument, Margin, Outcome, OutcomeRow, Verdict};
+use crate::lab::{ACCEPTANCE, FamilyDocument, Finding, LabDocument, Margin, Origin, Outcome, OutcomeRow, Verdict};
 use crate::report::figure::Figure;
 use crate::report::glance::{level_text, words};
 use crate::report::page::{document, embed};
@@ -50,7 +50,7 @@ fn head(out: &mut String, lab: &LabDocument) {
         escape(lab.verification_statement)
     );
     if lab.quick {
-        out.push_str("<p class=\"note\">This is the quick version: fewer seeds and levels, wider intervals, more that stays undecided.</p>\n");
+        out.push_str("<p class=\"note\">This is the quick version: fewer seeds and levels, intervals that are wider for it, more that stays undecided.</p>\n");
     }
     if !lab.complete {
         out.push_str("<p class=\"statement\">Not every cell is finished; what follows is of those that are.</p>\n");
@@ -81,25 +81,46 @@ fn glance(out: &mut String, lab: &LabDocument) {
     out.push_str("</ul>\n");
     let _ = writeln!(
         out,
-        "<p>{} sentences of the source were written down as tests before the runs: a quantity, two places whose cells are paired by \
+        "<p>{} sentences were written down as tests before these seeds were run, after pilots on other seeds: a quantity, two places whose cells are paired by \
          seed, a direction and the smallest difference that matters. A sentence agrees when the mean difference is as expected \
          and matters and its 95% interval stays on that side; it disagrees when an effect that matters is outside of the interval. \
          Intervals are of single tests: of {} some exclude an effect by chance.</p>",
         lab.findings.len(),
         lab.findings.len()
     );
-    for (verdict, heading) in [(Verdict::Agrees, "What agrees"), (Verdict::Disagrees, "What does not")] {
-        let found: Vec<&Finding> = lab.findings.iter().filter(|f| f.verdict == verdict).collect();
-        if found.is_empty() {
+    for origin in Origin::ALL {
+        let of: Vec<&Finding> = lab.findings.iter().filter(|f| f.origin == origin).collect();
+        if of.is_empty() {
             continue;
         }
-        let _ = writeln!(out, "<h3>{heading}</h3>\n<ul>");
-        found.iter().for_each(|finding| sentence(out, finding));
-        out.push_str("</ul>\n");
+        let _ = writeln!(out, "<h3>{}</h3>", capitalised(origin.words()));
+        for verdict in [Verdict::Agrees, Verdict::Disagrees] {
+            let found: Vec<&&Finding> = of.iter().filter(|f| f.verdict == verdict).collect();
+            if !found.is_empty() {
+                let _ = writeln!(out, "<h4>{} ({} of {})</h4>\n<ul>", heading(origin, verdict), found.len(), of.len());
+                found.iter().for_each(|finding| sentence(out, finding));
+                out.push_str("</ul>\n");
+            }
+        }
     }
     checks(out, &lab.checks);
     families(out, lab);
     out.push_str("</section>\n");
+}
+
+/// What a verdict on a sentence means.
+fn heading(origin: Origin, verdict: Verdict) -> &'static str {
+    match (origin, verdict) {
+        (Origin::May, Verdict::Agrees) => "Happens here",
+        (Origin::May, _) => "Does not happen here",
+        (_, Verdict::Agrees) => "Is so here",
+        (_, _) => "Is not so here",
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// A finding as an item of a list.
@@ -371,7 +392,7 @@ fn accuracies(out: &mut String, validation: &Validation) {
     out.push_str(
         "<div class=\"scroll gates\" tabindex=\"0\" role=\"region\" aria-label=\"Accuracy\"><table><thead><tr><th scope=\"col\">Judged \
          by</th><th scope=\"col\">On</th><th scope=\"col\">Cells</th><th scope=\"col\">Right</th><th scope=\"col\">Not told</th>\
-         <th scope=\"col\">Balanced accuracy [95%]</th></tr></thead><tbody>\n",
+         <th scope=\"col\">Right if it had to tell</th><th scope=\"col\">Balanced accuracy [95%]</th></tr></thead><tbody>\n",
     );
     for view in &validation.views {
         for role in &view.roles {
@@ -379,12 +400,13 @@ fn accuracies(out: &mut String, validation: &Validation) {
                 role.balanced_accuracy.map_or("none".to_string(), |share| interval(share.mean, share.low, share.high));
             let _ = writeln!(
                 out,
-                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{share}</td></tr>",
+                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{share}</td></tr>",
                 view.view.words(),
                 role.role.words(),
                 role.cells,
                 role.right,
-                role.insufficient
+                role.insufficient,
+                role.right_if_told
             );
         }
     }
@@ -406,8 +428,7 @@ fn interval(mean: f64, low: Option<f64>, high: Option<f64>) -> String {
 fn cases(out: &mut String, validation: &Validation) {
     let _ = writeln!(
         out,
-        "<details><summary>Every case</summary><p class=\"note\">Cases that move fewer than two indicators on the calibration seeds cannot \
-         be attributed; they are marked, and do not count. {} cases are not in these runs.</p>\n<div class=\"scroll\" tabindex=\"0\" \
+        "<details><summary>Every case</summary><p class=\"note\">{} cases are not in these runs.</p>\n<div class=\"scroll\" tabindex=\"0\" \
          role=\"region\" aria-label=\"Cases\"><table class=\"data\"><thead><tr><th scope=\"col\">Done</th><th scope=\"col\">Where</th>\
          <th scope=\"col\">Judged on</th><th scope=\"col\">Right</th><th scope=\"col\">Right by retrieval and loss</th>\
          <th scope=\"col\">Not told</th><th scope=\"col\">For instance</th></tr></thead><tbody>",
@@ -421,10 +442,9 @@ fn case_row(out: &mut String, case: &CaseReport) {
     let levels: Vec<String> = case.levels.iter().map(|(path, level)| format!("{path} {level}")).collect();
     let at = if levels.is_empty() { case.family.to_string() } else { levels.join(", ") };
     let of = |counts: &BTreeMap<View, u64>, view| counts.get(&view).copied().unwrap_or(0);
-    let moves = if case.active { "" } else { " (moves nothing)" };
     let _ = writeln!(
         out,
-        "<tr><td>{}{moves}</td><td>{}</td><td>{}</td><td>{} of {}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{} of {}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
         case.mechanism.words(),
         escape(&at),
         case.role.words(),
