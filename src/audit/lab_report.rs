@@ -98,7 +98,7 @@ pub fn lab_report(lab: &LabDocument, risks: &LabRiskLog) -> StrictReport {
     let families = fact("families".into(), of(lab.families.len().into(), "runs", "families: how many"));
     let findings = fact("findings".into(), of(lab.findings.len().into(), "sentences", "findings: how many"));
     let mut counts = Vec::new();
-    for verdict in [Verdict::Agrees, Verdict::Disagrees, Verdict::Undecided, Verdict::NotMeasured] {
+    for verdict in Verdict::ALL {
         let n = lab.verdicts.get(&verdict).copied().unwrap_or(0);
         let name = format!("findings.{}", verdict.words().replace(' ', "_"));
         counts.push(format!("{} {}", fact(name.clone(), of(n.into(), "", &name)), verdict.words()));

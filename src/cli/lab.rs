@@ -17,7 +17,8 @@ use crate::audit::{Evidence, RUN_REPORT_FILE, RiskLog, lab_report, lab_risk_log,
 use crate::engine::{self, BurnTrainer, Control};
 use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated};
 use crate::lab::{
-    Family, FamilyRun, Finding, LAB_FILE, LABORATORIES, LabDocument, Laboratory, RUNS_FOLDER, assemble, laboratory,
+    Family, FamilyRun, Finding, LAB_FILE, LABORATORIES, LabDocument, Laboratory, Origin, RUNS_FOLDER, Verdict,
+    assemble, laboratory,
 };
 use crate::report::lab::{lab_page, lab_pictures};
 use crate::spec::{Overrides, Sweep, load};
@@ -103,7 +104,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     log.record("judge", "judge what the source expects, attribute mechanisms, seal the directory", "")?;
     log.finish()?;
     let models = baseline.map(|baseline| Calibrated::new(lab.name, &baseline, models));
-    finish(&dir, &document, models, &runs, strangers)?;
+    finish(&dir, lab, &document, models, &runs, strangers)?;
     if args.json {
         output::json(&document)?;
     } else {
@@ -154,6 +155,7 @@ fn train(sweep: &Sweep, dir: &Path, trainer: &BurnTrainer, args: &LabArgs) -> an
 /// Writes what came of the runs, and seals the directory: risk log, strict report, page, then ledger, manifest and bundle.
 fn finish(
     dir: &Path,
+    lab: &Laboratory,
     document: &LabDocument,
     models: Option<Calibrated>,
     runs: &[FamilyRun],
@@ -165,7 +167,7 @@ fn finish(
         // One of an earlier session would not be of these runs.
         None => remove_if_there(&dir.join(ATTRIBUTION_FILE))?,
     }
-    let page = lab_page(document, &lab_pictures(document));
+    let page = lab_page(document, &lab_pictures(dir, lab, document)?);
     write_atomic(&dir.join(REPORT_FILE), |out| out.write_all(page.as_bytes()))?;
     let logs = runs.iter().map(|run| Ok((run.family.sweep, risks(run)?))).collect::<anyhow::Result<Vec<_>>>()?;
     let risks = lab_risk_log(document.laboratory, &logs);
@@ -288,7 +290,7 @@ fn write(path: &Path, document: &impl serde::Serialize) -> anyhow::Result<()> {
 
 /// The summary on standard output.
 fn print(dir: &Path, document: &LabDocument) -> anyhow::Result<()> {
-    let header = ["finding", "source", "expected", "difference [95%]", "seeds", "verdict"].map(String::from);
+    let header = ["sentence", "source", "expected", "difference [95%]", "seeds", "verdict"].map(String::from);
     let rows = document.findings.iter().map(row).collect();
     output::line(&output::table(&header, rows))?;
     output::line("")?;
@@ -307,8 +309,16 @@ fn print(dir: &Path, document: &LabDocument) -> anyhow::Result<()> {
             output::line(&format!("attribution by {}: balanced accuracy {share}", view.view.words()))?;
         }
     }
-    let verdicts: Vec<String> = document.verdicts.iter().map(|(v, n)| format!("{n} {}", v.words())).collect();
-    output::line(&format!("{}: {}", document.title, verdicts.join(", ")))?;
+    for origin in Origin::ALL {
+        let of =
+            |verdict: Verdict| document.findings.iter().filter(|f| f.origin == origin && f.verdict == verdict).count();
+        let counts = Verdict::ALL.map(|verdict| (verdict, of(verdict)));
+        let counts: Vec<String> =
+            counts.iter().filter(|(_, n)| *n > 0).map(|(verdict, n)| format!("{n} {}", verdict.words())).collect();
+        if !counts.is_empty() {
+            output::line(&format!("{}: {}", origin.words(), counts.join(", ")))?;
+        }
+    }
     output::line(&dir.join(REPORT_FILE).display().to_string())
 }
 
@@ -322,7 +332,11 @@ fn row(finding: &Finding) -> Vec<String> {
     let expects = format!("{} by {}", finding.expects.words(), output::short(finding.matters));
     vec![
         finding.name.to_string(),
-        finding.source.to_string(),
+        match finding.origin {
+            Origin::Says => finding.source.to_string(),
+            Origin::May => format!("{} can", finding.source),
+            Origin::Ours => "ours".to_string(),
+        },
         expects,
         difference,
         finding.seeds.to_string(),

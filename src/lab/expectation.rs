@@ -127,6 +127,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    pub const ALL: [Self; 4] = [Self::Agrees, Self::Disagrees, Self::Undecided, Self::NotMeasured];
+
     /// The words for tables.
     pub fn words(self) -> &'static str {
         match self {

@@ -97,6 +97,7 @@ const INDUCED: [Family; 9] = [
             SENSITIVITY,
         ],
         conditions: &[],
+        pictures: &["geometry-pca-baseline", "geometry-similarity", "training"],
         quick: &["seed=seeds:4"],
     },
     Family {
@@ -106,6 +107,7 @@ const INDUCED: [Family; 9] = [
         reference: &[("image.gain", "1.0"), ("text.gain", "1.0")],
         outcomes: DOMINANCE,
         conditions: NOISES,
+        pictures: &["degradation-retrieval-along-image-gain", "heatmap-effective-rank-img"],
         quick: &["seed=seeds:4", "image.gain=1.0,16.0,64.0", "text.gain=1.0,64.0"],
     },
     Family {
@@ -115,6 +117,7 @@ const INDUCED: [Family; 9] = [
         reference: &[("model.output_gain_img", "1.0"), ("model.output_gain_txt", "1.0")],
         outcomes: DOMINANCE,
         conditions: NOISES,
+        pictures: &["degradation-retrieval-along-model-output-gain-img"],
         quick: &["seed=seeds:4", "model.output_gain_img=1.0,64.0", "model.output_gain_txt=1.0,64.0"],
     },
     Family {
@@ -124,6 +127,7 @@ const INDUCED: [Family; 9] = [
         reference: &[("image.noise", "0.0"), ("text.dropout", "0.0")],
         outcomes: DOMINANCE,
         conditions: NOISES,
+        pictures: &["degradation-retrieval-along-image-noise", "degradation-retrieval-along-text-dropout"],
         quick: &["seed=seeds:4", "image.noise=0.0,0.2,0.4", "text.dropout=0.0,0.4"],
     },
     Family {
@@ -133,6 +137,7 @@ const INDUCED: [Family; 9] = [
         reference: &[("model.hidden_img", "64"), ("model.hidden_txt", "64")],
         outcomes: DOMINANCE,
         conditions: NOISES,
+        pictures: &["degradation-retrieval-along-model-hidden-img", "heatmap-effective-rank-img"],
         quick: &["seed=seeds:4", "model.hidden_img=2,8,64", "model.hidden_txt=2,8,64"],
     },
     Family {
@@ -151,6 +156,10 @@ const INDUCED: [Family; 9] = [
             "confounder-removed-from-images",
             "confounder-removed-from-texts",
         ],
+        pictures: &[
+            "degradation-retrieval-along-confounder-strength",
+            "degradation-separability-orientation-img-along-confounder-strength",
+        ],
         quick: &["seed=seeds:4", "confounder.strength=0.0,0.1,0.3,1.0", "confounder.prevalence=1.0"],
     },
     Family {
@@ -164,6 +173,7 @@ const INDUCED: [Family; 9] = [
         ],
         outcomes: SHORTCUT,
         conditions: &["confounder-removed"],
+        pictures: &["degradation-retrieval-along-confounder-strength"],
         quick: &["seed=seeds:4", "confounder.strength=1.0"],
     },
     Family {
@@ -173,6 +183,7 @@ const INDUCED: [Family; 9] = [
         reference: &[("pairing.rate", "0.0"), ("pairing.kind", "swap"), ("pairing.applies_to", "train")],
         outcomes: WRONG_PAIRS,
         conditions: &["right-pairs", "wrong-pairs"],
+        pictures: &["degradation-retrieval-along-pairing-rate", "degradation-effective-rank-along-pairing-rate"],
         quick: &["seed=seeds:4", "pairing.rate=0.0,0.2,0.4", "pairing.applies_to=train,both"],
     },
     Family {
@@ -182,6 +193,11 @@ const INDUCED: [Family; 9] = [
         reference: &[("train.temperature", "0.07"), ("train.learning_rate", "0.05"), ("train.weight_decay", "0.0")],
         outcomes: COLLAPSE,
         conditions: &[],
+        pictures: &[
+            "heatmap-effective-rank-img",
+            "degradation-effective-rank-along-train-temperature",
+            "first-crossings",
+        ],
         quick: &[
             "seed=seeds:4",
             "train.temperature=0.005,0.02,0.07",

@@ -40,6 +40,8 @@ pub struct Family {
     pub outcomes: &'static [Quantity],
     /// Conditions that its table shows beside `clean`.
     pub conditions: &'static [&'static str],
+    /// Pictures of its run that the laboratory's report shows, by name; those that the run does not have are left out.
+    pub pictures: &'static [&'static str],
     /// Axes of `--quick`, as `--axis` takes them.
     pub quick: &'static [&'static str],
 }

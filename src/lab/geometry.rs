@@ -52,6 +52,7 @@ const FAMILIES: &[Family] = &[
             Metric("cca_mean"),
         ],
         conditions: &[],
+        pictures: &["geometry-pca-baseline", "geometry-pca-worst", "geometry-similarity", "geometry-spectra"],
         quick: &["seed=seeds:3"],
     },
     Family {
@@ -72,6 +73,11 @@ const FAMILIES: &[Family] = &[
             ORIENTATION,
         ],
         conditions: &["noisier-images", "noisier-texts"],
+        pictures: &[
+            "degradation-retrieval-along-image-noise",
+            "degradation-retrieval-along-text-dropout",
+            "heatmap-retrieval-at-1-i2t",
+        ],
         quick: &["seed=seeds:3", "image.noise=0.0,0.1,0.4", "text.dropout=0.0,0.2,0.4"],
     },
     Family {
@@ -81,6 +87,7 @@ const FAMILIES: &[Family] = &[
         reference: &[("pairing.rate", "0.0"), ("pairing.kind", "swap")],
         outcomes: &[RETRIEVAL, GAP, RANK, COSINE, HUBNESS, SHAPE, ORIENTATION, SHARED_SHAPE, Quantity::Late("loss")],
         conditions: &[],
+        pictures: &["degradation-retrieval-along-pairing-rate", "degradation-effective-rank-along-pairing-rate"],
         quick: &["seed=seeds:3", "pairing.rate=0.0,0.05,0.4", "pairing.kind=swap,group_swap,offset,block"],
     },
     Family {
@@ -102,6 +109,10 @@ const FAMILIES: &[Family] = &[
             Metric("alignment"),
         ],
         conditions: &[],
+        pictures: &[
+            "degradation-retrieval-along-train-temperature",
+            "degradation-effective-rank-along-train-temperature",
+        ],
         quick: &["seed=seeds:3"],
     },
     Family {
@@ -111,6 +122,10 @@ const FAMILIES: &[Family] = &[
         reference: &[("train.batch_size", "256")],
         outcomes: &[RETRIEVAL, GAP, RANK, TOP_SHARE, COSINE, HUBNESS, SHAPE, ORIENTATION, SHARED_SHAPE],
         conditions: &[],
+        pictures: &[
+            "degradation-retrieval-along-train-batch-size",
+            "degradation-effective-rank-along-train-batch-size",
+        ],
         quick: &["seed=seeds:3", "train.batch_size=16,64,256"],
     },
 ];

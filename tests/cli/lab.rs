@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use crate::common::{Sandbox, flip};
 use crate::{contains_all, has_keys};
 
-/// Models and worlds too small to conclude anything from.
-const TINY: &str = "--backend native --set world.image_size=8 --set world.n_train=512 --set world.n_validation=64 --set \
-                    world.n_test=64 --set model.hidden_img=4 --set model.hidden_txt=4 --set model.embedding=4 --set curves.every=100 \
-                    --set curves.validate_every=300 --set curves.structure_every=300 --set stop.every=300";
+/// Worlds too small to conclude anything from, and curves too short.
+const TINY: &str = "--backend native --set world.image_size=8 --set world.n_validation=64 --set world.n_test=64 --set \
+                    model.embedding=4 --set curves.every=20 --set curves.validate_every=60 --set curves.structure_every=60 \
+                    --set stop.every=60";
 
 fn document(sandbox: &Sandbox) -> Value {
     serde_json::from_slice(&std::fs::read(sandbox.path("lab/lab.json")).expect("a file")).expect("JSON")
@@ -18,7 +18,7 @@ fn document(sandbox: &Sandbox) -> Value {
 fn a_laboratory_runs_its_families_and_judges_what_is_expected_of_them() {
     let sandbox = Sandbox::new();
     // An axis of one family, and one of all.
-    let go = format!("lab geometry --quick -o lab {TINY} --axis train.temperature=0.02,0.07,0.5 --axis seed=0,1,2");
+    let go = format!("lab geometry --quick -o lab {TINY} --set world.n_train=512 --axis train.temperature=0.02,0.07,0.5 --axis seed=0,1,2");
     let refused = sandbox.run(&format!("{go} --axis image.mask=0,0.1"));
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     contains_all(&refused.stderr, &["no family of geometry varies image.mask", "train.temperature"]);
@@ -27,7 +27,7 @@ fn a_laboratory_runs_its_families_and_judges_what_is_expected_of_them() {
         &ran.stderr,
         &["gradients: ", "a cell trained twice has the same bits", "1 of 5: Trained and untrained."],
     );
-    contains_all(&ran.stdout, &["training-aligns", "geometry-batch: ", "The geometry laboratory: ", "lab/report.html"]);
+    contains_all(&ran.stdout, &["training-aligns", "geometry-batch: ", "what the source says: ", "lab/report.html"]);
     let found = document(&sandbox);
     has_keys(
         &found,
@@ -73,7 +73,7 @@ fn a_laboratory_runs_its_families_and_judges_what_is_expected_of_them() {
 #[test]
 fn a_sealed_laboratory_names_what_changed_and_mechanisms_are_attributed_by_it() {
     let sandbox = Sandbox::new();
-    let go = format!("lab failures --quick -o lab {TINY} --axis seed=0,1,2,3");
+    let go = format!("lab failures --quick -o lab {TINY} --set train.steps=60 --axis seed=0,1,2,3");
     let ran = sandbox.ok(&go);
     contains_all(
         &ran.stdout,

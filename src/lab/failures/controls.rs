@@ -27,6 +27,7 @@ pub(super) const FAMILIES: [Family; 4] = [
         ],
         outcomes: DOMINANCE,
         conditions: &[],
+        pictures: &[],
         quick: &["seed=seeds:4"],
     },
     Family {
@@ -36,6 +37,7 @@ pub(super) const FAMILIES: [Family; 4] = [
         reference: &[("confounder.strength", "0.0"), ("confounder.modality", "both"), ("train.batch_size", "256")],
         outcomes: SHORTCUT,
         conditions: &["confounder-removed", "confounder-randomised"],
+        pictures: &[],
         quick: &["seed=seeds:4"],
     },
     Family {
@@ -45,6 +47,7 @@ pub(super) const FAMILIES: [Family; 4] = [
         reference: &[("pairing.rate", "0.0"), ("world.n_train", "4096")],
         outcomes: WRONG_PAIRS,
         conditions: &[],
+        pictures: &[],
         quick: &["seed=seeds:4"],
     },
     Family {
@@ -61,6 +64,7 @@ pub(super) const FAMILIES: [Family; 4] = [
         ],
         outcomes: COLLAPSE,
         conditions: &[],
+        pictures: &[],
         quick: &["seed=seeds:4"],
     },
 ];

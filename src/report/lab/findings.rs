@@ -128,8 +128,7 @@ fn alt(rows: &[Row]) -> String {
         let names: Vec<&str> = rows.iter().filter(|row| row.verdict == verdict).map(|row| row.name.as_str()).collect();
         (!names.is_empty()).then(|| format!("{} {}: {}.", names.len(), verdict.words(), names.join(", ")))
     };
-    let said =
-        [Verdict::Agrees, Verdict::Disagrees, Verdict::Undecided, Verdict::NotMeasured].into_iter().filter_map(of);
+    let said = Verdict::ALL.into_iter().filter_map(of);
     said.collect::<Vec<_>>().join(" ")
 }
 

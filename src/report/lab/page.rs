@@ -25,7 +25,7 @@ pub fn lab_page(lab: &LabDocument, pictures: &LabPictures) -> String {
     body.push_str("<main id=\"main\" tabindex=\"-1\">\n");
     glance(&mut body, lab);
     for family in &lab.families {
-        section(&mut body, lab, family, pictures.findings.get(family.sweep));
+        section(&mut body, lab, family, pictures);
     }
     if lab.attribution.is_some() || lab.attribution_missing.is_some() {
         attribution(&mut body, lab, pictures.attribution.as_ref());
@@ -72,7 +72,7 @@ fn count(lab: &LabDocument, verdict: Verdict) -> usize {
 
 fn glance(out: &mut String, lab: &LabDocument) {
     out.push_str("<section aria-labelledby=\"glance\">\n<h2 id=\"glance\">The laboratory at a glance</h2>\n<ul class=\"counts\">");
-    for verdict in [Verdict::Agrees, Verdict::Disagrees, Verdict::Undecided, Verdict::NotMeasured] {
+    for verdict in Verdict::ALL {
         let n = count(lab, verdict);
         if n > 0 {
             let _ = write!(out, "<li><b>{n}</b> {}</li>", verdict.words());
@@ -211,7 +211,7 @@ fn families(out: &mut String, lab: &LabDocument) {
     out.push_str("</tbody></table></div>\n");
 }
 
-fn section(out: &mut String, lab: &LabDocument, family: &FamilyDocument, figure: Option<&Figure>) {
+fn section(out: &mut String, lab: &LabDocument, family: &FamilyDocument, pictures: &LabPictures) {
     let _ = writeln!(
         out,
         "<section aria-labelledby=\"{0}\">\n<h2 id=\"{0}\">{1}</h2>\n<p class=\"lead\">{2} <a href=\"{3}/report.html\">All pictures of \
@@ -222,7 +222,7 @@ fn section(out: &mut String, lab: &LabDocument, family: &FamilyDocument, figure:
         escape(&family.dir)
     );
     gates(out, family);
-    if let Some(figure) = figure {
+    if let Some(figure) = pictures.findings.get(family.sweep) {
         embed(out, figure);
         out.push_str("<details><summary>Every finding in words</summary><ul>\n");
         for finding in lab.findings.iter().filter(|f| f.family == family.sweep) {
@@ -238,6 +238,7 @@ fn section(out: &mut String, lab: &LabDocument, family: &FamilyDocument, figure:
         }
         out.push_str("</ul></details>\n");
     }
+    pictures.of_runs.get(family.sweep).into_iter().flatten().for_each(|figure| embed(out, figure));
     outcomes(out, family);
     out.push_str("</section>\n");
 }
