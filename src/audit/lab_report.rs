@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::risk_log::{RISK_LOG_FILE, RISK_LOG_VERSION, RiskLog};
-use crate::lab::{Expect, Finding, LAB_FILE, LabDocument, Verdict};
+use crate::lab::{Finding, LAB_FILE, LabDocument, Verdict};
 use crate::store::strict_report::{NOT_VERIFIED, cite};
 use crate::store::{Fact, StoreError, StrictReport, VERIFICATION_STATEMENT, write_replaceable};
 
@@ -60,7 +60,7 @@ pub fn lab_risk_log(laboratory: &'static str, runs: &[(&str, RiskLog)]) -> LabRi
             .collect();
         let nowhere: Vec<&str> = controls.iter().filter(|c| c.on_in.is_empty()).map(|c| c.id).collect();
         if !nowhere.is_empty() {
-            open_items.push(format!("On in no run of this laboratory: {}.", nowhere.join(", ")));
+            open_items.push(format!("In no run of this laboratory on for every cell: {}.", nowhere.join(", ")));
         }
         LabRisk { id: first.id, name: first.name, why: first.why, controls, open_items }
     };
@@ -103,7 +103,7 @@ pub fn lab_report(lab: &LabDocument, risks: &LabRiskLog) -> StrictReport {
         let name = format!("findings.{}", verdict.words().replace(' ', "_"));
         counts.push(format!("{} {}", fact(name.clone(), of(n.into(), "", &name)), verdict.words()));
     }
-    said.push(format!("{families} were made, and {findings} of the source judged by them: {}.", counts.join(", ")));
+    said.push(format!("{families} were made, and {findings} judged by them: {}.", counts.join(", ")));
     for family in lab.families.iter().filter(|family| family.acceptance.is_some()) {
         let verdict = family.acceptance.clone().unwrap_or_default();
         let at = format!("families[sweep = {}].acceptance", family.sweep);
@@ -141,19 +141,19 @@ fn sentence(finding: &Finding, fact: &mut impl FnMut(String, Fact) -> String) ->
     let mut text = |what: &str, value: &str| fact(name(what), Fact::new(value, "", LAB_FILE, &at(what)));
     let (says, quantity) = (text("says", finding.says), text("quantity", &finding.quantity));
     let verdict = text("verdict", finding.verdict.words());
+    let origin = text("origin", finding.origin.words());
     let mut number = |what: &str, value: f64| fact(name(what), Fact::new(value, finding.unit, LAB_FILE, &at(what)));
     let matters = number("matters", finding.matters);
-    let expected = match finding.expects {
-        Expect::Same => "the same within",
-        other => other.words(),
-    };
+    let expected = finding.expects.words();
     let Some(difference) = finding.difference else {
-        return format!("{says} Verdict: {verdict}; {quantity} has too few values.");
+        return format!("{says} Of {origin}. Verdict: {verdict}; {quantity} has too few values.");
     };
     let measured = Fact::new(difference, finding.unit, LAB_FILE, &at("difference")).within(finding.low, finding.high);
     let measured = fact(name("difference"), measured);
     let seeds = fact(name("seeds"), Fact::new(finding.seeds, "seeds", LAB_FILE, &at("seeds")));
-    format!("{says} Verdict: {verdict}; {quantity} differs by {measured} over {seeds}, expected {expected} {matters}.")
+    format!(
+        "{says} Of {origin}. Verdict: {verdict}; {quantity} differs by {measured} over {seeds}, expected {expected}, where {matters} matters."
+    )
 }
 
 const ASSUMPTIONS: [&str; 5] = [
@@ -186,7 +186,11 @@ fn open_items(lab: &LabDocument, risks: &LabRiskLog) -> Vec<String> {
     }
     open.push("Intervals are of single tests; with as many as here some exclude an effect by chance.".to_string());
     open.extend(lab.attribution_missing.iter().map(|why| format!("Nothing is attributed: {why}.")));
-    open.extend(risks.risks.iter().flat_map(|risk| &risk.open_items).cloned());
+    for item in risks.risks.iter().flat_map(|risk| &risk.open_items) {
+        if !open.contains(item) {
+            open.push(item.clone());
+        }
+    }
     open
 }
 

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::{DirArgs, exit, output};
 use crate::lab::Observed;
 use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated, Evidence, Model, Opinion, Verdict, View};
-use crate::store::VERIFICATION_STATEMENT;
+use crate::spec::config::Panel;
+use crate::store::{RunReader, VERIFICATION_STATEMENT};
 
 /// Version of the JSON document.
 ///
@@ -40,6 +41,11 @@ struct Row {
 
 pub fn main(args: &AttributeArgs) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
+    anyhow::ensure!(
+        RunReader::is_run(dir),
+        "{} is no run; of a laboratory name one of the folders under runs/",
+        dir.display()
+    );
     let sweep = super::checked::spec(dir)?;
     let path = args.by.join(ATTRIBUTION_FILE);
     let text = std::fs::read(&path)
@@ -54,6 +60,11 @@ pub fn main(args: &AttributeArgs) -> anyhow::Result<u8> {
         output::note(&format!(
             "{path} is {own}, and was {calibrated} when this was calibrated: what it says may not hold"
         ));
+    }
+    if sweep.base.panel != Panel::Full && sweep.axes.iter().all(|axis| axis.path != "panel") {
+        output::note(
+            "this run has panel = \"fast\", which lacks indicators that are looked at: little or nothing will be told",
+        );
     }
     let quantities: Vec<_> = View::Panel.indicators().map(|indicator| indicator.quantity).collect();
     let observed = Observed::read(dir, &sweep, &quantities)?;

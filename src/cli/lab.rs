@@ -17,8 +17,8 @@ use crate::audit::{Evidence, RUN_REPORT_FILE, RiskLog, lab_report, lab_risk_log,
 use crate::engine::{self, BurnTrainer, Control};
 use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated};
 use crate::lab::{
-    Family, FamilyRun, Finding, LAB_FILE, LABORATORIES, LabDocument, Laboratory, Origin, RUNS_FOLDER, Verdict,
-    assemble, laboratory,
+    Family, FamilyRun, Finding, LAB_FILE, LABORATORIES, LabDocument, Laboratory, MIN_SEEDS, Origin, RUNS_FOLDER,
+    Verdict, assemble, laboratory,
 };
 use crate::report::lab::{lab_page, lab_pictures};
 use crate::spec::{Overrides, Sweep, load};
@@ -66,6 +66,11 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     let Some(lab) = laboratory(&args.laboratory) else { anyhow::bail!("there is no laboratory {}", args.laboratory) };
     let sweeps = sweeps(lab, args)?;
     let dir = args.output.clone().unwrap_or_else(|| default_dir(lab, &sweeps));
+    require_place(&dir)?;
+    let fewest = sweeps.iter().map(|(_, sweep)| seeds(sweep)).min().unwrap_or(0);
+    if fewest < MIN_SEEDS {
+        output::note(&format!("with {fewest} seeds nothing can be judged: {MIN_SEEDS} are needed, and more tell more"));
+    }
     let trainer = BurnTrainer::new(args.backend.open_for_work()?);
     let checks = checks(&sweeps, &trainer)?;
     if checks["passed"] != json!(true) {
@@ -111,6 +116,22 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         print(&dir, &document)?;
     }
     Ok(code)
+}
+
+fn seeds(sweep: &Sweep) -> usize {
+    sweep.axes.iter().find(|axis| axis.path == SEED).map_or(1, |axis| axis.levels.len())
+}
+
+/// Refuses what holds something else: it would be sealed as the laboratory's.
+fn require_place(dir: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(!dir.exists() || dir.is_dir(), "{} is a file; choose a directory with -o", dir.display());
+    let empty = !dir.is_dir() || std::fs::read_dir(dir)?.next().is_none();
+    anyhow::ensure!(
+        empty || super::verify::is_laboratory(dir) || dir.join(RUNS_FOLDER).is_dir(),
+        "{} holds something that is no laboratory; choose another directory with -o",
+        dir.display()
+    );
+    Ok(())
 }
 
 /// Files beside the runs that an earlier session did not seal.

@@ -28,6 +28,7 @@ pub struct VerifyArgs {
 pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     anyhow::ensure!((0.0..=1.0).contains(&args.rerun), "--rerun {} is not a share between 0 and 1", args.rerun);
     let dir = &args.dir.dir;
+    anyhow::ensure!(dir.is_dir(), "{} is no directory", dir.display());
     // What a run at work has lies still at its end alone.
     let live = is_live(dir)?;
     let seal = if live { SealCheck::default() } else { check_seal(dir)? };
@@ -88,7 +89,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
 }
 
 /// Whether a directory is that of a laboratory.
-fn is_laboratory(dir: &Path) -> bool {
+pub(super) fn is_laboratory(dir: &Path) -> bool {
     let manifest = std::fs::read(dir.join(MANIFEST_FILE)).ok();
     let manifest: Option<serde_json::Value> = manifest.and_then(|text| serde_json::from_slice(&text).ok());
     manifest.is_some_and(|manifest| manifest["format"] == super::lab::LAB_MANIFEST_FORMAT)
@@ -159,7 +160,11 @@ impl Found {
 fn verify_without_cells(args: &VerifyArgs, seal: &SealCheck) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
     let bundle = seal.unpacked == Some(false);
-    let why = if bundle { "parts/ is not in this bundle" } else { "no cells lie here themselves" };
+    let why = if bundle {
+        "parts/ is not in this bundle"
+    } else {
+        "cells are in the runs below, which can be verified one by one"
+    };
     anyhow::ensure!(args.rerun == 0.0, "{}: {why}, so none can be trained again", dir.display());
     let problems: Vec<String> =
         seal.faults.iter().chain(&seal.extra).map(|(name, reason)| format!("{name}: {reason}")).collect();

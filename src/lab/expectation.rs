@@ -118,7 +118,9 @@ pub(super) const fn ours(expectation: Expectation) -> Expectation {
 pub enum Verdict {
     /// The mean difference is as expected and matters, and its interval does not reach the other side.
     Agrees,
-    /// A difference as expected that matters is outside of the interval.
+    /// There is a difference as expected, and the whole interval is below what matters.
+    TooSmall,
+    /// A difference as expected that matters is outside of the interval, and none as expected is certain.
     Disagrees,
     /// The interval tells neither.
     Undecided,
@@ -127,12 +129,13 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    pub const ALL: [Self; 4] = [Self::Agrees, Self::Disagrees, Self::Undecided, Self::NotMeasured];
+    pub const ALL: [Self; 5] = [Self::Agrees, Self::TooSmall, Self::Disagrees, Self::Undecided, Self::NotMeasured];
 
     /// The words for tables.
     pub fn words(self) -> &'static str {
         match self {
             Self::Agrees => "agrees",
+            Self::TooSmall => "too small to matter",
             Self::Disagrees => "disagrees",
             Self::Undecided => "undecided",
             Self::NotMeasured => "not measured",
@@ -238,19 +241,21 @@ impl Expectation {
 
 /// The verdict on a mean difference with its interval.
 ///
-/// For `Higher` it agrees when the interval is above 0 and the mean at least `matters`; it disagrees when the whole interval is
-/// below `matters`, so that an effect too small to matter disagrees as well. `Lower` is its mirror image. `Same` agrees when
+/// For `Higher` it agrees when the interval is above 0 and the mean at least `matters`; when the whole interval is
+/// below `matters`, it is too small to matter where it is above 0, and disagrees where not. `Lower` is its mirror image. `Same` agrees when
 /// the whole interval is within `matters` of 0, and disagrees when it is wholly outside of that. `NotLower` agrees when the whole
 /// interval is above `-matters`, and disagrees when it is below. `Different` agrees when the interval is on one side of 0 and the
 /// mean matters, and disagrees when the whole interval is within `matters` of 0.
 pub fn judge(expects: Expect, matters: f64, mean: f64, (low, high): (f64, f64)) -> Verdict {
     let higher = |mean: f64, low: f64, high: f64| match () {
         () if low > 0.0 && mean >= matters => Verdict::Agrees,
+        () if low > 0.0 && high < matters => Verdict::TooSmall,
         () if high < matters => Verdict::Disagrees,
         () => Verdict::Undecided,
     };
     let different = |mean: f64, low: f64, high: f64| match () {
         () if low > 0.0 && mean >= matters => Verdict::Agrees,
+        () if low > 0.0 && high < matters => Verdict::TooSmall,
         () if low > -matters && high < matters => Verdict::Disagrees,
         () => Verdict::Undecided,
     };
@@ -285,7 +290,8 @@ mod tests {
         assert_eq!(of(Expect::Higher, 0.3, 0.2, 0.4), Verdict::Agrees);
         assert_eq!(of(Expect::Higher, 0.3, -0.1, 0.7), Verdict::Undecided);
         // There is an effect, and it is too small to matter.
-        assert_eq!(of(Expect::Higher, 0.05, 0.02, 0.08), Verdict::Disagrees);
+        assert_eq!(of(Expect::Higher, 0.05, 0.02, 0.08), Verdict::TooSmall);
+        assert_eq!(of(Expect::Higher, 0.05, -0.01, 0.08), Verdict::Disagrees);
         assert_eq!(of(Expect::Higher, 0.05, 0.02, 0.12), Verdict::Undecided);
         assert_eq!(of(Expect::Higher, -0.3, -0.4, -0.2), Verdict::Disagrees);
         assert_eq!(of(Expect::Lower, -0.3, -0.4, -0.2), Verdict::Agrees);

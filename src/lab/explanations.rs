@@ -56,7 +56,8 @@ const EXPLANATIONS: &[(&str, When, &str)] = &[
 /// What to know beside a finding.
 pub(super) fn explanation(expectation: &str, verdict: Verdict) -> Option<&'static str> {
     let found = EXPLANATIONS.iter().find(|(name, _, _)| *name == expectation);
-    found.filter(|(_, when, _)| *when == Always || verdict == Verdict::Disagrees).map(|(_, _, text)| *text)
+    let told = [Verdict::Disagrees, Verdict::TooSmall].contains(&verdict);
+    found.filter(|(_, when, _)| *when == Always || told).map(|(_, _, text)| *text)
 }
 
 #[cfg(test)]

@@ -12,8 +12,6 @@ pub const RANK_DIVERGENCE: f64 = 0.35;
 pub const COSINE: f64 = 0.02;
 /// Of Gini coefficients [0.038].
 pub const HUBNESS: f64 = 0.04;
-/// Of the ratio of scatters [0.014 for shape, 0.036 for orientation].
-pub const SEPARABILITY: f64 = 0.04;
 /// Of the share of the scatter that a factor explains [0.010 for shape, 0.021 for orientation].
 pub const EXPLAINED: f64 = 0.02;
 /// Of the share of the largest eigenvalue [0.009].

@@ -18,7 +18,9 @@ fn document(sandbox: &Sandbox) -> Value {
 fn a_laboratory_runs_its_families_and_judges_what_is_expected_of_them() {
     let sandbox = Sandbox::new();
     // An axis of one family, and one of all.
-    let go = format!("lab geometry --quick -o lab {TINY} --set world.n_train=512 --axis train.temperature=0.02,0.07,0.5 --axis seed=0,1,2");
+    let go = format!(
+        "lab geometry --quick -o lab {TINY} --set world.n_train=512 --axis train.temperature=0.02,0.07,0.5 --axis seed=0,1,2"
+    );
     let refused = sandbox.run(&format!("{go} --axis image.mask=0,0.1"));
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     contains_all(&refused.stderr, &["no family of geometry varies image.mask", "train.temperature"]);

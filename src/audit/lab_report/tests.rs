@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::audit::{ControlState, Reading, RiskEntry};
+use crate::lab::Expect;
 use crate::lab::{Origin, SeedPair};
 
 fn risk_log(on: bool) -> RiskLog {
@@ -85,7 +86,7 @@ fn a_control_is_listed_with_the_runs_that_have_it() {
     assert_eq!((&control.on_in, &control.off_in), (&vec!["one".to_string()], &vec!["two".to_string()]));
     assert_eq!(log.risks[0].open_items, ["whatever it is"]);
     let nowhere = lab_risk_log("geometry", &[("two", risk_log(false))]);
-    assert_eq!(nowhere.risks[0].open_items[1], "On in no run of this laboratory: clip.");
+    assert_eq!(nowhere.risks[0].open_items[1], "In no run of this laboratory on for every cell: clip.");
     assert!(lab_risk_log("geometry", &[]).risks.is_empty());
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::lab::matters;
 use crate::lab::observed::Quantity;
 
-use Quantity::{Difference, Late, LogRatio, Mean, Metric, Unrest};
+use Quantity::{Difference, Explained, ExplainedDifference, Late, LogRatio, Mean, Metric, Unrest};
 
 /// Which indicators are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,11 +71,11 @@ pub const INDICATORS: &[Indicator] = &[
     panel(Difference("mean_cosine_img", "mean_cosine_txt"), matters::COSINE),
     panel(Mean("hub_gini_i2t", "hub_gini_t2i"), matters::HUBNESS),
     panel(Difference("hub_gini_i2t", "hub_gini_t2i"), matters::HUBNESS),
-    panel(Mean("separability_shape_img", "separability_shape_txt"), matters::SEPARABILITY),
-    panel(Difference("separability_shape_img", "separability_shape_txt"), matters::SEPARABILITY),
-    panel(Mean("separability_orientation_img", "separability_orientation_txt"), matters::SEPARABILITY),
-    panel(Difference("separability_orientation_img", "separability_orientation_txt"), matters::SEPARABILITY),
-    panel(Mean("separability_thickness_img", "separability_thickness_txt"), matters::SEPARABILITY),
+    panel(Explained("separability_shape_img", "separability_shape_txt"), matters::EXPLAINED),
+    panel(ExplainedDifference("separability_shape_img", "separability_shape_txt"), matters::EXPLAINED),
+    panel(Explained("separability_orientation_img", "separability_orientation_txt"), matters::EXPLAINED),
+    panel(ExplainedDifference("separability_orientation_img", "separability_orientation_txt"), matters::EXPLAINED),
+    panel(Explained("separability_thickness_img", "separability_thickness_txt"), matters::EXPLAINED),
     panel(Mean("mi_shape_img_excess", "mi_shape_txt_excess"), matters::INFORMATION),
     panel(Mean("mi_orientation_img_excess", "mi_orientation_txt_excess"), matters::INFORMATION_ON_ORIENTATION),
     panel(Difference("mi_orientation_img_excess", "mi_orientation_txt_excess"), matters::INFORMATION_ON_ORIENTATION),

@@ -48,6 +48,7 @@ fn colour(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Agrees => GROUPS[2],
         Verdict::Disagrees => GROUPS[5],
+        Verdict::TooSmall => GROUPS[3],
         Verdict::Undecided | Verdict::NotMeasured => GROUPS[1],
     }
 }
@@ -71,6 +72,7 @@ pub fn draw(name: &str, title: &str, rows: &[Row]) -> Figure {
     let reach = (1.05 * reach.fold(2.0, f64::max)).min(WIDEST);
     let entries = [
         (Sample::Diamond(colour(Verdict::Agrees).to_string()), "agrees".to_string()),
+        (Sample::Diamond(colour(Verdict::TooSmall).to_string()), "too small".to_string()),
         (Sample::Diamond(colour(Verdict::Disagrees).to_string()), "disagrees".to_string()),
         (Sample::Diamond(colour(Verdict::Undecided).to_string()), "undecided".to_string()),
         (Sample::Box("var(--soft)".to_string()), "expected".to_string()),
@@ -120,13 +122,15 @@ fn draw_row(svg: &mut Svg, panel: &Panel, row: &Row, top: f64) {
         svg.path(&[vec![(held(low), middle), (held(high), middle)]], &[("class", &"line"), ("stroke", &stroke)]);
         diamond(svg, (held(mean), middle), stroke);
     }
-    svg.text((panel.right() + 8.0, middle + 4.0), Anchor::Start, "", row.verdict.words());
+    let words = if row.verdict == Verdict::TooSmall { "too small" } else { row.verdict.words() };
+    svg.text((panel.right() + 8.0, middle + 4.0), Anchor::Start, "", words);
 }
 
 fn alt(rows: &[Row]) -> String {
     let of = |verdict: Verdict| {
         let names: Vec<&str> = rows.iter().filter(|row| row.verdict == verdict).map(|row| row.name.as_str()).collect();
-        (!names.is_empty()).then(|| format!("{} {}: {}.", names.len(), verdict.words(), names.join(", ")))
+        (!names.is_empty())
+            .then(|| format!("{}, {} of {}: {}.", verdict.words(), names.len(), rows.len(), names.join(", ")))
     };
     let said = Verdict::ALL.into_iter().filter_map(of);
     said.collect::<Vec<_>>().join(" ")
@@ -169,7 +173,7 @@ mod tests {
         ];
         let figure = draw("findings-test", "What was expected", &rows);
         insta::assert_snapshot!(figure.svg);
-        insta::assert_snapshot!(figure.alt, @"1 agrees: noise-makes-hubs. 1 disagrees: tags-keep-retrieval. 1 not measured: cold-costs-rank.");
+        insta::assert_snapshot!(figure.alt, @"agrees, 1 of 3: noise-makes-hubs. disagrees, 1 of 3: tags-keep-retrieval. not measured, 1 of 3: cold-costs-rank.");
         insta::assert_snapshot!(figure.data.csv());
     }
 }

@@ -94,13 +94,24 @@ fn glance(out: &mut String, lab: &LabDocument) {
             continue;
         }
         let _ = writeln!(out, "<h3>{}</h3>", capitalised(origin.words()));
-        for verdict in [Verdict::Agrees, Verdict::Disagrees] {
+        for verdict in [Verdict::Agrees, Verdict::TooSmall, Verdict::Disagrees] {
             let found: Vec<&&Finding> = of.iter().filter(|f| f.verdict == verdict).collect();
             if !found.is_empty() {
                 let _ = writeln!(out, "<h4>{} ({} of {})</h4>\n<ul>", heading(origin, verdict), found.len(), of.len());
                 found.iter().for_each(|finding| sentence(out, finding));
                 out.push_str("</ul>\n");
             }
+        }
+        let open = of.iter().filter(|f| matches!(f.verdict, Verdict::Undecided | Verdict::NotMeasured));
+        let open: Vec<String> = open.map(|f| format!("{} ({})", f.name, f.verdict.words())).collect();
+        if !open.is_empty() {
+            let _ = writeln!(
+                out,
+                "<p class=\"note\">Open, {} of {}: {}.</p>",
+                open.len(),
+                of.len(),
+                escape(&open.join(", "))
+            );
         }
     }
     checks(out, &lab.checks);
@@ -112,6 +123,7 @@ fn glance(out: &mut String, lab: &LabDocument) {
 fn heading(origin: Origin, verdict: Verdict) -> &'static str {
     match (origin, verdict) {
         (Origin::May, Verdict::Agrees) => "Happens here",
+        (_, Verdict::TooSmall) => "Happens here, by less than matters",
         (Origin::May, _) => "Does not happen here",
         (_, Verdict::Agrees) => "Is so here",
         (_, _) => "Is not so here",
@@ -125,10 +137,10 @@ fn capitalised(text: &str) -> String {
 
 /// A finding as an item of a list.
 fn sentence(out: &mut String, finding: &Finding) {
-    let why = finding.explanation.map_or(String::new(), |why| format!(" {}", escape(why)));
+    let why = finding.explanation.map_or(String::new(), |why| format!(" To know: {}", escape(why)));
     let _ = writeln!(
         out,
-        "<li>{}{why} <span class=\"note\">({}) {}</span></li>",
+        "<li>{} <span class=\"note\">({}) {}{why}</span></li>",
         escape(finding.says),
         finding.source,
         escape(&numbers(finding))
@@ -159,7 +171,7 @@ fn numbers(finding: &Finding) -> String {
         condition => format!(" and {} at {}", number(finding.mean_against), at(&finding.against, condition)),
     };
     format!(
-        "{}: {} at {}{against}, difference {} [{}, {}] over {} seeds{missing}; expected {} by {}.",
+        "{}: {} at {}{against}, difference {} [{}, {}] over {} seeds{missing}; expected {}, and {} matters.",
         finding.quantity,
         number(finding.mean_at),
         at(&finding.at, finding.at_condition),
@@ -294,8 +306,8 @@ fn margins(out: &mut String, family: &FamilyDocument) {
     let _ = writeln!(
         out,
         "<details><summary>Margins: where each constraint holds for every seed</summary><p class=\"note\">Along one axis, the others \
-         at the reference; the widest run of tested levels. A constraint that fails at the last level is not broken: its margin \
-         is the result. Boundaries with intervals, and which constraint fails first, are in the run's report.</p>\n\
+         at the reference; the widest run of tested levels. These constraints fail \
+         somewhere by design: how far they hold is the result. Boundaries with intervals, and which constraint fails first, are in the run's report.</p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Margins of {}\"><table class=\"data\"><thead><tr>\
          <th scope=\"col\">constraint</th><th scope=\"col\">axis</th><th scope=\"col\">holds from</th><th scope=\"col\">to</th>\
          <th scope=\"col\">seeds</th></tr></thead><tbody>",
@@ -429,7 +441,9 @@ fn interval(mean: f64, low: Option<f64>, high: Option<f64>) -> String {
 fn cases(out: &mut String, validation: &Validation) {
     let _ = writeln!(
         out,
-        "<details><summary>Every case</summary><p class=\"note\">{} cases are not in these runs.</p>\n<div class=\"scroll\" tabindex=\"0\" \
+        "<details><summary>Every case</summary><p class=\"note\">{} cases are not in these runs. For instance: of the first seed, what adds most to \
+         the odds of the likeliest mechanism in the regression, and what takes most from them; odds are moved by distance from \
+         the healthy value in either direction.</p>\n<div class=\"scroll\" tabindex=\"0\" \
          role=\"region\" aria-label=\"Cases\"><table class=\"data\"><thead><tr><th scope=\"col\">Done</th><th scope=\"col\">Where</th>\
          <th scope=\"col\">Judged on</th><th scope=\"col\">Right</th><th scope=\"col\">Right by retrieval and loss</th>\
          <th scope=\"col\">Not told</th><th scope=\"col\">For instance</th></tr></thead><tbody>",
@@ -472,5 +486,5 @@ fn opinion(opinion: &Opinion) -> String {
         each.collect::<Vec<_>>().join("; ")
     };
     let (yes, no) = (list(&opinion.evidence_for), list(&opinion.evidence_against));
-    format!("{verdict}{why}. For: {yes}. Against: {no}.")
+    format!("{verdict}{why}. Adds most to its odds: {yes}. Takes most: {no}.")
 }
