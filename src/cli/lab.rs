@@ -330,6 +330,9 @@ fn print(dir: &Path, document: &LabDocument) -> anyhow::Result<()> {
             output::line(&format!("attribution by {}: balanced accuracy {share}", view.view.words()))?;
         }
     }
+    if let Some(why) = &document.attribution_missing {
+        output::line(&format!("nothing is attributed: {why}"))?;
+    }
     for origin in Origin::ALL {
         let of =
             |verdict: Verdict| document.findings.iter().filter(|f| f.origin == origin && f.verdict == verdict).count();

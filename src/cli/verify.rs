@@ -28,7 +28,7 @@ pub struct VerifyArgs {
 pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     anyhow::ensure!((0.0..=1.0).contains(&args.rerun), "--rerun {} is not a share between 0 and 1", args.rerun);
     let dir = &args.dir.dir;
-    anyhow::ensure!(dir.is_dir(), "{} is no directory", dir.display());
+    anyhow::ensure!(dir.is_dir(), "{} is not a run directory: there is no such directory", dir.display());
     // What a run at work has lies still at its end alone.
     let live = is_live(dir)?;
     let seal = if live { SealCheck::default() } else { check_seal(dir)? };

@@ -7,7 +7,7 @@ use crate::{contains_all, has_keys};
 
 /// Worlds too small to conclude anything from, and curves too short.
 const TINY: &str = "--backend native --set world.image_size=8 --set world.n_validation=64 --set world.n_test=64 --set \
-                    model.embedding=4 --set curves.every=20 --set curves.validate_every=60 --set curves.structure_every=60 \
+                    model.embedding=4 --set curves.every=4 --set curves.validate_every=60 --set curves.structure_every=60 \
                     --set stop.every=60";
 
 fn document(sandbox: &Sandbox) -> Value {
