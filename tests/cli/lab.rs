@@ -6,7 +6,7 @@ use crate::common::{Sandbox, flip};
 use crate::{contains_all, has_keys};
 
 /// Worlds too small to conclude anything from, and curves too short.
-const TINY: &str = "--backend native --set world.image_size=8 --set world.n_validation=64 --set world.n_test=64 --set \
+const TINY: &str = "--backend native --set world.image_size=8 --set world.n_validation=64 --set \
                     model.embedding=4 --set curves.every=4 --set curves.validate_every=60 --set curves.structure_every=60 \
                     --set stop.every=60";
 
@@ -19,7 +19,7 @@ fn a_laboratory_runs_its_families_and_judges_what_is_expected_of_them() {
     let sandbox = Sandbox::new();
     // An axis of one family, and one of all.
     let go = format!(
-        "lab geometry --quick -o lab {TINY} --set world.n_train=512 --axis train.temperature=0.02,0.07,0.5 --axis seed=0,1,2"
+        "lab geometry --quick -o lab {TINY} --set world.n_train=512 --set world.n_test=64 --axis train.temperature=0.02,0.07,0.5 --axis seed=0,1,2"
     );
     let refused = sandbox.run(&format!("{go} --axis image.mask=0,0.1"));
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
@@ -75,7 +75,9 @@ fn a_laboratory_runs_its_families_and_judges_what_is_expected_of_them() {
 #[test]
 fn a_sealed_laboratory_names_what_changed_and_mechanisms_are_attributed_by_it() {
     let sandbox = Sandbox::new();
-    let go = format!("lab failures --quick -o lab {TINY} --set train.steps=60 --axis seed=0,1,2,3");
+    // Information needs more test samples than the rest.
+    let go =
+        format!("lab failures --quick -o lab {TINY} --set train.steps=60 --set world.n_test=256 --axis seed=0,1,2,3");
     let ran = sandbox.ok(&go);
     contains_all(
         &ran.stdout,
