@@ -169,7 +169,7 @@ impl Judgements<'_> {
         }
         let role = |role: Role| {
             let count = |right: &dyn Fn(Mechanism, &Opinion) -> bool| {
-                self.counted(view, Some(role)).filter(|(_, case, verdict)| right(case.mechanism, *verdict)).count()
+                self.counted(view, Some(role)).filter(|(_, case, opinion)| right(case.mechanism, opinion)).count()
                     as u64
             };
             Ok(RoleReport {

@@ -6,6 +6,9 @@ use super::*;
 use crate::lab::attribution::INDICATORS;
 use crate::lab::{Family, Quantity, laboratory};
 
+/// A cell: its levels, its seed, the values of its indicators.
+type Made = (Vec<Value>, i64, Vec<Option<f64>>);
+
 /// The level of an axis at a case, as a number or a name.
 fn level(case: &Case, family: &Family, path: &str) -> Value {
     let of = |levels: &[(&str, &str)]| levels.iter().find(|(p, _)| *p == path).map(|(_, level)| (*level).to_string());
@@ -20,7 +23,7 @@ fn runs(odd: Option<i64>) -> BTreeMap<&'static str, Observed> {
     let quantities: BTreeSet<Quantity> = INDICATORS.iter().map(|indicator| indicator.quantity).collect();
     let quantities: Vec<Quantity> = quantities.into_iter().collect();
     let unit = |quantity: &Quantity| INDICATORS.iter().find(|i| i.quantity == *quantity).map_or(1.0, |i| i.unit);
-    let mut cells: BTreeMap<&str, Vec<(Vec<Value>, i64, Vec<Option<f64>>)>> = BTreeMap::new();
+    let mut cells: BTreeMap<&str, Vec<Made>> = BTreeMap::new();
     for case in CASES {
         let family = lab.family(case.family).expect("a family");
         let levels: Vec<Value> = family.reference.iter().map(|(path, _)| level(case, family, path)).collect();
