@@ -49,8 +49,6 @@ pub enum Quantity {
     ExplainedDifference(&'static str, &'static str),
     /// The natural logarithm of the ratio of two training series, its median over the second half of the steps.
     LogRatio(&'static str, &'static str),
-    /// The size of [`LogRatio`](Self::LogRatio).
-    SizeOfLogRatio(&'static str, &'static str),
     /// The median of a training series over the second half of the steps.
     Late(&'static str),
     /// The standard deviation of the changes of a training series from one record to the next, over the second half.
@@ -65,14 +63,14 @@ impl Quantity {
             Self::Difference(a, b) | Self::Mean(a, b) | Self::Explained(a, b) | Self::ExplainedDifference(a, b) => {
                 vec![a, b]
             }
-            Self::LogRatio(..) | Self::SizeOfLogRatio(..) | Self::Late(_) | Self::Unrest(_) => Vec::new(),
+            Self::LogRatio(..) | Self::Late(_) | Self::Unrest(_) => Vec::new(),
         }
     }
 
     /// Training series that it reads.
     pub fn series(self) -> Vec<&'static str> {
         match self {
-            Self::LogRatio(a, b) | Self::SizeOfLogRatio(a, b) => vec![a, b],
+            Self::LogRatio(a, b) => vec![a, b],
             Self::Late(a) | Self::Unrest(a) => vec![a],
             _ => Vec::new(),
         }
@@ -93,7 +91,6 @@ impl Quantity {
             }
             Self::ExplainedDifference(a, b) => format!("scatter explained, {a} - {b}"),
             Self::LogRatio(a, b) => format!("ln({a} / {b}), late in training"),
-            Self::SizeOfLogRatio(a, b) => format!("|ln({a} / {b})|, late in training"),
             Self::Late(a) => format!("{a}, late in training"),
             Self::Unrest(a) => format!("changes of {a}, late in training"),
         }
@@ -105,7 +102,7 @@ impl Quantity {
         match self {
             Self::Metric(a) | Self::Size(a) | Self::Difference(a, _) | Self::Mean(a, _) => unit(a),
             Self::Explained(..) | Self::ExplainedDifference(..) => "share",
-            Self::Late(_) | Self::Unrest(_) | Self::LogRatio(..) | Self::SizeOfLogRatio(..) => "",
+            Self::Late(_) | Self::Unrest(_) | Self::LogRatio(..) => "",
         }
     }
 
@@ -118,7 +115,7 @@ impl Quantity {
             Self::Mean(a, b) => Some((value(a)? + value(b)?) / 2.0),
             Self::Explained(a, b) => Some((explained(value(a)?) + explained(value(b)?)) / 2.0),
             Self::ExplainedDifference(a, b) => Some(explained(value(a)?) - explained(value(b)?)),
-            Self::LogRatio(..) | Self::SizeOfLogRatio(..) | Self::Late(_) | Self::Unrest(_) => None,
+            Self::LogRatio(..) | Self::Late(_) | Self::Unrest(_) => None,
         }
     }
 
@@ -130,10 +127,9 @@ impl Quantity {
             all[all.len() / 2..].to_vec()
         };
         let value = match self {
-            Self::LogRatio(a, b) | Self::SizeOfLogRatio(a, b) => {
+            Self::LogRatio(a, b) => {
                 let ratios: Vec<f64> = late(a).iter().zip(late(b)).map(|(a, b)| (a / b).ln()).collect();
-                let ratio = quantile(&ratios, 0.5).ok()?;
-                if matches!(self, Self::SizeOfLogRatio(..)) { ratio.abs() } else { ratio }
+                quantile(&ratios, 0.5).ok()?
             }
             Self::Late(a) => quantile(&late(a), 0.5).ok()?,
             Self::Unrest(a) => {
@@ -405,7 +401,6 @@ mod tests {
         let of = |quantity: Quantity| quantity.of_series(series);
         // The median of ln 1 and ln 4.
         assert_eq!(of(Quantity::LogRatio("a", "b")), Some(4.0f64.ln() / 2.0));
-        assert_eq!(of(Quantity::SizeOfLogRatio("b", "a")), Some(4.0f64.ln() / 2.0));
         assert_eq!(of(Quantity::Late("a")), Some(5.0));
         assert_eq!(of(Quantity::Late("nothing")), None);
         // One change has no spread.

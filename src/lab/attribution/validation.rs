@@ -9,17 +9,8 @@ use super::indicators::View;
 use super::model::{AttributionError, Model, Opinion, Values, Verdict};
 use crate::lab::family::{Laboratory, at};
 use crate::lab::observed::Observed;
-use crate::numerics::estimate::estimate;
+use crate::numerics::estimate::{Estimate, estimate};
 use crate::numerics::stats::{StatsError, mean};
-
-/// A share over seeds, with its 95% interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Share {
-    pub mean: f64,
-    /// None for fewer than three seeds.
-    pub low: Option<f64>,
-    pub high: Option<f64>,
-}
 
 /// Verdicts by true mechanism: one row each, in the order of [`Mechanism::ALL`]; the last column is insufficient evidence.
 pub type Confusion = Vec<Vec<u64>>;
@@ -34,7 +25,7 @@ pub struct RoleReport {
     /// Cells whose likeliest mechanism is the right one, whether it was told or not.
     pub right_if_told: u64,
     /// Recall, averaged over the mechanisms that have cases: one value per validation seed, and their mean.
-    pub balanced_accuracy: Option<Share>,
+    pub balanced_accuracy: Option<Estimate>,
 }
 
 /// How one view did.
@@ -44,7 +35,7 @@ pub struct ViewReport {
     pub indicators: usize,
     pub roles: Vec<RoleReport>,
     /// Of all roles.
-    pub balanced_accuracy: Option<Share>,
+    pub balanced_accuracy: Option<Estimate>,
     pub confusion: Confusion,
 }
 
@@ -70,7 +61,7 @@ pub struct Validation {
     pub validation_seeds: Vec<i64>,
     pub views: Vec<ViewReport>,
     /// Balanced accuracy of the panel less that of retrieval and loss alone, paired by seed.
-    pub gain: Option<Share>,
+    pub gain: Option<Estimate>,
     pub cases: Vec<CaseReport>,
     /// Cases that the runs have no cells of.
     pub absent: usize,
@@ -178,14 +169,14 @@ impl Judgements<'_> {
                 right: count(&|mechanism, opinion| opinion.verdict == Verdict::Supported(mechanism)),
                 insufficient: count(&|_, opinion| opinion.verdict == Verdict::InsufficientEvidence),
                 right_if_told: count(&|mechanism, opinion| opinion.likeliest() == Some(mechanism)),
-                balanced_accuracy: share(&self.balanced(view, Some(role)))?,
+                balanced_accuracy: estimate(&self.balanced(view, Some(role)))?,
             })
         };
         Ok(ViewReport {
             view,
             indicators: view.indicators().count(),
             roles: Role::ALL.into_iter().map(role).collect::<Result<_, StatsError>>()?,
-            balanced_accuracy: share(&self.balanced(view, None))?,
+            balanced_accuracy: estimate(&self.balanced(view, None))?,
             confusion,
         })
     }
@@ -205,9 +196,9 @@ impl Judgements<'_> {
         self.seeds.iter().filter_map(of_seed).collect()
     }
 
-    fn gain(&self) -> Result<Option<Share>, StatsError> {
+    fn gain(&self) -> Result<Option<Estimate>, StatsError> {
         let [plain, panel] = View::ALL.map(|view| self.balanced(view, None));
-        share(&panel.iter().zip(&plain).map(|(panel, plain)| panel - plain).collect::<Vec<_>>())
+        estimate(&panel.iter().zip(&plain).map(|(panel, plain)| panel - plain).collect::<Vec<_>>())
     }
 
     fn case(&self, number: usize) -> CaseReport {
@@ -228,10 +219,6 @@ impl Judgements<'_> {
             example: own().next().map(|(_, opinions)| opinions[&View::Panel].clone()),
         }
     }
-}
-
-fn share(values: &[f64]) -> Result<Option<Share>, StatsError> {
-    Ok(estimate(values)?.map(|found| Share { mean: found.mean, low: found.low, high: found.high }))
 }
 
 #[cfg(test)]
