@@ -243,6 +243,8 @@ fn bounds(sums: &Rounded, below: usize, guess: f64, step: f64) -> (i16, i16) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn interval(values: &[f64]) -> (f64, f64) {
@@ -357,6 +359,26 @@ mod tests {
             });
             let got = covered.count() as f64 / samples as f64;
             assert!((got - rate).abs() < tolerance, "n = {n}: {got}");
+        }
+    }
+
+    /// Values of one magnitude, whichever, or neighbours as numbers, or the least numbers there are.
+    fn any_values() -> impl Strategy<Value = Vec<f64>> {
+        let power = prop_oneof![-320i32..300, Just(0)];
+        let scaled = (prop::collection::vec(-1.0f64..1.0, 2..80), power)
+            .prop_map(|(values, power)| values.into_iter().map(|x| x * 10f64.powi(power)).collect());
+        let near = prop::collection::vec(0u64..5, 2..80);
+        let ones = near.clone().prop_map(|away| away.iter().map(|n| f64::from_bits(1.0f64.to_bits() + n)).collect());
+        let least = near.prop_map(|bits| bits.into_iter().map(f64::from_bits).collect());
+        prop_oneof![scaled, ones, least]
+    }
+
+    proptest! {
+        #[test]
+        fn any_finite_values_have_an_interval_within_their_range(mut values in any_values()) {
+            values.sort_by(f64::total_cmp);
+            let (low, high) = mean_interval(&values, &mut Vec::new()).expect("finite");
+            prop_assert!(values[0] <= low && low <= high && high <= values[values.len() - 1], "{} {}", low, high);
         }
     }
 }

@@ -45,6 +45,10 @@ pub enum ThresholdError {
     TooFew { got: usize, needed: usize },
     #[error("threshold {index} must lie between two finite levels in ascending order or beside one, got {bracket:?}")]
     Bracket { index: usize, bracket: Bracket },
+    #[error("levels from {0} to {1} are too far apart for their difference to be a number")]
+    TooFar(f64, f64),
+    #[error("levels are too near each other, next to their range, to tell where the thresholds lie")]
+    NotTold,
     #[error("no threshold has an upper end: all lie above levels of up to {0}")]
     AllAbove(f64),
     #[error("no threshold has a lower end: all lie below levels from {0} on")]
@@ -122,6 +126,10 @@ pub fn fit_thresholds(brackets: &[Bracket]) -> Result<ThresholdFit, ThresholdErr
     if let Some((index, bracket)) = brackets.iter().enumerate().find(|(_, bracket)| !is_valid(bracket)) {
         return Err(ThresholdError::Bracket { index, bracket: *bracket });
     }
+    let (least, greatest) = range(brackets);
+    if !(greatest - least).is_finite() {
+        return Err(ThresholdError::TooFar(least, greatest));
+    }
     let drop = critical_drop(brackets);
     let (low, high) = shared(brackets);
     if low > high {
@@ -190,6 +198,12 @@ fn shared(brackets: &[Bracket]) -> (f64, f64) {
     (low, high)
 }
 
+/// The least and the greatest end.
+fn range(brackets: &[Bracket]) -> (f64, f64) {
+    let ends = || brackets.iter().flat_map(|bracket| [bracket.low, bracket.high]).flatten();
+    (ends().fold(f64::INFINITY, f64::min), ends().fold(f64::NEG_INFINITY, f64::max))
+}
+
 /// The likelihood in its own coordinate: the brackets' ends range from -0.5 to 0.5.
 struct Scaled {
     likelihood: Likelihood,
@@ -199,8 +213,7 @@ struct Scaled {
 
 impl Scaled {
     fn new(brackets: &[Bracket]) -> Self {
-        let ends = || brackets.iter().flat_map(|bracket| [bracket.low, bracket.high]).flatten();
-        let (least, greatest) = (ends().fold(f64::INFINITY, f64::min), ends().fold(f64::NEG_INFINITY, f64::max));
+        let (least, greatest) = range(brackets);
         let centre = least + (greatest - least) / 2.0;
         let unit = if greatest > least { greatest - least } else { 1.0 };
         Self { likelihood: Likelihood::new(brackets, centre, unit), centre, unit }
@@ -283,7 +296,7 @@ fn fit_spread(brackets: &[Bracket], drop: f64) -> Result<ThresholdFit, Threshold
         scaled.end(&search, best.slope)
     };
     let exact = brackets.iter().filter(|bracket| bracket.is_exact()).count() as f64;
-    Ok(ThresholdFit {
+    held(ThresholdFit {
         location: scaled.level(best.location),
         scale: scaled.unit / best.slope,
         location_low: end(-1.0),
@@ -331,7 +344,7 @@ fn fit_step(brackets: &[Bracket], drop: f64) -> Result<ThresholdFit, ThresholdEr
         let step = ((high - low) / scaled.unit).max(0.1) / 2.0;
         scaled.end(&Search { from: scaled.scaled(edge), side, greatest, least, step }, 1.0 / step)
     };
-    Ok(ThresholdFit {
+    held(ThresholdFit {
         location: low + (high - low) / 2.0,
         scale: 0.0,
         location_low: end(low, -1.0),
@@ -339,4 +352,14 @@ fn fit_step(brackets: &[Bracket], drop: f64) -> Result<ThresholdFit, ThresholdEr
         log_likelihood: greatest,
         probability_at_location,
     })
+}
+
+/// A fit whose interval holds the location, which rounding may take out of it where levels are all but one next to their
+/// range. None where numbers are too small or too large to tell.
+fn held(fit: ThresholdFit) -> Result<ThresholdFit, ThresholdError> {
+    if !(fit.location.is_finite() && fit.scale.is_finite()) || fit.location_low.is_nan() || fit.location_high.is_nan() {
+        return Err(ThresholdError::NotTold);
+    }
+    let (location_low, location_high) = (fit.location_low.min(fit.location), fit.location_high.max(fit.location));
+    Ok(ThresholdFit { location_low, location_high, ..fit })
 }

@@ -1,5 +1,7 @@
 //! Thresholds against scipy 1.17.1 (`golden.py` beside this file makes the values), closed forms, and their coverage.
 
+use proptest::prelude::*;
+
 use super::super::stream::{Stream, Streams};
 use super::*;
 
@@ -271,6 +273,38 @@ fn intervals_cover_the_median_of_logistic_and_normal_thresholds() {
                 let rate = covered.count() as f64 / samples as f64;
                 assert!(rates.contains(&rate), "step {step}, n = {n}: {rate}");
             }
+        }
+    }
+}
+
+/// Brackets of whatever finite ends: of any magnitude, neighbours as numbers, from the least to the greatest there are.
+fn any_brackets() -> impl Strategy<Value = Vec<Bracket>> {
+    let finite = |x: f64| if x.is_finite() { x } else { 0.0 };
+    let any_end = move || any::<u64>().prop_map(move |bits| finite(f64::from_bits(bits)));
+    let end = move || {
+        prop_oneof![
+            any_end(),
+            0.0..1.0,
+            (0u64..4).prop_map(f64::from_bits),
+            (0u64..4).prop_map(|away| f64::from_bits(1.0f64.to_bits() + away)),
+            Just(f64::MIN),
+            Just(f64::MAX),
+        ]
+    };
+    let bracket = (end(), end(), 0u8..4).prop_map(|(a, b, open)| Bracket {
+        low: Some(a.min(b)).filter(|_| open != 1),
+        high: Some(a.max(b)).filter(|_| open != 2),
+    });
+    prop::collection::vec(bracket, 3..9)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #[test]
+    fn any_finite_levels_have_a_fit_or_a_reason(brackets in any_brackets()) {
+        if let Ok(fit) = fit_thresholds(&brackets) {
+            prop_assert!(fit.location.is_finite() && fit.scale >= 0.0, "{:?}", fit);
+            prop_assert!(fit.location_low <= fit.location && fit.location <= fit.location_high, "{:?}", fit);
         }
     }
 }
