@@ -297,7 +297,7 @@ pub fn write_lead_lag(dir: &Path, sweep: &Sweep) -> Result<(&'static str, TableB
     let levels = frame.get_column_names().into_iter().filter_map(|name| {
         let info = known.get(name.as_str()).filter(|_| name.starts_with("param_"))?;
         let about = format!("{}; null along this axis, and over all cells", info.description);
-        Some((name.to_string(), ColumnInfo { description: about, ..info.clone() }))
+        Some((name.to_string(), ColumnInfo { description: about, ..info.clone() }.or_null()))
     });
     let info = TableInfo::new("lead_lag", described().into_iter().chain(levels));
     Ok((LEAD_LAG_TABLE, write_table(&dir.join(LEAD_LAG_TABLE), &frame, &info)?))

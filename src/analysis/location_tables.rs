@@ -373,7 +373,7 @@ pub fn write_locations(dir: &Path, sweep: &Sweep) -> Result<[(&'static str, Tabl
         let levels = frame.get_column_names().into_iter().filter_map(|name| {
             let info = known.get(name.as_str()).filter(|_| name.starts_with("param_"))?;
             let about = format!("{}; null where the line does not fix it", info.description);
-            Some((name.to_string(), ColumnInfo { description: about, ..info.clone() }))
+            Some((name.to_string(), ColumnInfo { description: about, ..info.clone() }.or_null()))
         });
         let info = TableInfo::new(table, own.into_iter().chain(levels));
         TableWriter::create(&dir.join(file), frame.schema(), &info)
@@ -393,6 +393,11 @@ fn own(name: &str, role: &str, unit: &str, about: &str) -> (String, ColumnInfo) 
     (name.to_string(), ColumnInfo::new(role, unit, about))
 }
 
+/// Whole numbers that either the rows across seeds or those of single seeds lack.
+fn whole(name: &str, role: &str, unit: &str, about: &str) -> (String, ColumnInfo) {
+    (name.to_string(), ColumnInfo::new(role, unit, about).or_null())
+}
+
 /// What the columns of both tables mean.
 fn shared_columns() -> Vec<(String, ColumnInfo)> {
     vec![
@@ -403,8 +408,8 @@ fn shared_columns() -> Vec<(String, ColumnInfo)> {
             "name of a gate; `all` for all gates of the spec together; `lost`, where no gate asks for it: no cell collapsed, diverged or failed",
         ),
         own("axis", "index", "", "path of the parameter that varies; levels below are of it, and in its unit"),
-        own("seed", "index", "", "null: across the seeds of the line"),
-        own("seeds", "value", "seeds", "seeds of the line that the constraint judges"),
+        whole("seed", "index", "", "null: across the seeds of the line"),
+        whole("seeds", "value", "seeds", "seeds of the line that the constraint judges"),
     ]
 }
 
@@ -423,9 +428,9 @@ fn margin_columns() -> Vec<(String, ColumnInfo)> {
             "lowest level of the widest run of neighbouring levels, on the axis's scale, at which it holds: where it is safe to be; null without one",
         ),
         own("run_high", "value", "", "highest level of the same"),
-        own("never_reached", "value", "seeds", "seeds for which it holds at every level"),
-        own("always_violated", "value", "seeds", "seeds for which it is violated at the first level"),
-        own("missing_evidence", "value", "seeds", "seeds whose margin ends at a level without outcome"),
+        whole("never_reached", "value", "seeds", "seeds for which it holds at every level"),
+        whole("always_violated", "value", "seeds", "seeds for which it is violated at the first level"),
+        whole("missing_evidence", "value", "seeds", "seeds whose margin ends at a level without outcome"),
         own("least", "value", "", "least level that a seed's margin is; this and the four below are null where that is no level: of a seed without a margin, of one that holds to the end of the levels, and of one whose margin ends for want of evidence, which the counts tell"),
         own("median", "value", "", "median margin over seeds, of an even number the shorter of the two in the middle"),
         own("greatest", "value", "", "greatest level that a seed's margin is"),
@@ -452,12 +457,12 @@ fn boundary_columns() -> Vec<(String, ColumnInfo)> {
         own("state", "status", "", "of a seed: crossed; beyond: it holds as far as levels were tried; never_holds; unknown; null across seeds"),
         own("interpolated", "status", "", "of a seed that crossed: whether its level is where a margin is zero"),
         own("main", "status", "", "of a seed: whether this edge is of the widest run of levels at which the constraint holds; others are not part of what is said across seeds"),
-        own("crossed", "value", "seeds", "seeds whose edge lies between two levels"),
-        own("beyond", "value", "seeds", "seeds for which it holds as far as levels were tried"),
-        own("never_holds", "value", "seeds", "seeds for which it holds nowhere"),
-        own("unknown", "value", "seeds", "seeds of which nothing is known"),
-        own("other_flips", "value", "flips", "flips, on either side, that are no edge of a widest run: islands"),
-        own("unknown_levels", "value", "cells", "levels of seeds without an outcome"),
+        whole("crossed", "value", "seeds", "seeds whose edge lies between two levels"),
+        whole("beyond", "value", "seeds", "seeds for which it holds as far as levels were tried"),
+        whole("never_holds", "value", "seeds", "seeds for which it holds nowhere"),
+        whole("unknown", "value", "seeds", "seeds of which nothing is known"),
+        whole("other_flips", "value", "flips", "flips, on either side, that are no edge of a widest run: islands"),
+        whole("unknown_levels", "value", "cells", "levels of seeds without an outcome"),
     ]);
     columns
 }

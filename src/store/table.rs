@@ -1,7 +1,7 @@
 //! Parquet tables with metadata in the footer, whose bytes depend on their rows and nothing else.
 //!
 //! # Changelog of [`TABLE_VERSION`]
-//! - 1: first version.
+//! - 1: first version. Later `nullable`, and what pandas is told in the Arrow schema: older programs read past both.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+use polars_arrow::io::ipc::write::{default_ipc_fields, schema_to_bytes};
 use polars_core::prelude::{
-    ArrowField, ArrowSchema, CompatLevel, DataFrame, PlSmallStr, PolarsError, Schema, SchemaExt,
+    ArrowField, ArrowSchema, CompatLevel, DataFrame, DataType, PlSmallStr, PolarsError, Schema, SchemaExt,
 };
 use polars_io::SerReader;
 use polars_io::parquet::read::{ParallelStrategy, ParquetReader};
@@ -21,6 +23,7 @@ use polars_io::parquet::write::{
 };
 use polars_parquet::write::{ZstdLevel, schema_to_metadata_key};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::atomic::Pending;
 use super::error::StoreError;
@@ -47,12 +50,21 @@ pub struct ColumnInfo {
     /// Least and greatest possible value; `None` where there is no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[Option<f64>; 2]>,
+    /// Whether rows can be without a value though the column is of whole numbers: a reader without integers that can be
+    /// missing makes doubles of them, which do not tell large seeds apart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nullable: bool,
 }
 
 impl ColumnInfo {
     /// A column without a range.
     pub fn new(role: &str, unit: &str, description: impl Into<String>) -> Self {
-        Self { unit: unit.into(), role: role.into(), description: description.into(), range: None }
+        Self { unit: unit.into(), role: role.into(), description: description.into(), ..Self::default() }
+    }
+
+    /// Of whole numbers that some rows are without.
+    pub fn or_null(self) -> Self {
+        Self { nullable: true, ..self }
     }
 }
 
@@ -116,8 +128,7 @@ impl TableWriter {
         }
         let json = serde_json::to_string(info).map_err(|e| table_error(e.to_string()))?;
         let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|e| table_error(e.to_string()))?;
-        let arrow = schema_to_metadata_key(&arrow_schema(schema, info));
-        let footer = vec![(arrow.key, arrow.value.unwrap_or_default()), (FOOTER_KEY.to_string(), json)];
+        let footer = vec![arrow_key(schema, info), (FOOTER_KEY.to_string(), json)];
         let sink = Rc::new(RefCell::new(Sink {
             pending: Pending::create(path)?,
             hasher: blake3::Hasher::new(),
@@ -201,6 +212,41 @@ fn arrow_schema(schema: &Schema, info: &TableInfo) -> ArrowSchema {
         (field.name.clone(), field)
     };
     schema.to_arrow(CompatLevel::oldest()).iter_values().cloned().map(describe).collect()
+}
+
+/// The footer's entry with the Arrow schema. What pandas is told has its place in the schema's own metadata: Arrow's
+/// readers look for no other where there is a schema.
+fn arrow_key(schema: &Schema, info: &TableInfo) -> (String, String) {
+    let arrow = arrow_schema(schema, info);
+    let plain = schema_to_metadata_key(&arrow);
+    let Some(pandas) = for_pandas(schema, info) else { return (plain.key, plain.value.unwrap_or_default()) };
+    let metadata = BTreeMap::from([(PlSmallStr::from_static("pandas"), PlSmallStr::from_string(pandas))]);
+    let bytes = schema_to_bytes(&arrow, &default_ipc_fields(arrow.iter_values()), Some(&metadata));
+    // As Arrow frames a message: a marker, the length, the message.
+    let framed = [&[0xff; 4], &(bytes.len() as u32).to_le_bytes()[..], &bytes].concat();
+    (plain.key, BASE64_STANDARD.encode(framed))
+}
+
+/// What pandas is told, so that whole numbers that some rows are without stay whole: the type of each such column. None
+/// where there is none, and for tables with lists, whose schema is written otherwise: their whole numbers are small.
+fn for_pandas(schema: &Schema, info: &TableInfo) -> Option<String> {
+    let column = |(name, dtype): (&PlSmallStr, &DataType)| {
+        info.columns.get(name.as_str()).filter(|info| info.nullable)?;
+        let (plain, nullable) = match dtype {
+            DataType::Int64 => ("int64", "Int64"),
+            DataType::Int32 => ("int32", "Int32"),
+            DataType::UInt32 => ("uint32", "UInt32"),
+            _ => return None,
+        };
+        let name = name.as_str();
+        Some(json!({"name": name, "field_name": name, "pandas_type": plain, "numpy_type": nullable, "metadata": null}))
+    };
+    if schema.iter_values().any(DataType::is_nested) {
+        return None;
+    }
+    let columns: Vec<serde_json::Value> = schema.iter().filter_map(column).collect();
+    let text = || json!({"index_columns": [], "column_indexes": [], "columns": columns}).to_string();
+    (!columns.is_empty()).then(text)
 }
 
 /// Where a table's bytes go: the unfinished file and its hash.
@@ -324,6 +370,37 @@ mod tests {
         assert_eq!((written.bytes, written.rows), (bytes.len() as u64, 5));
         assert_eq!(written.blake3, blake3::hash(&bytes).to_hex().as_str());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn whole_numbers_that_can_be_missing_stay_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.parquet");
+        let seeds = [Some(9_007_199_254_740_993i64), None, Some(9_007_199_254_740_992)];
+        let columns = vec![
+            Column::new("seed".into(), seeds),
+            Column::new("label".into(), [Some(3u32), None, None]),
+            Column::new("n".into(), [1i64, 2, 3]),
+            Column::new("x".into(), [Some(0.5), None, None]),
+        ];
+        let frame = DataFrame::new_infer_height(columns).unwrap();
+        let about = |name: &str| ColumnInfo::new("value", "1", name);
+        let info = |name: &str| (name.to_string(), if name == "n" { about(name) } else { about(name).or_null() });
+        let info = TableInfo::new("t", ["seed", "label", "n", "x"].map(info));
+        write_table(&path, &frame, &info).unwrap();
+        assert!(read_table(&path).unwrap().equals_missing(&frame));
+        assert_eq!(read_table_info(&path).unwrap(), info);
+        let told: serde_json::Value = serde_json::from_str(&for_pandas(frame.schema(), &info).unwrap()).unwrap();
+        let types: Vec<_> =
+            told["columns"].as_array().unwrap().iter().map(|c| (&c["name"], &c["numpy_type"])).collect();
+        assert_eq!(types, [(&json!("seed"), &json!("Int64")), (&json!("label"), &json!("UInt32"))]);
+        // Where readers look for it: as text within the schema, beside the descriptions of its fields.
+        let mut reader = ParquetReader::new(File::open(&path).unwrap());
+        let metadata = reader.get_metadata().unwrap().key_value_metadata().clone().unwrap();
+        let schema = metadata.iter().find(|pair| pair.key == "ARROW:schema").and_then(|pair| pair.value.clone());
+        let schema = BASE64_STANDARD.decode(schema.unwrap()).unwrap();
+        let has = |text: &str| schema.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(has("pandas") && has(&told.to_string()) && has("description"));
     }
 
     #[test]

@@ -261,7 +261,8 @@ fn cells_columns(layout: &Layout, records: &[CellRecord]) -> Described {
             "steps",
             "step of the checkpoint that metrics are of; null where cells are measured at their ends, and for a \
              diverged cell",
-        ),
+        )
+        .or_null(),
     ));
     let crossings: Vec<Option<String>> = records.iter().map(crossings).collect();
     columns.push((
