@@ -187,6 +187,13 @@ pub struct LineReport {
     pub unexplored_share: f64,
 }
 
+impl LineReport {
+    /// The levels around every flip, and around the widest gap without one.
+    pub fn ends(&self) -> impl Iterator<Item = [f64; 2]> {
+        [&self.resolved, &self.open, &self.undecided].into_iter().flatten().copied().chain(self.widest_unexplored)
+    }
+}
+
 /// How a refinement stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {

@@ -7,6 +7,7 @@ use super::{OverrideArgs, exit, output};
 use crate::aligner::backend::{BackendError, Choice};
 use crate::aligner::fault::Fault;
 use crate::engine;
+use crate::numerics::shown::rounded;
 
 #[derive(Debug, Args)]
 pub struct AgreeArgs {
@@ -72,13 +73,7 @@ pub fn main(args: &AgreeArgs) -> anyhow::Result<u8> {
             let shown = if args.all { of.len() } else { of.iter().filter(|c| !c.passed).count().max(1) };
             rows.extend(of.iter().take(shown).map(|c| {
                 let verdict = if c.passed { "ok" } else { "DIFFERS" };
-                vec![
-                    c.stage.clone(),
-                    c.place.clone(),
-                    format!("{:.1e}", c.worst),
-                    format!("{:.1e}", c.tolerance),
-                    verdict.to_string(),
-                ]
+                vec![c.stage.clone(), c.place.clone(), rounded(c.worst), rounded(c.tolerance), verdict.to_string()]
             }));
         }
         let header = ["stage", "worst at", "difference", "tolerance", ""].map(str::to_string);

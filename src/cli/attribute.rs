@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use super::{DirArgs, exit, output};
 use crate::lab::Observed;
 use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated, Evidence, Model, Opinion, Verdict, View};
+use crate::numerics::shown::{level, rounded};
+use crate::spec::Sweep;
 use crate::spec::config::Panel;
 use crate::store::{RunReader, VERIFICATION_STATEMENT};
 
@@ -56,7 +58,7 @@ pub fn main(args: &AttributeArgs) -> anyhow::Result<u8> {
         anyhow::bail!("{} is of another version: run `cliffline lab failures` again", path.display());
     };
     for (path, calibrated, own) in calibrated.differences(&sweep) {
-        let (calibrated, own) = (output::scalar(&calibrated), output::scalar(&own));
+        let (calibrated, own) = (level(&calibrated), level(&own));
         output::note(&format!(
             "{path} is {own}, and was {calibrated} when this was calibrated: what it says may not hold"
         ));
@@ -77,7 +79,10 @@ pub fn main(args: &AttributeArgs) -> anyhow::Result<u8> {
     } else {
         let header =
             observed.axes.iter().cloned().chain(["seeds", "supported", "not told", "for", "against"].map(String::from));
-        output::line(&output::table(&header.collect::<Vec<_>>(), rows.iter().map(text_of).collect()))?;
+        output::line(&output::table(
+            &header.collect::<Vec<_>>(),
+            rows.iter().map(|row| text_of(&sweep, row)).collect(),
+        ))?;
         output::line("of each place the evidence of its first seed; --json has all")?;
     }
     Ok(exit::OK)
@@ -92,7 +97,7 @@ fn rows(observed: &Observed, model: &Model) -> Vec<Row> {
     observed.combinations(crate::spec::CLEAN).into_iter().map(row).collect()
 }
 
-fn text_of(row: &Row) -> Vec<String> {
+fn text_of(sweep: &Sweep, row: &Row) -> Vec<String> {
     let mut supported: BTreeMap<&str, usize> = BTreeMap::new();
     for opinion in row.opinions.values() {
         if let Verdict::Supported(mechanism) = opinion.verdict {
@@ -104,9 +109,9 @@ fn text_of(row: &Row) -> Vec<String> {
     let first = row.opinions.values().next();
     let strongest = |evidence: fn(&Opinion) -> &Vec<Evidence>| {
         let found = first.and_then(|opinion| evidence(opinion).first());
-        found.map_or(String::new(), |e| format!("{} {}", e.indicator, output::short(e.value)))
+        found.map_or(String::new(), |e| format!("{} {}", e.indicator, rounded(e.value)))
     };
-    let levels = row.levels.values().map(output::scalar);
+    let levels = row.levels.iter().map(|(path, level)| sweep.shown(path).text(level));
     let counts = [row.opinions.len().to_string(), words.join(", "), (row.opinions.len() - told).to_string()];
     levels.chain(counts).chain([strongest(|o| &o.evidence_for), strongest(|o| &o.evidence_against)]).collect()
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{DirArgs, exit, output};
 use crate::analysis::line::value_at;
 use crate::numerics::bootstrap::ALL_OF_THE_RANGE;
+use crate::numerics::shown::{Levels, rounded};
 use crate::store::{
     BOUNDARIES_TABLE, MARGINS_TABLE, RunReader, VERIFICATION_STATEMENT, hash_file, param_column, read_table,
 };
@@ -137,20 +138,34 @@ fn heading(column: &str) -> String {
     path.unwrap_or(column).to_string()
 }
 
-/// A number to four significant digits; a dash without one.
+/// A number; a dash without one.
 fn number(value: &Value) -> String {
-    value.as_f64().map_or("-".to_string(), output::short)
+    value.as_f64().map_or("-".to_string(), rounded)
 }
 
-fn with_interval(row: &Row, [at, low, high]: [&str; 3]) -> String {
-    if row[at].is_null() {
-        return "-".to_string();
-    }
-    if row[low].is_null() && row[high].is_null() {
-        return number(&row[at]);
-    }
-    format!("{} [{}, {}]", number(&row[at]), number(&row[low]), number(&row[high]))
+/// How the levels in some columns are written, all of them on one axis.
+fn levels_in(rows: &[&Row], columns: &[&str]) -> Levels {
+    Levels::of(rows.iter().flat_map(|row| columns.iter().filter_map(|column| row.get(*column))))
 }
+
+/// The levels that a row fixes.
+fn fixed_levels(rows: &[&Row], columns: &[String]) -> impl Fn(&Row) -> Vec<String> {
+    let shown: Vec<(String, Levels)> =
+        columns.iter().map(|column| (column.clone(), levels_in(rows, &[column]))).collect();
+    move |row| shown.iter().map(|(column, shown)| shown.text(&row[column])).collect()
+}
+
+/// A place with its interval, in as many digits as tell the levels of `shown` apart.
+fn with_interval(row: &Row, [at, low, high]: [&str; 3], shown: Levels) -> String {
+    let text = |column: &str| row[column].as_f64().map_or("-".to_string(), |x| shown.number(x));
+    if row[at].is_null() || (row[low].is_null() && row[high].is_null()) {
+        return text(at);
+    }
+    format!("{} [{}, {}]", text(at), text(low), text(high))
+}
+
+/// The columns of an edge and its interval: the mean over seeds, the fit.
+const ESTIMATES: [[&str; 3]; 2] = [["level", "interval_low", "interval_high"], ["fit_level", "fit_low", "fit_high"]];
 
 /// The edges of the lines of one constraint along one axis.
 fn edges(rows: &[&Row]) -> String {
@@ -165,11 +180,14 @@ fn edges(rows: &[&Row]) -> String {
     let unknown: u64 =
         rows.iter().filter(|row| text(row, "side") == "upper").map(|row| count(row, "unknown_levels")).sum();
     let shown = rows.iter().filter(|row| count(row, "crossed") > 0);
+    let levels = fixed_levels(rows, &columns);
     let row = |row: &&&Row| {
-        let mut cells: Vec<String> = columns.iter().map(|column| output::scalar(&row[column])).collect();
+        let mut cells = levels(row);
         cells.push(if text(row, "side") == "lower" { "below" } else { "above" }.to_string());
-        cells.push(with_interval(row, ["level", "interval_low", "interval_high"]));
-        cells.push(with_interval(row, ["fit_level", "fit_low", "fit_high"]));
+        for [at, low, high] in ESTIMATES {
+            // An interval between close levels has two ends.
+            cells.push(with_interval(row, [at, low, high], levels_in(&[row], &[low, high])));
+        }
         cells.extend(["seeds", "crossed", "beyond", "never_holds"].map(|column| count(row, column).to_string()));
         cells
     };
@@ -226,21 +244,23 @@ fn reaches(rows: &[&Row]) -> String {
     let mut header: Vec<String> = columns.iter().map(|column| heading(column)).collect();
     header.push("passes at".to_string());
     header.extend(directions.iter().flat_map(|(_, title)| [title.to_string(), "median [95%]".to_string()]));
+    let levels = fixed_levels(rows, &columns);
+    let along = levels_in(rows, &["run_low", "run_high", "margin", "median", "median_low", "median_high"]);
     let row = |pair: &[&Row]| {
-        let mut cells: Vec<String> = columns.iter().map(|column| output::scalar(&pair[0][column])).collect();
+        let mut cells = levels(pair[0]);
         cells.push(match (&pair[0]["run_low"], &pair[0]["run_high"]) {
             (Value::Null, _) => "no level".to_string(),
-            (low, high) if low == high => number(low),
-            (low, high) => format!("{} to {}", number(low), number(high)),
+            (low, high) if low == high => along.text(low),
+            (low, high) => format!("{} to {}", along.text(low), along.text(high)),
         });
         for row in directions.iter().filter_map(|(direction, _)| pair.get(*direction)) {
-            let margin = number(&row["margin"]);
+            let margin = if row["margin"].is_null() { "-".to_string() } else { along.text(&row["margin"]) };
             cells.push(match text(row, "censored") {
                 "never_reached" => "the other end".to_string(),
                 "missing_evidence" => format!("{margin}, then too little evidence"),
                 _ => margin,
             });
-            cells.push(with_interval(row, ["median", "median_low", "median_high"]));
+            cells.push(with_interval(row, ["median", "median_low", "median_high"], along));
         }
         cells
     };

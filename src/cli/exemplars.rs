@@ -14,6 +14,7 @@ use crate::analysis::exemplars::{Exemplar, columns_of_exemplars, exemplars};
 use crate::analysis::grid_of;
 use crate::analysis::line::Grid;
 use crate::engine::{BurnTrainer, training_flops};
+use crate::numerics::shown::rounded;
 use crate::spec::{Cell, Sweep};
 use crate::store::{
     BOUNDARIES_TABLE, CELLS_TABLE, ColumnInfo, EXEMPLARS_TABLE, RunReader, TableBytes, TableInfo, read_columns,
@@ -73,7 +74,7 @@ pub(super) fn write(
         output::note(&format!(
             "no {EXEMPLARS_TABLE}: training {} again takes {} of the run",
             output::count(chosen.len(), "cell"),
-            output::short(again / all)
+            rounded(again / all)
         ));
         return Ok(None);
     }

@@ -11,6 +11,7 @@ use super::finish::{Step, amend};
 use super::{DirArgs, exit, output};
 use crate::analysis::gate::{Combination, GateReport, GateResult, Verdict, evaluate};
 use crate::analysis::{columns_of_cells, columns_of_conditions};
+use crate::numerics::shown::{exact, percent, rounded};
 use crate::spec::{CLEAN, Gate, Sweep};
 use crate::store::{
     CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, is_live, read_columns,
@@ -62,7 +63,7 @@ pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
         document["exit_code"] = json!(code);
         output::json(&document)?;
     } else {
-        report.gates.iter().try_for_each(|gate| output::line(&render(gate)))?;
+        report.gates.iter().try_for_each(|gate| output::line(&render(&sweep, gate)))?;
         output::line(&format!("{}: {}", dir.display(), in_short(&report)))?;
     }
     Ok(code)
@@ -166,7 +167,7 @@ fn word(verdict: Verdict) -> &'static str {
 }
 
 /// A verdict, and below it where it comes from: the tightest combination of a gate that passes, the worst of others.
-fn render(result: &GateResult) -> String {
+fn render(sweep: &Sweep, result: &GateResult) -> String {
     let total: u64 = result.combinations.values().sum();
     let counts = [Verdict::Pass, Verdict::Fail, Verdict::InsufficientEvidence]
         .map(|verdict| (result.combinations.get(verdict.name()).copied().unwrap_or(0), word(verdict)))
@@ -180,9 +181,10 @@ fn render(result: &GateResult) -> String {
         _ => format!("  {total} {at} of levels: {}", counts.join(", ")),
     });
     if result.verdict == Verdict::Pass {
-        lines.extend(result.worst.iter().map(|worst| format!("  tightest {}", place(worst))));
+        lines.extend(result.worst.iter().map(|worst| format!("  tightest {}", place(sweep, &result.gate, worst))));
     } else {
-        lines.extend(result.not_passed.iter().take(SHOWN).map(|c| format!("  {} {}", word(c.verdict), place(c))));
+        let line = |c: &Combination| format!("  {} {}", word(c.verdict), place(sweep, &result.gate, c));
+        lines.extend(result.not_passed.iter().take(SHOWN).map(line));
         let more = result.not_passed.len().saturating_sub(SHOWN) as u64 + result.not_listed;
         lines.extend((more > 0).then(|| format!("  and {more} more")));
     }
@@ -192,22 +194,22 @@ fn render(result: &GateResult) -> String {
 /// What is asked for: `effective_rank_img >= 8 under noisy, for 75% of the seeds, at image.noise <= 0.5`.
 fn constraint(gate: &Gate) -> String {
     let bounds = match (gate.min, gate.max) {
-        (Some(min), Some(max)) => format!("{min} <= {} <= {max}", gate.metric),
-        (Some(min), None) => format!("{} >= {min}", gate.metric),
-        (_, max) => format!("{} <= {}", gate.metric, max.unwrap_or(f64::NAN)),
+        (Some(min), Some(max)) => format!("{} <= {} <= {}", exact(min), gate.metric, exact(max)),
+        (Some(min), None) => format!("{} >= {}", gate.metric, exact(min)),
+        (_, max) => format!("{} <= {}", gate.metric, max.map_or(String::new(), exact)),
     };
     let condition = if gate.condition == CLEAN { String::new() } else { format!(" under {}", gate.condition) };
     let share =
-        if gate.share == 1.0 { "every seed".to_string() } else { format!("{}% of the seeds", 100.0 * gate.share) };
+        if gate.share == 1.0 { "every seed".to_string() } else { format!("{} of the seeds", percent(gate.share)) };
     let scope: Vec<String> = gate.scope.iter().map(|(path, scope)| format!("{path} {}", scope.describe())).collect();
     let scope = if scope.is_empty() { String::new() } else { format!(", where {}", scope.join(", ")) };
     format!("{bounds}{condition}, for {share} of at least {}{scope}", gate.min_seeds)
 }
 
 /// Where a combination is, how its seeds stand, and its worst seed.
-fn place(combination: &Combination) -> String {
-    let levels: Vec<String> =
-        combination.levels.iter().map(|(path, level)| format!("{path} = {}", output::scalar(level))).collect();
+fn place(sweep: &Sweep, gate: &Gate, combination: &Combination) -> String {
+    let level = |(path, level): (&String, &Value)| format!("{path} = {}", sweep.shown(path).text(level));
+    let levels: Vec<String> = combination.levels.iter().map(level).collect();
     let at = if levels.is_empty() { "everywhere".to_string() } else { format!("at {}", levels.join(", ")) };
     let seeds = &combination.seeds;
     let parts = [
@@ -220,7 +222,7 @@ fn place(combination: &Combination) -> String {
     let worst = combination.worst.as_ref().map_or(String::new(), |worst| match (worst.value, worst.margin) {
         (Some(value), Some(margin)) => {
             let side = if margin < 0.0 { "outside" } else { "inside" };
-            format!("; seed {} has {}, {} {side}", worst.seed, output::short(value), output::short(margin.abs()))
+            format!("; seed {} has {}, {} {side}", worst.seed, gate.beside_bounds(value), rounded(margin.abs()))
         }
         _ => format!("; seed {} {}", worst.seed, worst.ended.as_deref().unwrap_or("has no value")),
     });

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{BackendArgs, OverrideArgs, exit, output};
 use crate::aligner::fault::Fault;
 use crate::engine;
+use crate::numerics::shown::rounded;
 
 #[derive(Debug, Args)]
 pub struct GradcheckArgs {
@@ -38,9 +39,9 @@ pub fn main(args: &GradcheckArgs) -> anyhow::Result<u8> {
             vec![
                 c.case.clone(),
                 c.tensor.clone(),
-                format!("{:.1e}", c.worst_autodiff),
-                format!("{:.1e}", c.worst_difference),
-                format!("{:.1e}", c.tolerance),
+                rounded(c.worst_autodiff),
+                rounded(c.worst_difference),
+                rounded(c.tolerance),
                 verdict.to_string(),
             ]
         });

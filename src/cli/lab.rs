@@ -20,6 +20,7 @@ use crate::lab::{
     Family, FamilyRun, Finding, LAB_FILE, LABORATORIES, LabDocument, Laboratory, MIN_SEEDS, Origin, RUNS_FOLDER,
     Verdict, assemble, laboratory,
 };
+use crate::numerics::shown::rounded;
 use crate::report::lab::{lab_page, lab_pictures};
 use crate::spec::{Overrides, Sweep, load};
 use crate::store::{
@@ -292,7 +293,7 @@ fn checks(sweeps: &[(&Family, Sweep)], trainer: &BurnTrainer) -> anyhow::Result<
     output::note(&format!(
         "gradients: {} checks, the worst at {} of its tolerance; determinism: a cell trained twice {}",
         gradients.len(),
-        output::short(worst),
+        rounded(worst),
         if same { "has the same bits" } else { "DIFFERS" },
     ));
     Ok(json!({
@@ -326,7 +327,7 @@ fn print(dir: &Path, document: &LabDocument) -> anyhow::Result<()> {
     }
     if let Some(attribution) = &document.attribution {
         for view in &attribution.views {
-            let share = view.balanced_accuracy.map_or("none".to_string(), |s| format!("{:.3}", s.mean));
+            let share = view.balanced_accuracy.map_or("none".to_string(), |s| rounded(s.mean));
             output::line(&format!("attribution by {}: balanced accuracy {share}", view.view.words()))?;
         }
     }
@@ -349,11 +350,11 @@ fn print(dir: &Path, document: &LabDocument) -> anyhow::Result<()> {
 fn row(finding: &Finding) -> Vec<String> {
     let difference = match (finding.difference, finding.low, finding.high) {
         (Some(mean), Some(low), Some(high)) => {
-            format!("{} [{}, {}]", output::short(mean), output::short(low), output::short(high))
+            format!("{} [{}, {}]", rounded(mean), rounded(low), rounded(high))
         }
         _ => String::new(),
     };
-    let expects = format!("{} by {}", finding.expects.words(), output::short(finding.matters));
+    let expects = format!("{} by {}", finding.expects.words(), rounded(finding.matters));
     vec![
         finding.name.to_string(),
         match finding.origin {

@@ -77,29 +77,3 @@ pub fn bytes(n: u64) -> String {
     }
     if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", units[unit]) }
 }
-
-/// A level or value for a table.
-pub fn scalar(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::String(s) => s.clone(),
-        serde_json::Value::Number(n) => match n.as_f64() {
-            Some(x) if n.is_f64() => format!("{}", (x * 1e6).round() / 1e6),
-            _ => n.to_string(),
-        },
-        serde_json::Value::Null => String::new(),
-        other => other.to_string(),
-    }
-}
-
-/// Significant digits of printed values; files have all of them.
-const DIGITS: i32 = 4;
-
-/// A number to [`DIGITS`] significant digits.
-pub fn short(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return value.to_string();
-    }
-    let decimals = DIGITS - 1 - value.abs().log10().floor() as i32;
-    let factor = 10f64.powi(decimals);
-    format!("{}", (value * factor).round() / factor)
-}

@@ -1,13 +1,15 @@
 //! `cliffline plan`: what would run, and what it would cost.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{BackendArgs, SpecArgs, exit, output, require_memory};
 use crate::engine::{BurnTrainer, Calibration, Estimate, calibrate};
+use crate::numerics::shown::{self, Levels};
 use crate::spec::config::Panel;
 use crate::spec::{CLEAN, Sweep};
 use crate::store::RunReader;
@@ -71,9 +73,15 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
     }
     output::line(&plain(rows(&sweep, &estimate, present, calibration.as_ref(), busy)))?;
     if args.cells {
+        let shown: BTreeMap<&str, Levels> =
+            sweep.axes.iter().map(|axis| (axis.path.as_str(), sweep.shown(&axis.path))).collect();
         for cell in &sweep.cells {
             let levels = sweep.levels(cell);
-            let levels: Vec<String> = levels.iter().map(|(p, v)| format!("{p}={}", output::scalar(v))).collect();
+            let level = |(path, level): (&String, &Value)| match shown.get(path.as_str()) {
+                Some(shown) => format!("{path}={}", shown.text(level)),
+                None => format!("{path}={}", shown::level(level)),
+            };
+            let levels: Vec<String> = levels.iter().map(level).collect();
             output::line(&format!("{} {}", cell.id, levels.join(" ")))?;
         }
     }
@@ -104,7 +112,8 @@ fn rows(
         rows.push(vec!["conditions".to_string(), format!("{}, {}", CLEAN, names.join(", "))]);
     }
     for axis in &sweep.axes {
-        let levels: Vec<String> = axis.levels.iter().map(output::scalar).collect();
+        let shown = sweep.shown(&axis.path);
+        let levels: Vec<String> = axis.levels.iter().map(|level| shown.text(level)).collect();
         rows.push(vec![format!("axis {}", axis.path), levels.join(", ")]);
     }
     if sweep.included() > 0 {

@@ -17,6 +17,7 @@ use crate::analysis::line::{AxisRanks, Places};
 use crate::analysis::refine::{Known, LineReport, Report, Rules, Wanted, known, report, wanted};
 use crate::analysis::{AxisLevels, constraint::Constraints, grid_of, read_for_locations, with_unfinished};
 use crate::engine::BurnTrainer;
+use crate::numerics::shown::{Levels, percent, rounded};
 use crate::spec::{ALL_GATES, Include, LOST, Scale, Sweep, constraints_of};
 use crate::store::{RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, write_atomic};
 
@@ -298,8 +299,8 @@ impl Target {
 
     fn render(&self, report: &Report, trained: u64) -> String {
         let apart = |x: f64| match self.scale {
-            Scale::Log => format!("{}%", output::short(100.0 * x)),
-            Scale::Linear => output::short(x),
+            Scale::Log => percent(x),
+            Scale::Linear => rounded(x),
         };
         let fixed: Vec<&String> = report.lines.first().map_or(Vec::new(), |line| line.levels.keys().collect());
         let mut header: Vec<String> = fixed.iter().map(ToString::to_string).collect();
@@ -307,19 +308,26 @@ impl Target {
             ["levels tried", "flips between", "not yet close enough", "undecided", "widest gap not looked into"]
                 .map(String::from),
         );
-        let between = |ends: &[f64; 2]| format!("{} and {}", output::short(ends[0]), output::short(ends[1]));
+        let along = report.lines.iter().flat_map(LineReport::ends).flatten();
+        let along = Levels::of_numbers(along);
+        let levels: Vec<Levels> = fixed
+            .iter()
+            .map(|path| Levels::of(report.lines.iter().filter_map(|line| line.levels.get(*path))))
+            .collect();
+        let between = |ends: &[f64; 2]| format!("{} and {}", along.number(ends[0]), along.number(ends[1]));
         let row = |line: &LineReport| {
-            let mut cells: Vec<String> = line.levels.values().map(output::scalar).collect();
+            let mut cells: Vec<String> =
+                line.levels.values().zip(&levels).map(|(level, shown)| shown.text(level)).collect();
             cells.push(line.tried.to_string());
-            cells.push(in_runs(&line.resolved));
-            cells.push(in_runs(&line.open));
-            cells.push(in_runs(&line.undecided));
+            cells.push(in_runs(&line.resolved, along));
+            cells.push(in_runs(&line.open, along));
+            cells.push(in_runs(&line.undecided, along));
             cells.push(line.widest_unexplored.as_ref().map_or(String::new(), between));
             cells
         };
         let floor = self.floor.map_or(String::new(), |floor| format!(", no gap wider than {}", apart(floor)));
         let ratio = report.uniform_cells as f64 / report.cells.max(1) as f64;
-        let ratio = if ratio >= 1.0 { format!(", {} times as many", output::short(ratio)) } else { String::new() };
+        let ratio = if ratio >= 1.0 { format!(", {} times as many", rounded(ratio)) } else { String::new() };
         let flips = report.resolved + report.open + report.undecided;
         format!(
             "{} along {}, to {}{floor}\n{}\n{} of {} located, {} cannot be. {} on these lines, {trained} of them trained \
@@ -338,10 +346,10 @@ impl Target {
 }
 
 /// Gaps as text; those that touch are one range, of which it is said how many there are.
-fn in_runs(gaps: &[[f64; 2]]) -> String {
+fn in_runs(gaps: &[[f64; 2]], along: Levels) -> String {
     let runs = gaps.chunk_by(|a, b| a[1] == b[0]);
     let text = |run: &[[f64; 2]]| {
-        let ends = format!("{} and {}", output::short(run[0][0]), output::short(run[run.len() - 1][1]));
+        let ends = format!("{} and {}", along.number(run[0][0]), along.number(run[run.len() - 1][1]));
         if run.len() > 1 { format!("{ends} ({} gaps)", run.len()) } else { ends }
     };
     runs.map(text).collect::<Vec<_>>().join("; ")

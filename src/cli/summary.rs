@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use super::output;
 use crate::analysis::Summary;
+use crate::numerics::shown::{Levels, rounded};
 use crate::store::{RecordedStatus, read_columns};
 
 /// Shades of a small heatmap, from the least mean to the greatest.
@@ -23,7 +24,7 @@ pub fn render(summary: &Summary, screen: Option<usize>) -> String {
     let shaded = match span {
         Some((low, high)) if narrow.is_some() => {
             let steps = SHADES.iter().collect::<String>();
-            format!("; shades [{steps}] from {} to {}", output::short(low), output::short(high))
+            format!("; shades [{steps}] from {} to {}", rounded(low), rounded(high))
         }
         _ => String::new(),
     };
@@ -42,8 +43,8 @@ fn shade(mean: f64, (low, high): (f64, f64)) -> char {
     SHADES[(at.max(0.0) as usize).min(SHADES.len() - 1)]
 }
 
-fn row_name(level: &serde_json::Value) -> String {
-    if level.is_null() { "all cells".to_string() } else { output::scalar(level) }
+fn row_name(level: &serde_json::Value, shown: Levels) -> String {
+    if level.is_null() { "all cells".to_string() } else { shown.text(level) }
 }
 
 fn table(summary: &Summary, span: Option<(f64, f64)>) -> String {
@@ -52,18 +53,19 @@ fn table(summary: &Summary, span: Option<(f64, f64)>) -> String {
         (row, "") => row.to_string(),
         (row, column) => format!("{row} \\ {column}"),
     }];
+    let (down, across) = (Levels::of(&summary.rows), Levels::of(&summary.columns));
     header.extend(summary.columns.iter().map(|c| match c {
         serde_json::Value::Null => "mean".to_string(),
-        level => output::scalar(level),
+        level => across.text(level),
     }));
     let rows = summary.rows.iter().zip(&summary.cells).map(|(level, entries)| {
         let value = |entry: &crate::analysis::Entry| match (entry.mean, span) {
-            (Some(mean), Some(span)) => format!("{mean:.3} {0}{0}", shade(mean, span)),
-            (Some(mean), None) => format!("{mean:.3}"),
+            (Some(mean), Some(span)) => format!("{} {1}{1}", rounded(mean), shade(mean, span)),
+            (Some(mean), None) => rounded(mean),
             (None, _) if entry.without_value > 0 => "no value".to_string(),
             (None, _) => String::new(),
         };
-        std::iter::once(row_name(level)).chain(entries.iter().map(value)).collect()
+        std::iter::once(row_name(level, down)).chain(entries.iter().map(value)).collect()
     });
     output::table(&header, rows.collect())
 }
@@ -71,11 +73,13 @@ fn table(summary: &Summary, span: Option<(f64, f64)>) -> String {
 /// Two characters for each mean; dots where there is none.
 fn shades(summary: &Summary, span: Option<(f64, f64)>) -> String {
     let Some(span) = span else { return String::new() };
+    let (down, across) = (Levels::of(&summary.rows), Levels::of(&summary.columns));
     let rows = summary.rows.iter().zip(&summary.cells).map(|(level, entries)| {
         let drawn = entries.iter().map(|entry| entry.mean.map_or('\u{b7}', |mean| shade(mean, span)));
-        vec![row_name(level), drawn.flat_map(|c| [c, c]).chain(['|']).collect()]
+        vec![row_name(level, down), drawn.flat_map(|c| [c, c]).chain(['|']).collect()]
     });
-    let ends = [summary.columns.first(), summary.columns.last()].map(|end| end.map_or(String::new(), output::scalar));
+    let ends = [summary.columns.first(), summary.columns.last()];
+    let ends = ends.map(|end| end.map_or(String::new(), |level| across.text(level)));
     let across = format!("{} from {} to {}", summary.column_axis, ends[0], ends[1]);
     output::table(&[summary.row_axis.clone(), across], rows.collect())
 }
@@ -135,7 +139,10 @@ mod tests {
         let cells = DataFrame::new_infer_height(vec![
             numbers("param_train_temperature", [0.01, 0.01, 0.1, 0.1, 1.0, 1.0].map(Some)),
             numbers("param_image_noise", [0.0, 0.5, 0.0, 0.5, 0.0, 0.5].map(Some)),
-            numbers("metric_effective_rank_img", [Some(1.0), None, Some(2.0), Some(3.5), Some(4.0), Some(6.0)]),
+            numbers(
+                "metric_effective_rank_img",
+                [1.001, f64::NAN, 2.002, 3.503, 4.004, 6.006].map(|x| Some(x).filter(|x| !x.is_nan())),
+            ),
         ]);
         summary.add_all(&cells.expect("a table")).expect("its columns");
         summary
@@ -146,11 +153,11 @@ mod tests {
         let summary = summary();
         assert!(!render(&summary, None).contains('\u{2588}'));
         let wide = render(&summary, Some(80));
-        assert!(wide.contains("1.000   ") && wide.contains("6.000 \u{2588}\u{2588}"), "{wide}");
-        assert!(wide.contains("3.500 \u{2592}\u{2592}") && wide.contains("no value"), "{wide}");
+        assert!(wide.contains("1.001   ") && wide.contains("6.006 \u{2588}\u{2588}"), "{wide}");
+        assert!(wide.contains("3.503 \u{2592}\u{2592}") && wide.contains("no value"), "{wide}");
         // The numbers need 51 characters, shades alone 44.
         let narrow = render(&summary, Some(48));
-        assert!(narrow.contains("shades [ \u{2591}\u{2592}\u{2593}\u{2588}] from 1 to 6"), "{narrow}");
+        assert!(narrow.contains("shades [ \u{2591}\u{2592}\u{2593}\u{2588}] from 1.001 to 6.006"), "{narrow}");
         assert!(narrow.contains("image.noise from 0 to 0.5") && narrow.contains("  \u{b7}\u{b7}|"), "{narrow}");
         assert_eq!(render(&summary, Some(10)), wide, "what fits nowhere keeps its numbers");
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::embed::{CONFOUNDER_COLUMNS, described, list_column};
 use super::{OverrideArgs, exit, output};
+use crate::numerics::shown::{exact, rounded};
 use crate::spec::config::Config;
 use crate::store::{TableInfo, write_table};
 use crate::world::check::{Probe, ProbeKind, Score};
@@ -99,26 +100,28 @@ fn render(report: &CheckReport) -> String {
     for r in &report.repetition {
         let (split, s) = (r.split.name(), &r.sentences);
         out.push(format!(
-            "{split}: {:.4} of the sentences occur in train too, {:.4} by chance",
-            s.share, s.expected_share
+            "{split}: {} of the sentences occur in train too, {} by chance",
+            rounded(s.share),
+            rounded(s.expected_share)
         ));
     }
     let tested = report.distributions.iter().filter_map(|d| Some(d.comparison.as_ref()?.p_value));
     let least = tested.fold(f64::INFINITY, f64::min);
     out.push(format!(
-        "factor distributions of the splits: {} comparisons, least p-value {least:.3}",
-        report.distributions.len()
+        "factor distributions of the splits: {} comparisons, least p-value {}",
+        report.distributions.len(),
+        rounded(least)
     ));
     for n in &report.normalisation {
         out.push(format!(
-            "normalised {} features: variance {:.6} in train, {:.6} in test",
+            "normalised {} features: variance {} in train, {} in test",
             n.modality.name(),
-            n.train_variance,
-            n.test_variance
+            rounded(n.train_variance),
+            rounded(n.test_variance)
         ));
     }
     for p in &report.pairing {
-        out.push(format!("{}: {:.4} of the pairs are wrong", p.split.name(), p.corrupted_share));
+        out.push(format!("{}: {} of the pairs are wrong", p.split.name(), rounded(p.corrupted_share)));
     }
     out.extend(report.confounder.iter().flat_map(confounder_lines));
     out.push(if report.passed { "passed".to_string() } else { format!("FAILED: {}", report.reasons.join("; ")) });
@@ -130,23 +133,24 @@ fn confounder_lines(soundness: &Soundness) -> Vec<String> {
     let mut out = vec![String::new()];
     for s in &soundness.shares {
         out.push(format!(
-            "{}: {:.4} of the samples carry the {name}, {:.4} share its label, samples per label {:?} and without {}",
+            "{}: {} of the samples carry the {name}, {} share its label, samples per label {:?} and without {}",
             s.split.name(),
-            s.carried_share,
-            s.shared_share,
+            rounded(s.carried_share),
+            rounded(s.shared_share),
             &s.counts[..s.counts.len().saturating_sub(1)],
             s.counts.last().copied().unwrap_or(0)
         ));
     }
     let least = soundness.independence.iter().filter_map(|i| Some(i.test?.p_value)).fold(f64::INFINITY, f64::min);
     out.push(format!(
-        "independence of labels and factors: {} tests, least p-value {least:.3}",
-        soundness.independence.len()
+        "independence of labels and factors: {} tests, least p-value {}",
+        soundness.independence.len(),
+        rounded(least)
     ));
     let judged = format!("at strength {JUDGED_STRENGTH}");
     for (how, probes) in [(judged.as_str(), &soundness.probes), ("as configured", &soundness.probes_configured)] {
         for p in probes {
-            let value = p.r_squared.map_or_else(|| p.missing.clone().unwrap_or_default(), |v| format!("{v:.3}"));
+            let value = p.r_squared.map_or_else(|| p.missing.clone().unwrap_or_default(), rounded);
             out.push(format!("{name} from {}, {how}: R squared {value}", p.modality.name()));
         }
     }
@@ -204,12 +208,12 @@ fn export(args: &ExportArgs) -> anyhow::Result<u8> {
 }
 
 fn fading_row(faded: &Fading) -> Vec<String> {
-    let point = |p: &Point| format!("{}: {:.3}", p.strength, p.readable);
+    let point = |p: &Point| format!("{}: {}", exact(p.strength), rounded(p.readable));
     vec![
         faded.path.to_string(),
         faded.factor.name().to_string(),
         faded.points.iter().map(point).collect::<Vec<_>>().join("  "),
-        format!("{:.3}{}", faded.largest_rise, if faded.should_fall { "" } else { " (may rise)" }),
+        format!("{}{}", rounded(faded.largest_rise), if faded.should_fall { "" } else { " (may rise)" }),
     ]
 }
 
@@ -221,8 +225,8 @@ fn probe_row(probe: &Probe) -> Vec<String> {
             ProbeKind::Linear => "linear".to_string(),
             ProbeKind::Nonlinear => "nonlinear".to_string(),
         },
-        probe.value.map_or_else(|| probe.missing.clone().unwrap_or_default(), |v| format!("{v:.3}")),
-        format!("{:.3}", probe.chance),
+        probe.value.map_or_else(|| probe.missing.clone().unwrap_or_default(), rounded),
+        rounded(probe.chance),
         match probe.score {
             Score::RSquared => "R squared".to_string(),
             Score::Accuracy => "accuracy".to_string(),

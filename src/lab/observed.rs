@@ -10,8 +10,9 @@ use thiserror::Error;
 use super::family::{Family, Place};
 use crate::analysis::line::value_at;
 use crate::metric::descriptor;
+use crate::numerics::shown;
 use crate::numerics::stats::{StatsError, quantile, sample_sd};
-use crate::spec::{CLEAN, Sweep};
+use crate::spec::{CLEAN, Sweep, by_size};
 use crate::store::{
     CELLS_TABLE, CONDITIONS_TABLE, CURVES_TABLE, StoreError, metric_column, param_column, read_columns, read_table_info,
 };
@@ -155,11 +156,7 @@ fn common<'a>(a: &'a str, b: &str) -> Option<&'a str> {
 
 /// How levels are compared: numbers by value, however they are written.
 pub(super) fn key_of(level: &Value) -> String {
-    match (level, level.as_f64()) {
-        (_, Some(number)) => number.to_string(),
-        (Value::String(text), _) => text.clone(),
-        _ => level.to_string(),
-    }
+    shown::level(level)
 }
 
 /// As [`key_of`], of a level as a spec writes it.
@@ -271,10 +268,7 @@ impl Observed {
             .filter(|((name, _), _)| name == condition)
             .map(|(_, group)| group.levels.clone())
             .collect();
-        let order = |a: &Value, b: &Value| match (a.as_f64(), b.as_f64()) {
-            (Some(a), Some(b)) => a.total_cmp(&b),
-            _ => key_of(a).cmp(&key_of(b)),
-        };
+        let order = |a: &Value, b: &Value| by_size(a, b).unwrap_or_else(|| key_of(a).cmp(&key_of(b)));
         all.sort_by(|a, b| {
             a.iter().zip(b).map(|(a, b)| order(a, b)).find(|o| o.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
         });

@@ -8,6 +8,7 @@ pub mod interval;
 pub mod linalg;
 pub mod logistic;
 pub mod selection;
+pub mod shown;
 pub mod similarity;
 pub mod spectral;
 pub mod stats;

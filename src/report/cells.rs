@@ -21,8 +21,8 @@ const MOST_IDS: usize = 32;
 const ID_BYTES: usize = ID_DIGITS + 1;
 const ENTRY_BYTES: usize = 14;
 const LEVEL_BYTES: usize = 4;
-/// Most bytes of one embedded manifest.
-const MAX_MANIFEST: usize = 40_000;
+/// Most bytes of one embedded manifest, with its line breaks.
+const MAX_MANIFEST: usize = 50_000;
 
 /// The cells at combinations of levels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,15 +88,15 @@ pub fn cell_index(run: &RunData, figures: &[Figure]) -> Result<CellIndex, Report
 /// The combinations that pictures have tiles of.
 fn pictured(axes: &[(String, Vec<Level>)], figures: &[Figure]) -> BTreeSet<Vec<usize>> {
     let mut pictured = BTreeSet::new();
+    let number = |(at, level): (usize, &Level)| (level.exact(), at);
+    let numbers: Vec<BTreeMap<String, usize>> =
+        axes.iter().map(|(_, levels)| levels.iter().enumerate().map(number).collect()).collect();
     for figure in figures.iter().filter(|figure| figure.svg.contains(TILES)) {
         let columns: Vec<Option<usize>> =
             axes.iter().map(|(path, _)| figure.data.header.iter().position(|name| name == path)).collect();
         for row in &figure.data.rows {
-            let place = axes.iter().zip(&columns).map(|((_, levels), column)| {
-                let text = row.get((*column)?)?;
-                let level = text.parse().map_or_else(|_| Level::Name(text.clone()), Level::Number);
-                levels.binary_search(&level).ok()
-            });
+            let place =
+                numbers.iter().zip(&columns).map(|(numbers, column)| numbers.get(row.get((*column)?)?).copied());
             pictured.extend(place.collect::<Option<Vec<usize>>>());
         }
     }
@@ -118,7 +118,7 @@ pub fn chosen_cells(run: &RunData) -> Result<Vec<ChosenCell>, ReportError> {
     let cell = |(role, id): (&str, &str)| {
         // What is damaged is for verify to judge: the page says that there is none here.
         let manifest = reader.record(id).ok().map(|record| audit_manifest(&record, &axes, Some(&run.manifest)));
-        let manifest = manifest.map(|manifest| manifest.to_string()).filter(|text| text.len() <= MAX_MANIFEST);
+        let manifest = manifest.map(|manifest| format!("{manifest:#}")).filter(|text| text.len() <= MAX_MANIFEST);
         ChosenCell { role: role.to_string(), cell_id: id.to_string(), manifest }
     };
     Ok(pairs.into_iter().map(cell).collect())
@@ -134,11 +134,9 @@ impl ChosenCell {
 impl CellIndex {
     /// What the script reads.
     pub fn json(&self) -> Value {
-        let level = |level: &Level| match level {
-            Level::Number(x) => json!(x),
-            Level::Name(name) => json!(name),
-        };
-        let axis = |(path, levels): &(String, Vec<Level>)| json!({"path": path, "levels": levels.iter().map(level).collect::<Vec<_>>()});
+        // As data has them: a script's numbers have not the digits of a large whole one.
+        let texts = |levels: &[Level], text: fn(&Level) -> String| levels.iter().map(text).collect::<Vec<_>>();
+        let axis = |(path, levels): &(String, Vec<Level>)| json!({"path": path, "levels": texts(levels, Level::exact), "labels": texts(levels, Level::to_string)});
         let key = |place: &[usize]| place.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let entry = |(place, (all, ids)): (&Vec<usize>, &(usize, Vec<String>))| {
             (key(place), json!(format!("{all} {}", ids.join(" "))))
@@ -153,19 +151,20 @@ impl CellIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::numerics::shown::Levels;
     use crate::report::svg::Svg;
     use crate::report::{Data, Section};
 
     fn axes() -> Vec<(String, Vec<Level>)> {
         let name = |name: &str| Level::Name(name.to_string());
         vec![
-            ("a".to_string(), vec![Level::Number(0.0), Level::Number(0.25), Level::Number(1.0)]),
+            ("a".to_string(), [0.0, 0.25, 1.0].map(|x| Level::Number(x, Levels::EXACT)).to_vec()),
             ("kind".to_string(), vec![name("offset"), name("swap")]),
         ]
     }
 
     #[test]
-    fn tiles_are_found_by_their_levels_in_whatever_form_they_are_written() {
+    fn tiles_are_found_by_their_levels() {
         let svg = |tiles: bool| {
             let mut svg = Svg::new(1.0, 1.0);
             svg.open("g", &[("class", &if tiles { "tiles" } else { "lines" })]);
@@ -192,8 +191,11 @@ mod tests {
     fn the_script_finds_levels_numbers_and_ids() {
         let cells = BTreeMap::from([(vec![2, 0], (3, vec!["00ff".to_string(), "01".to_string()]))]);
         let json = CellIndex { axes: axes(), cells, left_out: 0 }.json();
-        assert_eq!(json["axes"][1], json!({"path": "kind", "levels": ["offset", "swap"]}));
-        assert_eq!(json["axes"][0]["levels"], json!([0.0, 0.25, 1.0]));
+        assert_eq!(
+            json["axes"][1],
+            json!({"path": "kind", "levels": ["offset", "swap"], "labels": ["offset", "swap"]})
+        );
+        assert_eq!(json["axes"][0]["levels"], json!(["0", "0.25", "1"]));
         assert_eq!(json["cells"], json!({"2,0": "3 00ff 01"}));
     }
 }

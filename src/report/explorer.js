@@ -7,8 +7,9 @@
   const [WIDTH, RIGHT, TOP, LETTER] = [720, 112, 22, 6.2];
   // Letters of a value that are room enough in all tiles or in none.
   const VALUE = 5.5;
-  const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
-  const [STEPS, NO_VALUE] = [4094, 4095];
+  const BASE_64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+  // Of a value in its tile and beside the colours, where there is little room.
+  const FEW = 3;
 
   const explore = () => {
     const { axes, metrics } = values;
@@ -17,13 +18,21 @@
     const held = axes.map(() => 0);
     let [metric, x, y] = [0, longest[0], longest[1]];
     const strides = axes.map((_, at) => axes.slice(at + 1).reduce((all, axis) => all * axis.levels.length, 1));
-    const short = level => level !== '' && isFinite(level) ? String(Number(Number(level).toPrecision(4))) : level;
+    // Levels with all digits, as data have them, and as they are shown.
+    const names = axes.map(({ levels, labels }) => new Map(levels.map((level, i) => [level, labels[i]])));
+    const short = (axis, level) => names[axis].get(level) ?? level;
     const named = metric => metric.name + (metric.condition === 'clean' ? '' : ' under ' + metric.condition);
 
+    // Numbers, or codes of them: none, zero, and integers of four digits by power of ten and sign.
     const value = place => {
-      const { values: text, low, high } = metrics[metric];
-      const step = DIGITS.indexOf(text[2 * place]) * 64 + DIGITS.indexOf(text[2 * place + 1]);
-      return step === NO_VALUE ? null : low + step / STEPS * (high - low);
+      const { values } = metrics[metric];
+      if (Array.isArray(values)) return values[place];
+      const { width, power, codes } = values;
+      let code = 0;
+      for (const digit of codes.slice(width * place, width * (place + 1))) code = code * 64 + BASE_64.indexOf(digit);
+      if (code < 2) return code === 0 ? null : 0;
+      const [group, integer] = [Math.floor((code - 2) / 9000), (code - 2) % 9000 + 1000];
+      return Number((group % 2 ? '-' : '') + integer + 'e' + (power + Math.floor(group / 2)));
     };
     const rgb = share => {
       const stops = values[metrics[metric].diverging ? 'diverging' : 'sequential'];
@@ -43,12 +52,12 @@
 
     const picture = figure.querySelector('.picture');
     const choices = figure.querySelector('.choices');
-    let [shown, crossed] = [[], false];
+    let [drawn, crossed] = [[], false];
     const use = reader(picture, figure.querySelector('.reading'), figure.querySelector('.cells'), at => {
-      const { levels, value } = shown[at];
+      const { levels, value } = drawn[at];
       const unit = metrics[metric].unit;
-      const text = axes.map(axis => axis.path + ' ' + levels[axis.path]).join(', ');
-      const told = value === null ? 'no value' : `${Number(value.toPrecision(4))}${unit && unit !== '1' ? ' ' + unit : ''}`;
+      const text = axes.map((axis, at) => axis.path + ' ' + short(at, levels[axis.path])).join(', ');
+      const told = value === null ? 'no value' : `${shown(value)}${unit && unit !== '1' ? ' ' + unit : ''}`;
       return { text: `${text}: ${named(metrics[metric])} ${told}`, levels };
     });
 
@@ -65,36 +74,36 @@
 
     const draw = () => {
       const across = part(x), up = part(y);
-      const left = Math.min(Math.max(Math.max(...up.map(([level]) => short(level).length)) * LETTER + 14, 40), 160);
+      const left = Math.min(Math.max(Math.max(...up.map(([level]) => short(y, level).length)) * LETTER + 14, 40), 160);
       const [w, h] = [(WIDTH - left - RIGHT) / across.length, Math.min(Math.max(up.length * 34, 130), 460) / up.length];
       const bottom = TOP + h * up.length;
       const svg = element('svg', { viewBox: `0 0 ${WIDTH} ${bottom + 42}`, role: 'img', 'aria-labelledby': 'explorer-title', 'aria-describedby': 'explorer-about' });
       const text = (at, anchor, name, words, more) => svg.append(element('text', { x: at[0], y: at[1], 'text-anchor': anchor, class: name, ...more }, words));
       const tiles = element('g', { class: 'tiles', 'shape-rendering': 'crispEdges' });
       svg.append(tiles);
-      shown = [];
+      drawn = [];
       const base = axes.reduce((place, _, at) => place + (at === x || at === y ? 0 : held[at] * strides[at]), 0);
       up.forEach(([levelUp, v], row) => across.forEach(([levelAcross, u], column) => {
         const found = value(base + u * strides[x] + v * strides[y]);
         const colour = found === null ? null : rgb(share(found));
         const [px, py] = [left + column * w, bottom - (row + 1) * h];
         tiles.append(element('rect', { x: px, y: py, width: w, height: h, fill: colour ? `rgb(${colour})` : 'var(--grid)' }));
-        const words = found === null ? 'none' : String(Number(found.toPrecision(3)));
+        const words = found === null ? 'none' : shown(found, FEW);
         if (w > VALUE * LETTER && h >= 14)
           text([px + w / 2, py + h / 2 + 4], 'middle', 'small', words, { style: `fill:${colour ? ink(colour) : 'var(--ink)'}`, 'pointer-events': 'none' });
         const levels = Object.fromEntries(axes.map((axis, at) => [axis.path, at === x ? levelAcross : at === y ? levelUp : axis.levels[held[at]]]));
-        shown.push({ levels, value: found, row, column });
+        drawn.push({ levels, value: found, row, column });
       }));
       lines(svg, left, bottom, w, h, across.length);
       let free = -Infinity;
       across.forEach(([level], i) => {
-        const [at, half] = [left + (i + 0.5) * w, short(level).length * LETTER / 2];
-        if (at - half > free) { text([at, bottom + 15], 'middle', 'small', short(level)); free = at + half + 6; }
+        const [at, half] = [left + (i + 0.5) * w, short(x, level).length * LETTER / 2];
+        if (at - half > free) { text([at, bottom + 15], 'middle', 'small', short(x, level)); free = at + half + 6; }
       });
       free = Infinity;
       up.forEach(([level], i) => {
         const at = bottom - (i + 0.5) * h;
-        if (at + 6 < free) { text([left - 7, at + 4], 'end', 'small', short(level)); free = at - 7; }
+        if (at + 6 < free) { text([left - 7, at + 4], 'end', 'small', short(y, level)); free = at - 7; }
       });
       text([(left + WIDTH - RIGHT) / 2, bottom + 34], 'middle', '', axes[x].path + ' \u2192');
       text([4, 13], 'start', '', '\u2191 ' + axes[y].path);
@@ -107,11 +116,11 @@
     // Where the mean goes over a bound of a gate between neighbours.
     const lines = (svg, left, bottom, w, h, columns) => {
       const bounds = metrics[metric].bounds.flatMap(([, min, max]) => [min, max]).filter(bound => bound !== null);
-      const path = bounds.flatMap(bound => shown.flatMap(({ value, row, column }, i) => {
+      const path = bounds.flatMap(bound => drawn.flatMap(({ value, row, column }, i) => {
         if (value === null) return [];
         const parted = other => other && other.value !== null && (value < bound) !== (other.value < bound);
         const [px, py] = [left + (column + 1) * w, bottom - (row + 1) * h];
-        const right = column + 1 < columns && parted(shown[i + 1]), above = parted(shown[i + columns]);
+        const right = column + 1 < columns && parted(drawn[i + 1]), above = parted(drawn[i + columns]);
         return [...right ? [`M${px} ${py}v${h}`] : [], ...above ? [`M${px - w} ${py}h${w}`] : []];
       })).join('');
       crossed = path !== '';
@@ -125,13 +134,13 @@
       const place = value => TOP + height * (1 - share(value));
       for (let i = 0; i < steps; i++)
         svg.append(element('rect', { x: at, y: TOP + height * (1 - (i + 1) / steps), width: 14, height: height / steps + 0.4, fill: `rgb(${rgb((i + 0.5) / steps)})` }));
-      for (const part of high > low ? [0, 0.25, 0.5, 0.75, 1] : [0])
-        text([at + 20, place(low + part * (high - low)) + 4], 'start', 'small', String(Number((low + part * (high - low)).toPrecision(3))));
+      const marks = (high > low ? [0, 0.25, 0.5, 0.75, 1] : [0]).map(part => low + part * (high - low));
+      for (const mark of marks) text([at + 20, place(mark) + 4], 'start', 'small', shown(mark, apart(marks, FEW)));
       for (const bound of new Set(bounds.flatMap(([, min, max]) => [min, max])))
         if (bound !== null && low < bound && bound < high) {
           for (const [stroke, width] of [['#000', 4.5], ['#fff', 2]])
             svg.append(element('path', { d: `M${at - 3} ${place(bound)}h18`, stroke, 'stroke-width': width }));
-          text([at - 6, place(bound) + 4], 'end', 'small', String(Number(bound.toPrecision(3))));
+          text([at - 6, place(bound) + 4], 'end', 'small', exact(bound));
         }
       if (unit !== '1') text([WIDTH - 4, TOP + height + 18], 'end', 'soft small', unit);
     };
@@ -139,10 +148,11 @@
     const about = () => {
       const { about, bounds } = metrics[metric];
       const unit = ['1', 'share'].includes(metrics[metric].unit) ? '' : `, in ${metrics[metric].unit}`;
-      const known = shown.filter(tile => tile.value !== null).sort((a, b) => a.value - b.value);
-      const where = tile => `${axes[x].path} ${short(tile.levels[axes[x].path])}, ${axes[y].path} ${short(tile.levels[axes[y].path])}`;
-      const fixed = axes.filter((_, at) => at !== x && at !== y).map(axis => `${axis.path} ${short(axis.levels[held[axes.indexOf(axis)]])}`);
-      const ends = known.length ? ` Here it is greatest, ${Number(known.at(-1).value.toPrecision(4))}, at ${where(known.at(-1))}, and least, ${Number(known[0].value.toPrecision(4))}, at ${where(known[0])}.` : ' It has no value here.';
+      const known = drawn.filter(tile => tile.value !== null).sort((a, b) => a.value - b.value);
+      const where = tile => [x, y].map(at => `${axes[at].path} ${short(at, tile.levels[axes[at].path])}`).join(', ');
+      const fixed = axes.flatMap((axis, at) => at === x || at === y ? [] : [`${axis.path} ${axis.labels[held[at]]}`]);
+      const digits = apart(known.length ? [known[0].value, known.at(-1).value] : []);
+      const ends = known.length ? ` Here it is greatest, ${shown(known.at(-1).value, digits)}, at ${where(known.at(-1))}, and least, ${shown(known[0].value, digits)}, at ${where(known[0])}.` : ' It has no value here.';
       const line = crossed ? ` The line is where it passes a bound of ${bounds.map(([name]) => name).join(', ')}.` : '';
       figure.querySelector('#explorer-about').textContent =
         `${named(metrics[metric])}: ${about}${unit}${fixed.length ? '; at ' + fixed.join(', ') : ''}.${ends}${line}`;
@@ -158,7 +168,7 @@
       const output = make('output', {});
       const input = make('input', { type: 'range', min: 0, max: last, step: 1, value: held[axis] });
       const say = () => {
-        output.textContent = short(axes[axis].levels[held[axis]]);
+        output.textContent = axes[axis].labels[held[axis]];
         input.setAttribute('aria-valuetext', output.textContent);
       };
       input.addEventListener('input', () => { held[axis] = Number(input.value); say(); draw(); });
@@ -185,7 +195,7 @@
     };
     figure.querySelector('.save').addEventListener('click', () => {
       const quoted = text => /[",\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
-      const rows = shown.map(tile => [...paths.map(path => tile.levels[path]), tile.value === null ? '' : String(Number(tile.value.toPrecision(5)))]);
+      const rows = drawn.map(tile => [...paths.map(path => tile.levels[path]), tile.value === null ? '' : exact(tile.value)]);
       const lines = [[...paths, named(metrics[metric])], ...rows].map(row => row.map(quoted).join(',') + '\n');
       save('explorer-' + metrics[metric].name + '.csv', 'text/csv', lines.join(''));
     });

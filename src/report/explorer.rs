@@ -6,24 +6,29 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::colour::{diverging_stops, sequential_stops};
-use super::plot::heatmap::{exact, subjects};
+use super::plot::heatmap::subjects;
 use super::rows::{Level, Rows};
 use super::run_data::{ReportError, RunData};
 use crate::metric::{Healthy, descriptor};
+use crate::numerics::shown::{self, DIGITS, Levels, integer_and_power};
 use crate::spec::{Axis, CLEAN, LOST, Sweep};
 use crate::store::{SURFACES_TABLE, param_column};
 
-/// Most values on the page, of all metrics together: at two bytes each three quarters of a megabyte.
-const MAX_VALUES: usize = 375_000;
+/// Most values on the page, of all metrics together, in the three characters that each takes where there are many.
+const MAX_VALUES: usize = VALUES_BYTES / 3;
+/// What they may take of the page, with all digits or without.
+const VALUES_BYTES: usize = 900_000;
 /// Metrics that are kept before levels are thinned.
 const LEAST_METRICS: usize = 4;
 /// Rows of the table that are read at once; of a larger one the wanted metrics one by one.
 const ONE_READ: usize = 500_000;
-/// Values are stored as one of so many steps from the least to the greatest, in two digits of base 64; the step after
-/// them is no value.
-const STEPS: f64 = 4094.0;
-const NO_VALUE: usize = 4095;
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const BASE_64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// Codes before those of numbers: no value, and zero.
+const NO_VALUE: u64 = 0;
+const ZERO: u64 = 1;
+const FIRST: u64 = 2;
+/// The least and the first too great integer of [`DIGITS`] digits.
+const INTEGERS: std::ops::Range<i64> = 10i64.pow(DIGITS as u32 - 1)..10i64.pow(DIGITS as u32);
 
 /// Means over seeds at combinations of levels of the grid.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +38,8 @@ pub struct Explorer {
     pub metrics: Vec<Shown>,
     /// Metrics, under one condition or another, that there is no room for.
     pub left_out: usize,
+    /// Whether values have all digits, or as many as people are shown.
+    pub exact: bool,
 }
 
 /// An axis and those of its levels that are on the page.
@@ -41,6 +48,8 @@ pub struct Dimension {
     pub path: String,
     /// With all their digits.
     pub levels: Vec<String>,
+    /// As people are shown them.
+    pub labels: Vec<String>,
     /// Of the grid's levels every one, second, third...
     pub every: usize,
 }
@@ -72,9 +81,10 @@ pub fn explorer(run: &RunData) -> Result<Option<Explorer>, ReportError> {
     let wanted = wanted(&run.sweep, &blocks);
     let (kept, every) = fitting(&axes, wanted.len());
     let mut explorer = Explorer {
-        axes: axes.iter().zip(&every).map(|(axis, every)| dimension(axis, *every)).collect(),
+        axes: axes.iter().zip(&every).map(|(axis, every)| dimension(&run.sweep, axis, *every)).collect(),
         metrics: Vec::new(),
         left_out: wanted.len() - kept,
+        exact: true,
     };
     let size = explorer.axes.iter().map(|axis| axis.levels.len()).product();
     let shown = |(metric, condition): &(String, String)| Shown {
@@ -100,6 +110,7 @@ pub fn explorer(run: &RunData) -> Result<Option<Explorer>, ReportError> {
         let known = || shown.values.iter().flatten();
         known().next().is_some() && (shown.metric != LOST || known().any(|value| *value > 0.0))
     });
+    explorer.fit();
     Ok((!explorer.metrics.is_empty()).then_some(explorer))
 }
 
@@ -109,9 +120,11 @@ pub(super) fn varied(sweep: &Sweep) -> Vec<&Axis> {
     sweep.axes.iter().filter(|axis| axis.path != "seed" && axis.levels.len() > 1 && !follows(&axis.path)).collect()
 }
 
-fn dimension(axis: &Axis, every: usize) -> Dimension {
-    let levels = axis.levels.iter().step_by(every).map(exact).collect();
-    Dimension { path: axis.path.clone(), levels, every }
+fn dimension(sweep: &Sweep, axis: &Axis, every: usize) -> Dimension {
+    let drawn = || axis.levels.iter().step_by(every);
+    let shown = sweep.shown(&axis.path);
+    let labels = drawn().map(|level| shown.text(level)).collect();
+    Dimension { path: axis.path.clone(), levels: drawn().map(shown::level).collect(), labels, every }
 }
 
 /// Name, first row and number of rows of each metric: its rows lie together.
@@ -166,15 +179,6 @@ fn bounds(sweep: &Sweep, metric: &str, condition: &str) -> Vec<(String, Option<f
     gates.map(|gate| (gate.name.clone(), gate.min, gate.max)).collect()
 }
 
-/// The key by which a level of a spec is that of a table.
-fn level(value: &Value) -> Level {
-    match (value.as_f64(), value) {
-        (Some(x), _) => Level::Number(x),
-        (None, Value::String(name)) => Level::Name(name.clone()),
-        (None, other) => Level::Name(other.to_string()),
-    }
-}
-
 impl Explorer {
     /// Takes the values of some rows of the table. The share of cells lost is told by the rows of `any` metric.
     fn read(&mut self, run: &RunData, axes: &[&Axis], any: &str, from: usize, rows: usize) -> Result<(), ReportError> {
@@ -189,7 +193,8 @@ impl Explorer {
             .iter()
             .zip(&self.axes)
             .map(|(axis, drawn)| {
-                axis.levels.iter().step_by(drawn.every).enumerate().map(|(at, value)| (level(value), at)).collect()
+                let drawn = axis.levels.iter().step_by(drawn.every).enumerate();
+                drawn.filter_map(|(at, value)| Some((Level::of(value, Levels::EXACT)?, at))).collect()
             })
             .collect();
         let levels = params.iter().map(|name| table.levels(name)).collect::<Result<Vec<_>, _>>()?;
@@ -217,7 +222,24 @@ impl Explorer {
         Ok(())
     }
 
-    /// What the script reads: paths and levels, and for each metric its range and its values in two digits each.
+    /// Keeps what there is room for: all digits, or else fewer, or else fewer metrics as well.
+    fn fit(&mut self) {
+        let bytes = |exact: bool| self.metrics.iter().map(move |shown| shown.values(exact).to_string().len());
+        if bytes(true).sum::<usize>() <= VALUES_BYTES {
+            return;
+        }
+        let mut taken = 0;
+        let fits = |bytes: &usize| {
+            taken += bytes;
+            taken <= VALUES_BYTES
+        };
+        let kept = bytes(false).take_while(fits).count();
+        self.exact = false;
+        self.left_out += self.metrics.len() - kept;
+        self.metrics.truncate(kept);
+    }
+
+    /// What the script reads: paths and levels, and for each metric its range and its values.
     pub fn json(&self) -> Value {
         let metric = |shown: &Shown| {
             let described = descriptor(&shown.metric);
@@ -227,15 +249,20 @@ impl Explorer {
             json!({
                 "name": shown.metric, "condition": shown.condition, "unit": described.map_or("share", |d| d.unit),
                 "about": described.map_or(about, |d| d.summary), "diverging": diverging, "low": range.0, "high": range.1,
-                "bounds": shown.bounds, "values": shown.digits(range),
+                "bounds": shown.bounds, "values": shown.values(self.exact),
             })
         };
-        let axis = |axis: &Dimension| json!({"path": axis.path, "levels": axis.levels});
+        let axis = |axis: &Dimension| json!({"path": axis.path, "levels": axis.levels, "labels": axis.labels});
         json!({
             "axes": self.axes.iter().map(axis).collect::<Vec<_>>(),
             "metrics": self.metrics.iter().map(metric).collect::<Vec<_>>(),
             "sequential": sequential_stops(), "diverging": diverging_stops(),
         })
+    }
+
+    /// How many digits values have.
+    pub fn precision(&self) -> String {
+        if self.exact { "with all digits".to_string() } else { format!("to {DIGITS} significant digits") }
     }
 
     /// What is not here, in sentences.
@@ -262,19 +289,68 @@ impl Shown {
         if diverging { (-most, most) } else { (low, high) }
     }
 
-    fn digits(&self, (low, high): (f64, f64)) -> String {
-        let step = |value: &Option<f64>| match value {
-            Some(value) if high > low => ((value - low) / (high - low) * STEPS).round() as usize,
-            Some(_) => 0,
+    /// As the script reads them: numbers, or where these are too many a text of [`Codes`].
+    fn values(&self, exact: bool) -> Value {
+        let codes = if exact { None } else { Codes::of(&self.values) };
+        codes.map_or_else(|| json!(self.values), |codes| codes.json(&self.values))
+    }
+}
+
+/// A value as a number of base 64: which integer of [`DIGITS`] digits times which power of ten it is shown as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Codes {
+    /// The least power of ten.
+    power: i32,
+    /// Digits of base 64.
+    width: u32,
+}
+
+/// A number that is shown in [`DIGITS`] digits as an integer of as many, and a power of ten. None for one that is shown in
+/// more, because the part before its decimal point stays whole.
+fn parts(value: f64) -> Option<(i64, i32)> {
+    let (mut integer, mut power) = integer_and_power(value, DIGITS);
+    while integer != 0 && integer.abs() < INTEGERS.start {
+        (integer, power) = (10 * integer, power - 1);
+    }
+    INTEGERS.contains(&integer.abs()).then_some((integer, power))
+}
+
+impl Codes {
+    /// None where a value has no code.
+    fn of(values: &[Option<f64>]) -> Option<Self> {
+        let powers = values.iter().flatten().filter(|value| **value != 0.0).map(|value| Some(parts(*value)?.1));
+        let powers = powers.collect::<Option<Vec<i32>>>()?;
+        let (low, high) = (powers.iter().min().copied().unwrap_or(0), powers.iter().max().copied().unwrap_or(0));
+        let highest = Self { power: low, width: 0 }.code(1 - INTEGERS.end, high);
+        let width = (1..).find(|width| 64u64.pow(*width) > highest)?;
+        Some(Self { power: low, width })
+    }
+
+    /// Positive numbers of a power of ten, then negative ones.
+    fn code(self, integer: i64, power: i32) -> u64 {
+        let many = (INTEGERS.end - INTEGERS.start) as u64;
+        let sign = u64::from(integer < 0);
+        FIRST + (2 * u64::from(power.abs_diff(self.power)) + sign) * many + integer.unsigned_abs()
+            - INTEGERS.start as u64
+    }
+
+    fn json(self, values: &[Option<f64>]) -> Value {
+        let code = |value: &Option<f64>| match value {
             None => NO_VALUE,
+            Some(0.0) => ZERO,
+            Some(value) => parts(*value).map_or(NO_VALUE, |(integer, power)| self.code(integer, power)),
         };
-        let digits = |step: usize| [DIGITS[(step / 64) % 64], DIGITS[step % 64]].map(char::from);
-        self.values.iter().flat_map(|value| digits(step(value))).collect()
+        let digit = |code: u64, place: u32| char::from(BASE_64[(code / 64u64.pow(place) % 64) as usize]);
+        let digits = |code: u64| (0..self.width).rev().map(move |place| digit(code, place));
+        let text: String = values.iter().map(code).flat_map(digits).collect();
+        json!({"width": self.width, "power": self.power, "codes": text})
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn axis(path: &str, levels: usize) -> Axis {
@@ -285,21 +361,83 @@ mod tests {
     fn metrics_go_before_levels_and_levels_are_thinned_where_they_are_many() {
         let (a, b, c) = (axis("a", 10), axis("b", 20), axis("c", 5));
         assert_eq!(fitting(&[&a, &b, &c], 100), (100, vec![1, 1, 1]));
-        assert_eq!(fitting(&[&a, &b, &c], 1_000), (375, vec![1, 1, 1]));
+        assert_eq!(fitting(&[&a, &b, &c], 1_000), (300, vec![1, 1, 1]));
         let (many, more) = (axis("a", 300), axis("b", 1_000));
         let (kept, every) = fitting(&[&many, &more, &c], 8);
-        assert_eq!((kept, &every[2]), (5, &1), "the pictures' metrics, and what there is room for");
+        assert_eq!(every[2], 1, "the axis of few levels is whole");
         let size = 300usize.div_ceil(every[0]) * 1_000usize.div_ceil(every[1]) * 5;
-        assert!((60_000..=93_750).contains(&size), "{size}");
+        assert!(
+            kept >= LEAST_METRICS && kept * size <= MAX_VALUES,
+            "the pictures' metrics, and what there is room for"
+        );
+        assert!((50_000..=MAX_VALUES / LEAST_METRICS).contains(&size), "{size}");
         assert_eq!(fitting(&[&a, &b], 0).0, 0);
     }
 
+    fn of(values: Vec<Option<f64>>) -> Shown {
+        Shown { metric: "m".into(), condition: CLEAN.into(), bounds: Vec::new(), values }
+    }
+
+    /// As the script decodes them.
+    fn decoded(json: &Value) -> Vec<Option<f64>> {
+        if let Some(values) = json.as_array() {
+            return values.iter().map(Value::as_f64).collect();
+        }
+        let (width, power) = (json["width"].as_u64().unwrap() as usize, json["power"].as_i64().unwrap());
+        let codes = json["codes"].as_str().unwrap().as_bytes().chunks(width).map(|digits| {
+            let place = |digit: &u8| BASE_64.iter().position(|known| known == digit).unwrap() as i64;
+            digits.iter().fold(0, |code, digit| 64 * code + place(digit))
+        });
+        let number = |code: i64| match code {
+            0 => None,
+            1 => Some(0.0),
+            code => {
+                let (place, integer) = ((code - 2) / 9000, (code - 2) % 9000 + 1000);
+                let sign = if place % 2 == 1 { "-" } else { "" };
+                format!("{sign}{integer}e{}", power + place / 2).parse().ok()
+            }
+        };
+        codes.map(number).collect()
+    }
+
     #[test]
-    fn values_are_told_to_a_four_thousandth_of_their_range() {
-        let values = vec![Some(-1.0), None, Some(1.0), Some(0.0)];
-        let shown = Shown { metric: "m".into(), condition: CLEAN.into(), bounds: Vec::new(), values };
-        assert_eq!(shown.range(false), (-1.0, 1.0));
-        assert_eq!(shown.digits((-1.0, 1.0)), "AA///+f/");
-        assert_eq!(shown.digits((2.0, 2.0)), "AA//AAAA", "one value is the least");
+    fn values_have_all_digits_or_those_that_are_shown() {
+        let values = vec![Some(8.341512345678901), None, Some(-1.0), Some(0.0), Some(9.99996), Some(0.00123456)];
+        let own = of(values.clone());
+        assert_eq!(own.range(false), (-1.0, 9.99996));
+        assert_eq!(decoded(&own.values(true)), values);
+        let few = own.values(false);
+        assert_eq!(decoded(&few), [Some(8.342), None, Some(-1.0), Some(0.0), Some(10.0), Some(0.001235)]);
+        assert_eq!(few["codes"].as_str().unwrap().len(), 3 * values.len());
+        // A part before the decimal point is shown whole, in more digits than a code has.
+        assert!(of(vec![Some(12345.6)]).values(false).is_array());
+        assert_eq!(decoded(&of(vec![None, Some(0.0)]).values(false)), [None, Some(0.0)]);
+    }
+
+    proptest! {
+        #[test]
+        fn codes_are_what_is_shown(bits in prop::collection::vec(any::<u64>(), 1..8), near: bool) {
+            // Of any magnitude, or of few.
+            let value = |bits: u64| if near { (bits % 2_000_001) as f64 / 1e6 - 1.0 } else { f64::from_bits(bits) };
+            let values: Vec<Option<f64>> = bits.into_iter().map(value).map(|x| Some(x).filter(|x| x.is_finite())).collect();
+            let told = decoded(&of(values.clone()).values(false));
+            let shown = |values: &[Option<f64>]| values.iter().map(|x| x.map(shown::rounded)).collect::<Vec<_>>();
+            prop_assert_eq!(shown(&told), shown(&values));
+        }
+    }
+
+    #[test]
+    fn what_has_no_room_loses_digits_first_and_then_metrics() {
+        let metric = |n: usize| of((0..n).map(|i| Some(1.0 / (3.0 + i as f64))).collect());
+        let explorer = |metrics: usize| {
+            let metrics = (0..metrics).map(|_| metric(20_000)).collect();
+            let mut explorer = Explorer { axes: Vec::new(), metrics, left_out: 0, exact: true };
+            explorer.fit();
+            (explorer.metrics.len(), explorer.left_out, explorer.exact)
+        };
+        assert_eq!(explorer(1), (1, 0, true));
+        assert_eq!(explorer(10), (10, 0, false));
+        let (kept, left_out, exact) = explorer(20);
+        assert!(kept < 20 && kept + left_out == 20 && !exact, "{kept}");
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::run_data::{ReportError, RunData};
-use super::scale::label;
-use crate::spec::{Axis, CLEAN, Gate};
+use crate::numerics::shown::{Levels, exact, percent, rounded_to};
+use crate::spec::{Axis, CLEAN, Gate, Sweep};
 use crate::store::{RunState, VERIFICATION_STATEMENT};
 
 /// Where `run` and `gate` write the verdicts.
@@ -80,11 +80,11 @@ pub fn glance(run: &RunData) -> Result<Glance, ReportError> {
         sweep: run.sweep.name.clone(),
         description: run.sweep.description.clone(),
         unfinished,
-        axes: run.sweep.axes.iter().map(|axis| swept(axis, all(axis))).collect(),
+        axes: run.sweep.axes.iter().map(|axis| swept(axis, run.sweep.shown(&axis.path), all(axis))).collect(),
         planned: manifest.cells.planned,
         by_status: by_status(&manifest.cells.by_status),
         verdict: verdicts.as_ref().and_then(|v| v["verdict"].as_str()).unwrap_or(NOT_JUDGED).to_string(),
-        gates: run.sweep.gates.iter().map(|gate| judged(gate, verdicts.as_ref())).collect(),
+        gates: run.sweep.gates.iter().map(|gate| judged(&run.sweep, gate, verdicts.as_ref())).collect(),
         facts: facts(run),
         statement: VERIFICATION_STATEMENT,
     })
@@ -109,17 +109,8 @@ fn verdicts(run: &RunData) -> Result<Option<Value>, ReportError> {
     read.map(Some).map_err(|error| ReportError::Unreadable { path, reason: error.to_string() })
 }
 
-/// A level as it is written.
-pub fn level_text(level: &Value) -> String {
-    match (level, level.as_f64()) {
-        (Value::String(text), _) => text.clone(),
-        (Value::Number(number), Some(x)) if number.is_f64() => label(x),
-        _ => level.to_string(),
-    }
-}
-
-fn swept(axis: &Axis, added: usize) -> SweptAxis {
-    let levels: Vec<String> = axis.levels.iter().map(level_text).collect();
+fn swept(axis: &Axis, shown: Levels, added: usize) -> SweptAxis {
+    let levels: Vec<String> = axis.levels.iter().map(|level| shown.text(level)).collect();
     let text = match (levels.first(), levels.last()) {
         (Some(first), Some(last)) if levels.len() > LISTED => format!("{first} to {last}"),
         _ => levels.join(", "),
@@ -130,22 +121,21 @@ fn swept(axis: &Axis, added: usize) -> SweptAxis {
 /// The bounds of a gate in words.
 pub fn bounds(gate: &Gate) -> String {
     match (gate.min, gate.max) {
-        (Some(min), Some(max)) => format!("from {} to {}", label(min), label(max)),
-        (Some(min), None) => format!("at least {}", label(min)),
-        (_, max) => format!("at most {}", max.map_or_else(String::new, label)),
+        (Some(min), Some(max)) => format!("from {} to {}", exact(min), exact(max)),
+        (Some(min), None) => format!("at least {}", exact(min)),
+        (_, max) => format!("at most {}", max.map_or_else(String::new, exact)),
     }
 }
 
 fn constraint(gate: &Gate) -> String {
     let condition = if gate.condition == CLEAN { String::new() } else { format!(" under {}", gate.condition) };
-    let share =
-        if gate.share == 1.0 { "every seed".into() } else { format!("{}% of seeds", label(100.0 * gate.share)) };
+    let share = if gate.share == 1.0 { "every seed".into() } else { format!("{} of seeds", percent(gate.share)) };
     let scope: Vec<String> = gate.scope.iter().map(|(path, scope)| format!("{path} {}", scope.describe())).collect();
     let scope = if scope.is_empty() { String::new() } else { format!(", where {}", scope.join(" and ")) };
     format!("{} {}{condition}, for {share} of at least {}{scope}", gate.metric, bounds(gate), gate.min_seeds)
 }
 
-fn judged(gate: &Gate, verdicts: Option<&Value>) -> JudgedGate {
+fn judged(sweep: &Sweep, gate: &Gate, verdicts: Option<&Value>) -> JudgedGate {
     let found = verdicts.and_then(|v| v["gates"].as_array()?.iter().find(|g| g["name"] == gate.name.as_str()));
     let Some(found) = found else {
         let verdict = NOT_JUDGED.to_string();
@@ -161,7 +151,7 @@ fn judged(gate: &Gate, verdicts: Option<&Value>) -> JudgedGate {
         constraint: constraint(gate),
         verdict: found["verdict"].as_str().unwrap_or(NOT_JUDGED).to_string(),
         combinations: if total == 0 { "judges no cell of this run".to_string() } else { combinations },
-        worst: worst(&found["worst"]),
+        worst: worst(sweep, gate, &found["worst"]),
     }
 }
 
@@ -171,15 +161,16 @@ pub fn words(verdict: &str) -> String {
 }
 
 /// Where a gate is furthest from holding, or tightest.
-fn worst(found: &Value) -> String {
+fn worst(sweep: &Sweep, gate: &Gate, found: &Value) -> String {
     let Some(levels) = found["levels"].as_object() else { return String::new() };
-    let levels: Vec<String> = levels.iter().map(|(path, level)| format!("{path} {}", level_text(level))).collect();
+    let level = |(path, level): (&String, &Value)| format!("{path} {}", sweep.shown(path).text(level));
+    let levels: Vec<String> = levels.iter().map(level).collect();
     let at = if levels.is_empty() { "everywhere".to_string() } else { levels.join(", ") };
     let seeds = &found["seeds"];
     let count = |key: &str| seeds[key].as_u64().unwrap_or(0);
     let seed = &found["worst"];
     let value = match (seed["value"].as_f64(), seed["ended"].as_str()) {
-        (Some(value), _) => format!("; seed {} has {}", seed["seed"], label(value)),
+        (Some(value), _) => format!("; seed {} has {}", seed["seed"], gate.beside_bounds(value)),
         (None, Some(ended)) => format!("; seed {} {ended}", seed["seed"]),
         (None, None) => String::new(),
     };
@@ -217,7 +208,7 @@ fn facts(run: &RunData) -> Vec<(&'static str, String)> {
 /// A duration in words: `3.2 s`, `3 min 20 s`, `2 h 5 min`.
 fn duration(s: f64) -> String {
     match s {
-        s if s < 120.0 => format!("{} s", label((s * 10.0).round() / 10.0)),
+        s if s < 120.0 => format!("{} s", rounded_to(s, 2)),
         s if s < 7200.0 => format!("{:.0} min {:.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
         s => format!("{:.0} h {:.0} min", (s / 3600.0).floor(), ((s % 3600.0) / 60.0).floor()),
     }
@@ -239,6 +230,7 @@ pub fn thousands(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::{Overrides, from_str};
 
     #[test]
     fn counts_and_durations_are_words() {
@@ -249,10 +241,14 @@ mod tests {
     #[test]
     fn a_place_is_told_with_its_seeds() {
         let found = serde_json::json!({
-            "levels": {"a.b": 0.1, "c": "x"}, "seeds": {"hold": 1, "planned": 3},
+            "levels": {"a.b": 0.1, "c": "x", "image.noise": 0.12345}, "seeds": {"hold": 1, "planned": 3},
             "worst": {"seed": 2, "value": 1.23456, "ended": null},
         });
-        assert_eq!(worst(&found), "a.b 0.1, c x: 1 of 3 seeds hold; seed 2 has 1.235");
-        assert_eq!(worst(&Value::Null), "");
+        let spec = "name = \"g\"\npreset = \"tiny\"\n[axes]\nimage.noise = [0.12345, 0.12346]\n\
+                    [[gate]]\nmetric = \"effective_rank_img\"\nmin = 1.2346\n";
+        let sweep = from_str(spec, "g", &Overrides::default()).unwrap();
+        let told = "a.b 0.1, c x, image.noise 0.12345: 1 of 3 seeds hold; seed 2 has 1.23456";
+        assert_eq!(worst(&sweep, &sweep.gates[0], &found), told);
+        assert_eq!(worst(&sweep, &sweep.gates[0], &Value::Null), "");
     }
 }

@@ -8,6 +8,36 @@ const make = (name, properties, ...children) => {
 };
 const embedded = id => JSON.parse(document.getElementById(id)?.textContent ?? 'null');
 
+// A number as everywhere else (src/numerics/shown.rs): the shortest decimal that reads back as it, rounded to so many
+// digits, halves away from zero; the part before the decimal point stays whole below a million.
+const shown = (x, most = 4) => {
+  if (!Number.isFinite(x)) return Number.isNaN(x) ? 'no value' : x < 0 ? '-infinite' : 'infinite';
+  if (x === 0) return '0';
+  let [digits, power] = Math.abs(x).toExponential().split('e');
+  [digits, power] = [digits.replace('.', ''), Number(power)];
+  const plain = power => power >= -4 && power <= 5;
+  const kept = Math.max(most, plain(power) ? power + 1 : 1, 1);
+  if (digits.length > kept) {
+    const up = digits[kept] >= '5', head = digits.slice(0, kept).replace(up ? /9*$/ : /$/, '');
+    if (!up) digits = head;
+    else if (head) digits = head.slice(0, -1) + (Number(head.at(-1)) + 1);
+    else [digits, power] = ['1', power + 1];
+  }
+  digits = digits.replace(/0+$/, '');
+  const point = (before, after) => (x < 0 ? '-' : '') + before + (after ? '.' + after : '');
+  if (!plain(power)) return point(digits[0], digits.slice(1)) + 'e' + power;
+  if (power < 0) return point('0', '0'.repeat(-power - 1) + digits);
+  return point(digits.slice(0, power + 1).padEnd(power + 1, '0'), digits.slice(power + 1));
+};
+const exact = x => shown(x, 17);
+// As many digits as tell some numbers apart.
+const apart = (numbers, least = 4) => {
+  const alike = digits => new Set(numbers.map(x => shown(x, digits))).size < new Set(numbers).size;
+  let digits = least;
+  while (digits < 17 && alike(digits)) digits++;
+  return digits;
+};
+
 // Fields of comma-separated values, quoted ones included.
 const parse = text => {
   const rows = [[]]; let field = '', quoted = false;
@@ -47,12 +77,15 @@ const copyButton = place => {
 };
 
 const index = embedded('cells') ?? { axes: [], cells: {} };
+// A field of data for people: levels as they are written everywhere, whole numbers whole.
+const brief = (name, field) => {
+  const axis = index.axes.find(axis => axis.path === name);
+  if (axis) return axis.labels[axis.levels.indexOf(field)] ?? field;
+  return field === '' || /^-?\d+$/.test(field) || !Number.isFinite(Number(field)) ? field : shown(Number(field));
+};
 // How many cells there are at levels given by path, and the ids of some; null where the page does not know.
 const cellsAt = levels => {
-  const key = index.axes.map(axis => {
-    const text = levels[axis.path];
-    return axis.levels.findIndex(level => typeof level === 'number' ? text !== '' && Number(text) === level : text === level);
-  });
+  const key = index.axes.map(axis => axis.levels.indexOf(levels[axis.path]));
   const entry = key.length && !key.includes(-1) ? index.cells[key.join(',')] : null;
   if (!entry) return null;
   const [all, ...ids] = entry.split(' ');
@@ -151,11 +184,10 @@ for (const whole of document.querySelectorAll('.whole')) {
   });
 }
 
+// Saved as it stands: read as JSON, a whole number would lose what a script's numbers have not.
 for (const pre of document.querySelectorAll('pre.manifest')) {
-  const text = JSON.stringify(JSON.parse(pre.textContent), null, 2);
-  pre.textContent = text;
   const button = make('button', { type: 'button', textContent: 'Save as JSON' });
-  button.addEventListener('click', () => save('cell-' + pre.dataset.name + '.json', 'application/json', text));
+  button.addEventListener('click', () => save('cell-' + pre.dataset.name + '.json', 'application/json', pre.textContent));
   pre.closest('details').append(button);
 }
 for (const command of document.querySelectorAll('.cell .command')) command.after(' ', copyButton(command));
@@ -195,7 +227,7 @@ for (const figure of document.querySelectorAll('figure[data-name]')) {
     const header = data()[0], row = data()[at + 1];
     if (!row) return null;
     const levels = Object.fromEntries(header.map((key, i) => [key, row[i]]));
-    const text = header.map((key, i) => row[i] === '' ? '' : key + ' ' + row[i]).filter(Boolean).join(', ');
+    const text = header.map((key, i) => row[i] === '' ? '' : key + ' ' + brief(key, row[i])).filter(Boolean).join(', ');
     const link = make('a', { href: '#' + details.id, textContent: 'row ' + (at + 1) + ' of the data' });
     link.addEventListener('click', event => {
       event.preventDefault();

@@ -14,8 +14,8 @@ use super::{ChosenCell, Report};
 /// Most bytes of a page: browsers on phones open it, and mail takes it.
 pub const MAX_BYTES: usize = 5_000_000;
 /// What of it pictures and data may take; values to explore, ids and manifests have limits of their own.
-const PICTURES_BYTES: usize = 2_900_000;
-const DATA_BYTES: usize = 750_000;
+const PICTURES_BYTES: usize = 2_600_000;
+const DATA_BYTES: usize = 850_000;
 /// Rows of a figure's data that are on the page at most. Tiles are read by their rows, so it is no less than the tiles
 /// of a heatmap.
 const MAX_ROWS: usize = 2_000;
@@ -207,10 +207,11 @@ fn explorer(out: &mut String, explorer: &Explorer) {
          two axes</h3>\n<div class=\"choices\"></div>\n<div class=\"picture\" tabindex=\"0\" role=\"application\" \
          aria-label=\"Heatmap of what is chosen: arrow keys read the cells\" aria-describedby=\"explorer-about\"></div>\n\
          <p class=\"reading\" role=\"status\"></p>\n<p class=\"cells\"></p>\n<figcaption><p id=\"explorer-about\"></p>\
-         <p>Means over seeds, to a four thousandth of their range; intervals and seeds are in surfaces.parquet. Levels lie at \
-         equal distances, and those beside the grid are left out. One colour is one value in all panels of a metric. {}</p>\
+         <p>Means over seeds, {}; intervals and seeds are in surfaces.parquet. Levels lie at equal distances, and those beside \
+         the grid are left out. One colour is one value in all panels of a metric. {}</p>\
          </figcaption>\n<div class=\"tools\"><button type=\"button\" class=\"save\">Save these as CSV</button>\
          <button type=\"button\" class=\"whole\" aria-pressed=\"false\">Whole picture</button></div>\n</figure>",
+        explorer.precision(),
         escape(&missing)
     );
 }

@@ -1,6 +1,6 @@
 //! A pair of axes with what stands around it.
 
-use super::scale::{Continuous, label};
+use super::scale::Continuous;
 use super::svg::{Anchor, Svg, place};
 use crate::spec::Scale as Spacing;
 
@@ -38,11 +38,11 @@ impl Panel {
 
     /// Lines at the ticks of y, with their values where `named`.
     pub fn y_axis(&self, svg: &mut Svg, wanted: usize, named: bool) {
-        for tick in self.y.ticks(wanted) {
+        for (tick, text) in self.y.labelled(wanted) {
             let y = self.y.place(tick);
             svg.line((self.at.0, y), (self.right(), y), "grid");
             if named {
-                svg.text((self.at.0 - 6.0, y + 4.0), Anchor::End, "", &label(tick));
+                svg.text((self.at.0 - 6.0, y + 4.0), Anchor::End, "", &text);
             }
         }
     }
@@ -51,10 +51,9 @@ impl Panel {
     pub fn x_axis(&self, svg: &mut Svg, wanted: usize, named: bool) {
         svg.line((self.at.0, self.bottom()), (self.right(), self.bottom()), "axis");
         let mut free = f64::NEG_INFINITY;
-        for tick in self.x.ticks(wanted) {
+        for (tick, text) in self.x.labelled(wanted) {
             let x = self.x.place(tick);
             svg.line((x, self.bottom()), (x, self.bottom() + 4.0), "axis");
-            let text = label(tick);
             let half = text_width(&text) / 2.0;
             if named && x - half > free {
                 svg.text((x, self.bottom() + 17.0), Anchor::Middle, "", &text);
@@ -188,4 +187,26 @@ pub fn diamond(svg: &mut Svg, (x, y): (f64, f64), colour: &str) {
 pub fn triangle(svg: &mut Svg, (x, y): (f64, f64), filled: bool) {
     let style = format!("fill:var(--{});stroke:var(--ink)", if filled { "ink" } else { "paper" });
     svg.path(&[vec![(x, y - 9.0), (x - 4.0, y - 1.0), (x + 4.0, y - 1.0), (x, y - 9.0)]], &[("style", &style)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_span_is_drawn_with_numbers(a: u64, b: u64, near: bool, log: bool) {
+            let (a, b) = (f64::from_bits(a), f64::from_bits(if near { a.wrapping_add(b % 9) } else { b }));
+            let span = (if log { Spacing::Log } else { Spacing::Linear }, (a.min(b), a.max(b)));
+            let panel = Panel::new((10.0, 10.0), (300.0, 100.0), span, span);
+            let mut svg = Svg::new(320.0, 120.0);
+            panel.y_axis(&mut svg, 5, true);
+            panel.x_axis(&mut svg, 6, true);
+            panel.bound(&mut svg, a, "6 4");
+            let text = svg.finish("", "");
+            prop_assert!(!text.contains("NaN") && !text.contains("inf"), "{}", text);
+        }
+    }
 }

@@ -1,28 +1,54 @@
 //! The rows of a table as plain values, and where they lie on the axes of their sweep.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use polars_core::prelude::{AnyValue, BooleanChunked, DataFrame, DataType, NewChunkedArray, PolarsError};
+use serde_json::Value;
 
 use super::run_data::{ReportError, RunData};
-use super::scale::label;
+use crate::numerics::shown::{Levels, exact};
 use crate::spec::{Scale, Sweep};
+use crate::store::param_column;
 
-/// A value of an axis.
+/// A value of an axis. It is shown as the levels of its list are.
 #[derive(Clone, Debug)]
 pub enum Level {
-    Number(f64),
+    Whole(i64),
+    Number(f64, Levels),
     Name(String),
 }
 
 impl Level {
+    /// As the value of a spec or of a table.
+    pub fn of(value: &Value, shown: Levels) -> Option<Self> {
+        match value {
+            Value::Null => None,
+            Value::Number(n) => match (n.as_i64(), n.as_f64()) {
+                (Some(whole), _) => Some(Self::Whole(whole)),
+                (None, Some(x)) => Some(Self::Number(x, shown)),
+                (None, None) => None,
+            },
+            other => Some(Self::Name(Levels::EXACT.text(other))),
+        }
+    }
+
+    /// Where it lies on an axis.
     pub fn number(&self) -> Option<f64> {
         match self {
-            Self::Number(x) => Some(*x),
+            Self::Whole(n) => Some(*n as f64),
+            Self::Number(x, _) => Some(*x),
             Self::Name(_) => None,
+        }
+    }
+
+    /// With all digits, for data.
+    pub fn exact(&self) -> String {
+        match self {
+            Self::Number(x, _) => exact(*x),
+            other => other.to_string(),
         }
     }
 }
@@ -30,7 +56,8 @@ impl Level {
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Number(x) => f.write_str(&label(*x)),
+            Self::Whole(n) => n.fmt(f),
+            Self::Number(x, shown) => f.write_str(&shown.number(*x)),
             Self::Name(name) => f.write_str(name),
         }
     }
@@ -38,11 +65,17 @@ impl fmt::Display for Level {
 
 impl Ord for Level {
     fn cmp(&self, other: &Self) -> Ordering {
+        // An axis has levels of one type.
+        let kind = |level: &Self| match level {
+            Self::Whole(_) => 0,
+            Self::Number(..) => 1,
+            Self::Name(_) => 2,
+        };
         match (self, other) {
-            (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
+            (Self::Whole(a), Self::Whole(b)) => a.cmp(b),
+            (Self::Number(a, _), Self::Number(b, _)) => a.total_cmp(b),
             (Self::Name(a), Self::Name(b)) => a.cmp(b),
-            (Self::Number(_), Self::Name(_)) => Ordering::Less,
-            (Self::Name(_), Self::Number(_)) => Ordering::Greater,
+            _ => kind(self).cmp(&kind(other)),
         }
     }
 }
@@ -66,11 +99,13 @@ impl Eq for Level {}
 pub struct Rows {
     frame: DataFrame,
     path: PathBuf,
+    /// How the levels of a column are written, where more levels are known than it has.
+    shown: BTreeMap<String, Levels>,
 }
 
 impl Rows {
     pub fn new(frame: DataFrame, path: &Path) -> Self {
-        Self { frame, path: path.to_path_buf() }
+        Self { frame, path: path.to_path_buf(), shown: BTreeMap::new() }
     }
 
     /// Some columns of a run's table; none where it has no such file. Names that it does not have are left out.
@@ -78,8 +113,11 @@ impl Rows {
     /// # Errors
     /// A table that cannot be read.
     pub fn read(run: &RunData, file: &str, names: &[String]) -> Result<Option<Self>, ReportError> {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        Ok(run.columns(file, &names)?.map(|frame| Self { frame, path: run.dir.join(file) }))
+        let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+        let Some(frame) = run.columns(file, &asked)? else { return Ok(None) };
+        let axes = run.sweep.axes.iter().map(|axis| (param_column(&axis.path), &axis.path));
+        let shown = axes.filter(|(column, _)| names.contains(column)).map(|(c, path)| (c, run.sweep.shown(path)));
+        Ok(Some(Self { frame, path: run.dir.join(file), shown: shown.collect() }))
     }
 
     pub fn len(&self) -> usize {
@@ -105,7 +143,7 @@ impl Rows {
     pub fn keep(&self, keep: impl Iterator<Item = bool>) -> Result<Self, ReportError> {
         let mask = BooleanChunked::from_iter_values("".into(), keep);
         let frame = self.frame.filter(&mask).map_err(self.failed())?;
-        Ok(Self { frame, path: self.path.clone() })
+        Ok(Self { frame, path: self.path.clone(), shown: self.shown.clone() })
     }
 
     /// A column of text.
@@ -131,16 +169,27 @@ impl Rows {
         })
     }
 
+    /// A column of whole numbers.
+    ///
+    /// # Errors
+    /// No such column, or another type.
+    pub fn counts(&self, name: &str) -> Result<Vec<Option<i64>>, ReportError> {
+        let column = self.frame.column(name).and_then(|column| column.i64());
+        Ok(column.map_err(self.failed())?.iter().collect())
+    }
+
     /// A column of levels.
     ///
     /// # Errors
     /// No such column.
     pub fn levels(&self, name: &str) -> Result<Vec<Option<Level>>, ReportError> {
         let column = self.frame.column(name).map_err(self.failed())?;
+        let of_column = || column.f64().map_or(Levels::EXACT, |numbers| Levels::of_numbers(numbers.iter().flatten()));
+        let shown = self.shown.get(name).copied().unwrap_or_else(of_column);
         let level = |row| {
             Ok(match column.get(row).map_err(self.failed())? {
-                AnyValue::Int64(value) => Some(Level::Number(value as f64)),
-                AnyValue::Float64(value) => Some(Level::Number(value)),
+                AnyValue::Int64(value) => Some(Level::Whole(value)),
+                AnyValue::Float64(value) => Some(Level::Number(value, shown)),
                 AnyValue::Boolean(value) => Some(Level::Name(value.to_string())),
                 AnyValue::String(value) => Some(Level::Name(value.to_string())),
                 _ => None,

@@ -2,6 +2,7 @@
 //!
 //! Gates judge and train nothing: they are in the resolved spec and in the manifest, and in no id and no hash.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -12,10 +13,11 @@ use super::config::Panel;
 use super::diagnostic::{Diagnostic, Site};
 use super::draft::{Draft, Term, Want, is_name, read_terms};
 use super::grid;
-use super::scalar::nearest;
+use super::scalar::{by_size, nearest};
 use super::sweep::{Axis, Cell, levels};
 use super::tree::{At, Node, Table};
 use crate::metric::{self, descriptor, descriptors, descriptors_of};
+use crate::numerics::shown::{Levels, level};
 
 /// What a gate may bound that no metric is: 1 for a cell that collapsed, diverged or failed, 0 for any other.
 pub const LOST: &str = "lost";
@@ -70,25 +72,26 @@ pub enum Scope {
 impl Scope {
     /// Whether a level is one of them.
     pub fn covers(&self, level: &Value) -> bool {
-        let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+        // The first is not greater than the second.
+        let in_order = |low: &Value, high: &Value| by_size(low, high).is_some_and(Ordering::is_le);
         match self {
             Self::AnyOf(levels) => levels.contains(level),
             Self::Between { min, max } => {
-                min.as_ref().is_none_or(|min| number(level) >= number(min))
-                    && max.as_ref().is_none_or(|max| number(level) <= number(max))
+                min.as_ref().is_none_or(|min| in_order(min, level))
+                    && max.as_ref().is_none_or(|max| in_order(level, max))
             }
         }
     }
 
     /// The levels as a phrase that follows the path of the axis.
     pub fn describe(&self) -> String {
-        let list = |levels: &[Value]| levels.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+        let list = |levels: &[Value]| levels.iter().map(level).collect::<Vec<_>>().join(", ");
         match self {
             Self::AnyOf(levels) if levels.len() == 1 => format!("= {}", list(levels)),
             Self::AnyOf(levels) => format!("in {}", list(levels)),
-            Self::Between { min: Some(min), max: Some(max) } => format!("from {min} to {max}"),
-            Self::Between { min: Some(min), max: None } => format!(">= {min}"),
-            Self::Between { min: None, max } => format!("<= {}", max.clone().unwrap_or_default()),
+            Self::Between { min: Some(min), max: Some(max) } => format!("from {} to {}", level(min), level(max)),
+            Self::Between { min: Some(min), max: None } => format!(">= {}", level(min)),
+            Self::Between { min: None, max } => format!("<= {}", max.as_ref().map_or(String::new(), level)),
         }
     }
 
@@ -115,6 +118,11 @@ impl Gate {
         let above = self.min.map_or(f64::INFINITY, |min| value - min);
         let below = self.max.map_or(f64::INFINITY, |max| max - value);
         above.min(below)
+    }
+
+    /// A value for people, with as many digits as tell it from the bounds.
+    pub fn beside_bounds(&self, value: f64) -> String {
+        Levels::of_numbers(self.min.into_iter().chain(self.max).chain([value])).number(value)
     }
 
     /// The entry of a spec, without its heading.
@@ -482,6 +490,26 @@ mod tests {
             let again = from_str(&none.to_toml(), "again.toml", &Overrides::default());
             assert_eq!(again.unwrap_or_else(|error| panic!("{error}")), none);
         }
+    }
+
+    #[test]
+    fn whole_levels_are_judged_by_all_their_digits() {
+        let gate = "[[gate]]\nmetric = \"lost\"\nmax = 0\nwhere = { seed = { min = 9223372036854775806 } }\n";
+        let sweep = loaded(gate, &["seed=9223372036854775805,9223372036854775806,9223372036854775807"]);
+        let judged = |cell: &&Cell| sweep.gates[0].covers(&sweep.levels(cell));
+        let seeds: BTreeSet<u64> = sweep.cells.iter().filter(judged).map(|cell| cell.config.seed).collect();
+        assert_eq!(seeds, BTreeSet::from([9223372036854775806, 9223372036854775807]));
+        let scope = &sweep.gates[0].scope["seed"];
+        assert_eq!(scope.describe(), ">= 9223372036854775806");
+        let below = Scope::Between { min: None, max: Some(json!(9223372036854775805u64)) };
+        assert_eq!([9223372036854775805u64, 9223372036854775806].map(|seed| below.covers(&json!(seed))), [true, false]);
+    }
+
+    #[test]
+    fn values_are_told_from_the_bounds_that_they_miss() {
+        let sweep = loaded("[[gate]]\nmetric = \"mean_cosine_img\"\nmin = 0.125\nmax = 0.5\n", &[]);
+        let texts = [0.12499, 0.12500001, 0.3333333, 0.5].map(|value| sweep.gates[0].beside_bounds(value));
+        assert_eq!(texts, ["0.12499", "0.12500001", "0.3333", "0.5"]);
     }
 
     #[test]

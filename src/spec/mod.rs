@@ -52,5 +52,6 @@ pub use load::{Overrides, from_str, load, memory_available};
 pub use params::{Kind, PARAMS, Param, Role, param_at};
 pub use preset::{PRESETS, Preset, preset_named};
 pub use reference::{reference, schema};
+pub use scalar::by_size;
 pub use scale::Scale;
 pub use sweep::{Axis, Cell, Exclude, Include, Sweep, Zip};

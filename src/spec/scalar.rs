@@ -97,6 +97,16 @@ pub(super) fn compare(param: &Param, a: &Value, b: &Value) -> Ordering {
     }
 }
 
+/// The order of two numbers by size. Whole ones are compared as such: they have digits that a double has not. None for
+/// what is no number.
+pub fn by_size(a: &Value, b: &Value) -> Option<Ordering> {
+    let whole = |value: &Value| value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
+    match (whole(a), whole(b)) {
+        (Some(a), Some(b)) => Some(a.cmp(&b)),
+        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
+    }
+}
+
 /// The sections of a configuration, in the order of the registry.
 pub(super) fn sections() -> Vec<&'static str> {
     let mut found: Vec<&'static str> = PARAMS.iter().filter_map(|p| p.path.split_once('.').map(|(s, _)| s)).collect();
@@ -179,6 +189,15 @@ mod tests {
         assert_eq!(nearest("learning_rte", paths()), "train.learning_rate");
         assert_eq!(nearest("trian", sections()), "train");
         assert_eq!(nearest("anything", []), "");
+    }
+
+    #[test]
+    fn numbers_are_ordered_by_size_and_whole_ones_by_all_their_digits() {
+        let (low, high) = (Value::from(u64::MAX - 1), Value::from(u64::MAX));
+        assert_eq!([by_size(&low, &high), by_size(&high, &low)], [Some(Ordering::Less), Some(Ordering::Greater)]);
+        assert_eq!(by_size(&Value::from(-3), &high), Some(Ordering::Less));
+        assert_eq!(by_size(&Value::from(0.5), &Value::from(1)), Some(Ordering::Less));
+        assert_eq!(by_size(&Value::from("swap"), &low), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::config::Config;
 use super::fields::Field;
 use super::gate::Gate;
 use super::params::PARAMS;
+use crate::numerics::shown::Levels;
 
 /// Changing what the hash covers changes every result directory's name: bump it.
 const HASH_CONTEXT: &str = "cliffline 2026-11 sweep v1";
@@ -104,6 +105,12 @@ impl Sweep {
     /// Axis path to the level of a cell.
     pub fn levels(&self, cell: &Cell) -> BTreeMap<String, Value> {
         levels(&self.axes, &cell.config)
+    }
+
+    /// How the levels of an axis are written, those beside the grid among them.
+    pub fn shown(&self, path: &str) -> Levels {
+        let axis = self.axes.iter().find(|axis| axis.path == path);
+        axis.map_or(Levels::EXACT, |axis| Levels::of(&self.all_levels(axis)))
     }
 
     /// For each axis the level of every cell as a number that equal levels share, and no others.

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::atomic::write_replaceable;
 use super::error::StoreError;
+use crate::numerics::shown::rounded;
 
 /// The JSON Schema (draft 2020-12) of a strict report.
 pub const STRICT_REPORT_SCHEMA: &str = include_str!("strict_report.schema.json");
@@ -56,26 +57,17 @@ impl Fact {
         Self { interval: low.zip(high).map(|(low, high)| [low, high]), ..self }
     }
 
-    /// The value, its unit and interval, for people: four digits.
+    /// The value, its unit and interval, for people.
     fn in_words(&self) -> String {
-        let short = |x: f64| match x.abs() {
-            0.0 => "0".to_string(),
-            // Four significant digits, as the tables that the program prints.
-            size => {
-                let decimals = (3 - size.log10().floor() as i32).max(0) as usize;
-                let text = format!("{x:.decimals$}");
-                let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-                text.to_string()
-            }
-        };
         let value = match &self.value {
             Value::String(text) => text.clone(),
-            Value::Number(n) if n.is_f64() => short(n.as_f64().unwrap_or(f64::NAN)),
+            Value::Number(n) if n.is_f64() => rounded(n.as_f64().unwrap_or(f64::NAN)),
             Value::Null => "none".to_string(),
             other => other.to_string(),
         };
         let unit = if self.unit.is_empty() { String::new() } else { format!(" {}", self.unit) };
-        let interval = self.interval.map_or(String::new(), |[low, high]| format!(" [{}, {}]", short(low), short(high)));
+        let interval =
+            self.interval.map_or(String::new(), |[low, high]| format!(" [{}, {}]", rounded(low), rounded(high)));
         format!("{value}{unit}{interval}")
     }
 }

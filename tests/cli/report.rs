@@ -1,7 +1,10 @@
 //! `report`: one page and its pictures.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 
+use cliffline::numerics::shown::{rounded, rounded_to};
+use cliffline::numerics::stream::Streams;
 use cliffline::report::{Report, RunData};
 use cliffline::store::read_table;
 use serde_json::Value;
@@ -137,6 +140,35 @@ fn every_tile_leads_to_its_cells_and_the_chosen_ones_have_their_manifests() {
         let embedded: Value = serde_json::from_str(cell.manifest.as_deref().expect("small")).expect("JSON");
         assert_eq!(embedded, shown, "{}", cell.role);
         contains_all(&page, &[&format!("id=\"cell-{}\"", cell.short_id())]);
+    }
+}
+
+/// A number reads alike whether the program wrote it or the page's script.
+#[test]
+fn the_page_writes_numbers_as_the_program_does() {
+    let script = include_str!("../../src/report/page.js");
+    let (from, to) =
+        (script.find("const shown =").expect("the function"), script.find("const exact").expect("its end"));
+    let mut stream = Streams::new(7, "numbers").item(0);
+    let mut numbers =
+        vec![0.0, -0.0, 0.015625, 9999.96, 0.99996, 999_999.7, 123_456.7, 5e-324, f64::MAX, -12.345, 1e-5];
+    numbers.extend((0..4000).map(|_| stream.normal() * 10f64.powi(stream.below(40) as i32 - 20)));
+    numbers.extend((0..4096).map(|n| f64::from(n) / 4096.0));
+    let told = "console.log(JSON.stringify(numbers.map(x => [shown(x, 3), shown(x), shown(x, 6)])));";
+    let program = format!("{}\nconst numbers = {};\n{told}", &script[from..to], serde_json::json!(numbers));
+    let sandbox = Sandbox::new();
+    sandbox.write("numbers.js", &program);
+    let ran = match std::process::Command::new("node").arg(sandbox.path("numbers.js")).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // Written past the test harness, which keeps what a passing test prints to itself.
+            let _ = writeln!(std::io::stderr(), "SKIPPED: the page's numbers were not compared: there is no node here");
+            return;
+        }
+        ran => ran.expect("node runs"),
+    };
+    let texts: Vec<[String; 3]> = serde_json::from_slice(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+    for (x, texts) in numbers.iter().zip(texts) {
+        assert_eq!(texts, [rounded_to(*x, 3), rounded(*x), rounded_to(*x, 6)], "{x:?}");
     }
 }
 

@@ -1,12 +1,13 @@
 //! What differs between two resolved specs.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Each;
-use crate::spec::{PARAMS, Sweep};
+use crate::spec::{PARAMS, Sweep, by_size};
 
 /// The axis that never counts as a setting: other seeds are other draws, not another configuration.
 pub(super) const SEED: &str = "seed";
@@ -110,8 +111,7 @@ pub(super) fn levels(sweep: &Sweep) -> BTreeMap<&'static str, Vec<Value>> {
         let new: Vec<Value> = more.iter().filter(|level| !found.contains(level)).cloned().collect();
         found.extend(new);
         // Choices stay as they came.
-        let number = |level: &Value| level.as_f64().unwrap_or_default();
-        found.sort_by(|x, y| number(x).total_cmp(&number(y)));
+        found.sort_by(|x, y| by_size(x, y).unwrap_or(Ordering::Equal));
     }
     levels
 }

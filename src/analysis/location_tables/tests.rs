@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use polars_core::prelude::AnyValue;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -371,5 +372,57 @@ fn intervals_hold_a_boundary_that_interpolation_puts_elsewhere() {
         let rate = covered(&found, "rank", method);
         // Three standard errors of 0.0126 below the nominal rate.
         assert!(rate >= 0.912, "{method:?}: {rate}");
+    }
+}
+
+/// Distinct levels, ascending: of any magnitude, neighbours as numbers, the least numbers there are, or thousands.
+fn any_levels() -> impl Strategy<Value = Vec<f64>> {
+    let bits = |low: u64, high: u64| prop::collection::vec(low..high, 2..12);
+    let of = |bits: Vec<u64>| bits.into_iter().map(f64::from_bits).collect::<Vec<f64>>();
+    let one = 1.0f64.to_bits();
+    let levels = prop_oneof![
+        bits(0, f64::MAX.to_bits()).prop_map(of),
+        bits(0, 40).prop_map(of),
+        bits(one, one + 40).prop_map(of),
+        prop::collection::vec(-1e9f64..1e9, 2..12),
+        Just(vec![0.0, f64::from_bits(1)]),
+        Just((0..3000).map(|n| f64::from(n) / 3000.0).collect()),
+    ];
+    let distinct = |mut levels: Vec<f64>| {
+        levels.sort_by(f64::total_cmp);
+        levels.dedup();
+        levels
+    };
+    levels.prop_map(distinct).prop_filter("two levels", |levels| levels.len() > 1)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn any_distinct_levels_are_located(levels in any_levels(), outcomes: u64, seeds in 1i64..6) {
+        let outcome = |at: usize, seed: i64| {
+            let bits = outcomes.rotate_left((7 * at as u32 + 13 * seed as u32) % 64);
+            ((bits % 16) as f64, bits % 5 != 0)
+        };
+        let cells: Vec<Cell> = (0..seeds)
+            .flat_map(|seed| levels.iter().enumerate().map(move |(at, level)| (seed, at, *level)))
+            .map(|(seed, at, level)| {
+                let (rank, well) = outcome(at, seed);
+                (level, 0.0, seed, if well { "ok" } else { "diverged" }, well.then_some(rank))
+            })
+            .collect();
+        let found = located(&gates(RANK), &cells);
+        for frame in [&found.margins, &found.boundaries] {
+            for column in frame.columns().iter().filter_map(|column| column.f64().ok()) {
+                prop_assert!(column.iter().flatten().all(f64::is_finite), "{}", column.name());
+            }
+        }
+        let column = |name: &str| found.boundaries.column(name).and_then(|column| column.f64()).expect("numbers");
+        for ((low, at), high) in column("bracket_low").iter().zip(column("level").iter()).zip(column("bracket_high").iter()) {
+            let (Some(low), Some(at), Some(high)) = (low, at, high) else { continue };
+            // Of means that are summed in two orders.
+            let slack = 1e-12 * (low.abs() + high.abs());
+            prop_assert!(low - slack <= at && at <= high + slack, "{} {} {}", low, at, high);
+        }
     }
 }

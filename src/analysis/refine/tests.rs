@@ -1,4 +1,5 @@
 use polars_core::prelude::{DataFrame, NamedFrom, Series};
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -178,4 +179,20 @@ fn whole_numbers_have_neighbours() {
     assert_eq!(found.uniform_cells, 17);
     // The middle on a log scale: the square root of 16 times 32 is 22.6.
     assert_eq!(levels[2], 23);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_two_levels_are_refined_until_nothing_lies_between(low: u64, away in 1u64..1 << 20, tolerance in 1e-12f64..1.0) {
+        // Neighbours as numbers among them, and the least numbers there are.
+        let low = f64::from_bits(low % (f64::MAX.to_bits() / 2));
+        let (tried, rules) = (vec![(low, 0.0), (f64::from_bits(low.to_bits() + away), 0.0)], Rules { tolerance, floor: None });
+        let above = f64::from_bits(low.to_bits() + away / 2);
+        let mut run = Run { lost: |x: f64, _: f64, _: i64| x > above, seeds: 2, tried, lacking: Vec::new() };
+        let added = run.refine(rules, 200);
+        let found = report(&run.known(), rules);
+        prop_assert!(added <= 200);
+        prop_assert_eq!(found.resolved + found.open + found.undecided, 1);
+    }
 }

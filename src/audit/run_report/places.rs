@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{Draft, ReportError};
 use crate::analysis::line::value_at;
 use crate::audit::evidence::Evidence;
+use crate::numerics::shown;
 use crate::spec::{ALL_GATES, LOST};
 use crate::store::{BOUNDARIES_TABLE, CELLS_TABLE, Fact, metric_column, param_column, read_columns, read_table};
 
@@ -92,7 +93,7 @@ fn edge(value: &impl Fn(&str) -> Result<Value, ReportError>, axes: &[&str]) -> R
         for path in axes.iter().filter(|path| **path != axis && **path != "seed") {
             let level = value(&param_column(path))?;
             if !level.is_null() {
-                place.push(format!("{path} = {}", level.as_str().map_or_else(|| level.to_string(), String::from)));
+                place.push(format!("{path} = {}", shown::level(&level)));
             }
         }
         let ends = (value(&format!("{ends}_low"))?.as_f64(), value(&format!("{ends}_high"))?.as_f64());
@@ -168,7 +169,7 @@ fn named_cell(
     let id = read("cell_id")?.as_str().unwrap_or_default().to_string();
     let mut place = Vec::new();
     for path in axes {
-        place.push(format!("{path} = {}", read(&param_column(path))?));
+        place.push(format!("{path} = {}", shown::level(&read(&param_column(path))?)));
     }
     let mut of = |what: &str, value: Value, at: &str| {
         draft.fact(format!("cell.{word}.{metric}.{what}"), Fact::new(value, "", CELLS_TABLE, at))

@@ -3,7 +3,7 @@
 use polars_core::prelude::DataFrame;
 use serde_json::Value;
 
-use super::{BoundaryArgs, Row, count, fixed, heading, number, require, text};
+use super::{BoundaryArgs, Row, count, fixed, fixed_levels, heading, number, require, text};
 use crate::analysis::line::value_at;
 use crate::cli::output;
 use crate::store::{LEAD_LAG_TABLE, read_table};
@@ -77,10 +77,11 @@ fn table(rows: &[&Row], elsewhere: usize, walks: &str) -> String {
     header.extend(["share of leads [95%]", "both", "median lead [95%]"].map(String::from));
     let mut sorted: Vec<&Row> = rows.iter().copied().filter(|row| telling(row) > 0).collect();
     sorted.sort_by_key(|row| std::cmp::Reverse((telling(row), count(row, "both"))));
+    let levels = fixed_levels(rows, &columns);
     let row = |row: &&Row| {
         let turned = count(row, "second_leads") > count(row, "first_leads");
         let [first, second] = if turned { ["second", "first"] } else { ["first", "second"] };
-        let mut cells: Vec<String> = columns.iter().map(|column| output::scalar(&row[column])).collect();
+        let mut cells = levels(row);
         cells.extend([first, second].map(|name| text(row, name).to_string()));
         let of = |name: &str, what: &str| count(row, &format!("{name}_{what}")).to_string();
         let counted = |column: &str| count(row, column).to_string();

@@ -1,11 +1,12 @@
 //! How far the boundaries moved, as text.
 
 use super::Run;
-use super::text::{ROWS, number, place, signed};
+use super::text::{ROWS, place, signed};
 use crate::analysis::compare::{BoundaryShifts, Each, Shift, State, Transition};
 use crate::analysis::trace::Side;
 use crate::cli::output;
 use crate::numerics::bootstrap::ALL_OF_THE_RANGE;
+use crate::numerics::shown::rounded;
 use crate::spec::Scale;
 
 /// The section; where the runs have no boundaries to compare it says why.
@@ -86,8 +87,8 @@ fn table(rows: &[&Shift]) -> String {
         let others = [others(&row.transitions, crossed)].into_iter().filter(|text| !text.is_empty());
         let others = others.chain(same).chain(only);
         let edge = |mean: Option<f64>, fit: Option<f64>| match (mean, fit) {
-            (Some(mean), _) => number(mean),
-            (None, Some(fit)) => format!("fit {}", number(fit)),
+            (Some(mean), _) => rounded(mean),
+            (None, Some(fit)) => format!("fit {}", rounded(fit)),
             (None, None) => "-".to_string(),
         };
         [
@@ -114,7 +115,7 @@ fn shift(row: &Shift) -> String {
     let Some(shift) = row.shift else { return "unknown".to_string() };
     let mark = if row.biased { " *" } else { "" };
     let range = row.interval.map_or(String::new(), |[low, high]| match row.scale {
-        Scale::Log => format!(" [{}, {}]", number(low), number(high)),
+        Scale::Log => format!(" [{}, {}]", rounded(low), rounded(high)),
         Scale::Linear => format!(" [{}, {}]", signed(low), signed(high)),
     });
     format!("{}{range}{mark}", by(row.scale, shift))
@@ -122,7 +123,7 @@ fn shift(row: &Shift) -> String {
 
 fn by(scale: Scale, shift: f64) -> String {
     match scale {
-        Scale::Log => format!("x{}", number(shift)),
+        Scale::Log => format!("x{}", rounded(shift)),
         Scale::Linear => signed(shift),
     }
 }

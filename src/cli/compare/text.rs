@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{Run, shifts};
 use crate::analysis::compare::{AxisDiff, ByName, Comparison, Difference, EnvironmentDiff, Outcomes, SpecDiff};
 use crate::cli::output;
-use crate::cli::output::short;
 use crate::numerics::bootstrap::ALL_OF_THE_RANGE;
+use crate::numerics::shown::{level, rounded};
 use crate::spec::CLEAN;
 
 /// Entries of a list that are printed; the document has more.
@@ -228,13 +228,13 @@ fn table(moved: &[&Difference]) -> String {
     let kept = |title: &str| conditions || title != "condition";
     let header: Vec<String> = titles.into_iter().filter(|title| kept(title)).map(String::from).collect();
     let row = |row: &&Difference| {
-        let number = |value: Option<f64>| value.map_or(String::new(), number);
+        let text = |value: Option<f64>| value.map_or(String::new(), rounded);
         let planned = row.pairs + row.missing_a + row.missing_b + row.missing_both;
         let cells = [
             row.metric.clone(),
             row.condition.clone(),
-            number(row.mean_a),
-            number(row.mean_b),
+            text(row.mean_a),
+            text(row.mean_b),
             row.mean.map_or(String::new(), signed),
             row.interval.map_or(String::new(), |[low, high]| format!("{} to {}", signed(low), signed(high))),
             match (row.sd, row.effect) {
@@ -278,17 +278,6 @@ fn list(levels: &[Value]) -> String {
     if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
 }
 
-/// A level in full: two that differ must look it.
-fn level(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), String::from)
-}
-
 pub(super) fn signed(value: f64) -> String {
-    if value > 0.0 { format!("+{}", number(value)) } else { number(value) }
-}
-
-/// Where zeros would fill the line, with an exponent.
-pub(super) fn number(value: f64) -> String {
-    let size = value.abs();
-    if size != 0.0 && !(1e-4..1e6).contains(&size) { format!("{value:.2e}") } else { short(value) }
+    if value > 0.0 { format!("+{}", rounded(value)) } else { rounded(value) }
 }

@@ -1,6 +1,7 @@
 //! Which mechanism was attributed to cells of which: a confusion matrix per view.
 
 use crate::lab::attribution::{Mechanism, Validation, ViewReport};
+use crate::numerics::shown::percent;
 use crate::report::colour::{ink_on, sequential};
 use crate::report::figure::{Data, Figure, Section};
 use crate::report::svg::{Anchor, Svg};
@@ -61,7 +62,7 @@ fn matrix(svg: &mut Svg, view: &ViewReport, top: f64) {
 
 fn alt(validation: &Validation) -> String {
     let of = |view: &ViewReport| {
-        let share = view.balanced_accuracy.map_or("none".to_string(), |share| format!("{:.0}%", 100.0 * share.mean));
+        let share = view.balanced_accuracy.map_or("none".to_string(), |share| percent(share.mean));
         let right: u64 = view.roles.iter().map(|role| role.right).sum();
         let all: u64 = view.roles.iter().map(|role| role.cells).sum();
         format!("By {}: {right} of {all} cells attributed rightly, balanced accuracy {share}.", view.view.words())

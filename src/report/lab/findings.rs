@@ -3,10 +3,10 @@
 use std::fmt::Display;
 
 use crate::lab::{Expect, Finding, Verdict};
+use crate::numerics::shown::{exact, rounded};
 use crate::report::colour::GROUPS;
 use crate::report::figure::{Data, Figure, Section};
 use crate::report::panel::{Panel, Sample, WIDTH, diamond, legend, legend_height, shortened};
-use crate::report::scale::label;
 use crate::report::svg::{Anchor, Svg, place};
 use crate::spec::Scale;
 
@@ -101,7 +101,7 @@ pub fn draw(name: &str, title: &str, rows: &[Row]) -> Figure {
         "A row per expectation: the mean over seeds of the difference that it is about, with its 95% interval, in units of the \
          smallest difference that matters, which was fixed beforehand. Grey: where it was expected. Beyond {} units it is drawn \
          at the side.",
-        label(WIDEST)
+        rounded(WIDEST)
     );
     let (name, title) = (name.to_string(), title.to_string());
     Figure { section: Section::Surfaces, name, title, alt, caption, svg, data: data(rows) }
@@ -138,7 +138,7 @@ fn alt(rows: &[Row]) -> String {
 
 fn data(rows: &[Row]) -> Data {
     let header = ["expectation", "expected", "difference_in_units", "low", "high", "seeds", "verdict"];
-    let number = |x: Option<f64>| x.map_or(String::new(), label);
+    let number = |x: Option<f64>| x.map_or(String::new(), exact);
     let row = |row: &Row| {
         vec![
             row.name.clone(),

@@ -8,10 +8,10 @@ use serde_json::Value;
 use super::pictures::LabPictures;
 use crate::lab::attribution::{CaseReport, Opinion, Validation, Verdict as Attributed, View};
 use crate::lab::{ACCEPTANCE, FamilyDocument, Finding, LabDocument, Margin, Origin, Outcome, OutcomeRow, Verdict};
+use crate::numerics::shown::{Levels, rounded};
 use crate::report::figure::Figure;
-use crate::report::glance::{level_text, words};
+use crate::report::glance::words;
 use crate::report::page::{document, embed};
-use crate::report::scale::label;
 use crate::report::svg::escape;
 use crate::spec::CLEAN;
 
@@ -160,7 +160,7 @@ fn numbers(finding: &Finding) -> String {
     let (Some(difference), Some(low), Some(high)) = (finding.difference, finding.low, finding.high) else {
         return format!("{}: {} seeds have a value at both places.", finding.quantity, finding.seeds);
     };
-    let number = |x: Option<f64>| x.map_or("no value".to_string(), label);
+    let number = |x: Option<f64>| x.map_or("no value".to_string(), rounded);
     let missing = match finding.without_value {
         0 => String::new(),
         n => format!(", {n} seeds without a value"),
@@ -175,12 +175,12 @@ fn numbers(finding: &Finding) -> String {
         finding.quantity,
         number(finding.mean_at),
         at(&finding.at, finding.at_condition),
-        label(difference),
-        label(low),
-        label(high),
+        rounded(difference),
+        rounded(low),
+        rounded(high),
         finding.seeds,
         finding.expects.words(),
-        label(finding.matters)
+        rounded(finding.matters)
     )
 }
 
@@ -193,7 +193,7 @@ fn checks(out: &mut String, checks: &Value) {
          {} of its tolerance. A cell trained twice {same}.</p>",
         gradients["checks"],
         gradients["wrong"],
-        gradients["worst_share_of_tolerance"].as_f64().map_or("no value".to_string(), label),
+        gradients["worst_share_of_tolerance"].as_f64().map_or("no value".to_string(), rounded),
     );
 }
 
@@ -280,7 +280,7 @@ fn gates(out: &mut String, family: &FamilyDocument) {
                     escape(gate["name"].as_str().unwrap_or_default()),
                     escape(verdict),
                     escape(&words(verdict)),
-                    escape(&worst(&gate["worst"]))
+                    escape(&worst(family, &gate["worst"]))
                 );
             }
             out.push_str("</ul>\n");
@@ -291,10 +291,17 @@ fn gates(out: &mut String, family: &FamilyDocument) {
     }
 }
 
-fn worst(found: &Value) -> String {
+fn worst(family: &FamilyDocument, found: &Value) -> String {
     let Some(levels) = found["levels"].as_object().filter(|levels| !levels.is_empty()) else { return String::new() };
-    let levels: Vec<String> = levels.iter().map(|(path, level)| format!("{path} {}", level_text(level))).collect();
+    let level = |(path, level): (&String, &Value)| format!("{path} {}", shown(family, path).text(level));
+    let levels: Vec<String> = levels.iter().map(level).collect();
     format!(", worst at {}", levels.join(", "))
+}
+
+/// How the levels of an axis are written, by those of the outcomes.
+fn shown(family: &FamilyDocument, path: &str) -> Levels {
+    let at = family.table.axes.iter().position(|axis| axis == path);
+    at.map_or(Levels::EXACT, |at| Levels::of(family.table.rows.iter().filter_map(|row| row.levels.get(at))))
 }
 
 /// Where each constraint holds along each axis, from the reference on.
@@ -314,7 +321,9 @@ fn margins(out: &mut String, family: &FamilyDocument) {
         escape(family.title)
     );
     for margin in own {
-        let [low, high] = margin.holds.map_or(["nowhere".to_string(), String::new()], |ends| ends.map(label));
+        let along = shown(family, &margin.axis);
+        let ends = margin.holds.map(|ends| ends.map(|end| along.number(end)));
+        let [low, high] = ends.unwrap_or(["nowhere".to_string(), String::new()]);
         let _ = writeln!(
             out,
             "<tr><td>{}</td><td>{}</td><td>{low}</td><td>{high}</td><td>{}</td></tr>",
@@ -344,15 +353,16 @@ fn outcomes(out: &mut String, family: &FamilyDocument) {
         let _ = write!(out, "<th scope=\"col\">{}</th>", escape(name));
     }
     out.push_str("</tr></thead><tbody>\n");
-    table.rows.iter().take(shown).for_each(|row| outcome_row(out, row));
+    let levels: Vec<Levels> = table.axes.iter().map(|path| self::shown(family, path)).collect();
+    table.rows.iter().take(shown).for_each(|row| outcome_row(out, row, &levels));
     out.push_str("</tbody></table></div>\n");
 }
 
-fn outcome_row(out: &mut String, row: &OutcomeRow) {
+fn outcome_row(out: &mut String, row: &OutcomeRow, shown: &[Levels]) {
     let class = if row.reference { " class=\"found\"" } else { "" };
     let _ = write!(out, "<tr{class}><td>{}</td>", escape(&row.condition));
-    for level in &row.levels {
-        let _ = write!(out, "<td>{}</td>", escape(&level_text(level)));
+    for (level, shown) in row.levels.iter().zip(shown) {
+        let _ = write!(out, "<td>{}</td>", escape(&shown.text(level)));
     }
     for outcome in &row.outcomes {
         let _ = write!(out, "<td>{}</td>", escape(&value(outcome)));
@@ -365,9 +375,9 @@ fn value(outcome: &Outcome) -> String {
     let interval = outcome
         .low
         .zip(outcome.high)
-        .map_or(String::new(), |(low, high)| format!(" [{}, {}]", label(low), label(high)));
+        .map_or(String::new(), |(low, high)| format!(" [{}, {}]", rounded(low), rounded(high)));
     let missing = if outcome.missing > 0 { format!(" ({} missing)", outcome.missing) } else { String::new() };
-    format!("{}{interval}{missing}", label(mean))
+    format!("{}{interval}{missing}", rounded(mean))
 }
 
 fn attribution(out: &mut String, lab: &LabDocument, figure: Option<&Figure>) {
@@ -435,7 +445,7 @@ fn accuracies(out: &mut String, validation: &Validation) {
 
 fn interval(mean: f64, low: Option<f64>, high: Option<f64>) -> String {
     low.zip(high)
-        .map_or_else(|| label(mean), |(low, high)| format!("{} [{}, {}]", label(mean), label(low), label(high)))
+        .map_or_else(|| rounded(mean), |(low, high)| format!("{} [{}, {}]", rounded(mean), rounded(low), rounded(high)))
 }
 
 fn cases(out: &mut String, validation: &Validation) {
@@ -482,7 +492,7 @@ fn opinion(opinion: &Opinion) -> String {
         let each = evidence
             .iter()
             .take(2)
-            .map(|e| format!("{} {} where {} is healthy", e.indicator, label(e.value), label(e.baseline)));
+            .map(|e| format!("{} {} where {} is healthy", e.indicator, rounded(e.value), rounded(e.baseline)));
         each.collect::<Vec<_>>().join("; ")
     };
     let (yes, no) = (list(&opinion.evidence_for), list(&opinion.evidence_against));

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::metric::descriptor;
+use crate::numerics::shown::{Levels, exact, rounded};
 use crate::report::colour::GROUPS;
 use crate::report::figure::{Data, Figure, Section};
 use crate::report::panel::{Panel, Sample, WIDTH, cross, dot, legend, legend_height, ring, shortened};
 use crate::report::rows::{Level, Rows, are_zipped, axis_paths, evenly, scale_of};
 use crate::report::run_data::{ReportError, RunData};
-use crate::report::scale::label;
 use crate::report::svg::{Anchor, Svg, place};
 use crate::spec::{CLEAN, LOST, Scale, Sweep};
 use crate::store::{SURFACES_TABLE, param_column};
@@ -54,8 +54,8 @@ pub struct Point {
     pub mean: Option<f64>,
     pub interval: Option<(f64, f64)>,
     /// Seeds with a value.
-    pub n: f64,
-    pub cells: f64,
+    pub n: i64,
+    pub cells: i64,
     /// Of the cells those that neither collapsed nor diverged nor failed.
     pub share_ok: f64,
 }
@@ -148,7 +148,7 @@ struct Axis {
 }
 
 /// Mean, its interval, values, cells, and the share of them that is ok.
-type Row = (Option<f64>, Option<(f64, f64)>, f64, f64, f64);
+type Row = (Option<f64>, Option<(f64, f64)>, i64, i64, f64);
 
 /// The table's columns.
 struct Surface<'a> {
@@ -174,10 +174,10 @@ pub fn info(sweep: &Sweep, rows: &Rows) -> Result<Vec<Degradation>, ReportError>
     };
     let rows = rows.keep(metric.iter().zip(&condition).map(is_wanted))?;
     let (mean, low, high) = (rows.numbers("mean")?, rows.numbers("interval_low")?, rows.numbers("interval_high")?);
-    let (n, cells, share) = (rows.numbers("n")?, rows.numbers("cells")?, rows.numbers("share_ok")?);
+    let (n, cells, share) = (rows.counts("n")?, rows.counts("cells")?, rows.numbers("share_ok")?);
     let point = |row: usize| {
         let interval = low[row].zip(high[row]);
-        (mean[row], interval, n[row].unwrap_or(0.0), cells[row].unwrap_or(0.0), share[row].unwrap_or(1.0))
+        (mean[row], interval, n[row].unwrap_or(0), cells[row].unwrap_or(0), share[row].unwrap_or(1.0))
     };
     let mut axes = Vec::new();
     for path in axis_paths(sweep) {
@@ -309,20 +309,19 @@ fn effect(surface: &Surface<'_>, rows: &[usize], axis: usize) -> f64 {
 
 /// The levels of the held axes at which there are most values; of several those nearest to the base of the sweep.
 fn best_known(sweep: &Sweep, surface: &Surface<'_>, rows: &[usize], held: &[usize]) -> Option<Vec<Level>> {
-    let mut known: BTreeMap<Vec<Level>, f64> = BTreeMap::new();
+    let mut known: BTreeMap<Vec<Level>, i64> = BTreeMap::new();
     for row in rows {
         let levels: Option<Vec<Level>> = held.iter().map(|axis| surface.axes[*axis].of_row[*row].clone()).collect();
         *known.entry(levels?).or_default() += surface.points[*row].2;
     }
     let base = sweep.base.scalars();
-    let is_base = |axis: usize, level: &Level| match (base.get(&surface.axes[axis].path), level) {
-        (Some(value), Level::Number(x)) => value.as_f64() == Some(*x),
-        (Some(value), Level::Name(name)) => value.as_str().map_or_else(|| value.to_string(), String::from) == *name,
-        (None, _) => false,
+    let is_base = |axis: usize, level: &Level| {
+        let value = base.get(&surface.axes[axis].path);
+        value.and_then(|value| Level::of(value, Levels::EXACT)).as_ref() == Some(level)
     };
     let at_base = |levels: &[Level]| held.iter().zip(levels).filter(|(axis, level)| is_base(**axis, level)).count();
-    let better = |a: &(Vec<Level>, f64), b: &(Vec<Level>, f64)| {
-        a.1.total_cmp(&b.1).then_with(|| at_base(&a.0).cmp(&at_base(&b.0))).then_with(|| b.0.cmp(&a.0))
+    let better = |a: &(Vec<Level>, i64), b: &(Vec<Level>, i64)| {
+        a.1.cmp(&b.1).then_with(|| at_base(&a.0).cmp(&at_base(&b.0))).then_with(|| b.0.cmp(&a.0))
     };
     known.into_iter().max_by(better).map(|(levels, _)| levels)
 }
@@ -338,7 +337,7 @@ fn bounds(sweep: &Sweep, metric: &str, condition: &str) -> Vec<Bound> {
 
 impl Bound {
     fn label(&self) -> String {
-        format!("{} {}", if self.is_least { "\u{2265}" } else { "\u{2264}" }, label(self.value))
+        format!("{} {}", if self.is_least { "\u{2265}" } else { "\u{2264}" }, exact(self.value))
     }
 
     fn is_missed(&self, value: f64) -> bool {
@@ -381,7 +380,8 @@ impl Degradation {
     }
 
     fn seeds(&self) -> String {
-        let (low, high) = extent(self.points().map(|point| point.cells)).unwrap_or((0.0, 0.0));
+        let cells = || self.points().map(|point| point.cells);
+        let (low, high) = (cells().min().unwrap_or(0), cells().max().unwrap_or(0));
         if low == high { format!("{low} seeds") } else { format!("{low} to {high} seeds") }
     }
 }
@@ -556,9 +556,9 @@ fn alt(info: &Degradation) -> String {
             "{} is highest at {}: {}, and lowest at {}: {}.",
             panel.metric,
             at(most.0, most.1),
-            label(most.2),
+            rounded(most.2),
             at(least.0, least.1),
-            label(least.2)
+            rounded(least.2)
         ));
         for bound in &panel.bounds {
             let missed = known.iter().filter(|(_, _, mean)| bound.is_missed(*mean)).count();
@@ -620,21 +620,21 @@ fn data(info: &Degradation) -> Data {
     let axis = info.line_axis.clone().unwrap_or_else(|| "line".to_string());
     let own = ["mean", "interval_low", "interval_high", "seeds with a value", "cells", "share_ok"];
     let header = ["metric".to_string(), axis, info.axis.clone()].into_iter().chain(own.map(String::from)).collect();
-    let number = |x: Option<f64>| x.map_or(String::new(), label);
+    let number = |x: Option<f64>| x.map_or(String::new(), exact);
     let mut rows = Vec::new();
     for panel in &info.panels {
         for curve in &panel.curves {
             rows.extend(curve.points.iter().map(|point| {
                 vec![
                     panel.metric.clone(),
-                    curve.level.as_ref().map_or(String::new(), Level::to_string),
-                    point.at.to_string(),
+                    curve.level.as_ref().map_or(String::new(), Level::exact),
+                    point.at.exact(),
                     number(point.mean),
                     number(point.interval.map(|i| i.0)),
                     number(point.interval.map(|i| i.1)),
-                    label(point.n),
-                    label(point.cells),
-                    label(point.share_ok),
+                    point.n.to_string(),
+                    point.cells.to_string(),
+                    exact(point.share_ok),
                 ]
             }));
         }

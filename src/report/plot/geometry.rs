@@ -13,9 +13,10 @@ use polars_core::prelude::{DataFrame, PolarsError, PolarsResult};
 use super::super::colour::GROUPS;
 use super::super::figure::Figure;
 use super::super::run_data::{ReportError, RunData};
-use super::super::scale::label;
 use crate::analysis::line::value_at;
 use crate::numerics::linalg::dot;
+use crate::numerics::shown::exact;
+use crate::spec::Sweep;
 use crate::store::{CELLS_TABLE, EXEMPLARS_TABLE, metric_column, param_column};
 
 /// Factors on the whole circle, in radians, and those on an interval, as the table names them.
@@ -111,13 +112,14 @@ pub fn exemplars(run: &RunData) -> Result<Vec<Exemplar>, ReportError> {
     names.extend(metrics.iter().flatten().map(String::as_str));
     names.extend(params.iter().map(|(_, column)| column.as_str()));
     if let Some(cells) = run.columns(CELLS_TABLE, &names)? {
-        describe(&mut exemplars, &cells, &params, &metrics).map_err(failed(CELLS_TABLE))?;
+        describe(&run.sweep, &mut exemplars, &cells, &params, &metrics).map_err(failed(CELLS_TABLE))?;
     }
     Ok(exemplars)
 }
 
 /// Takes levels and recorded metrics from the table of cells.
 fn describe(
+    sweep: &Sweep,
     exemplars: &mut [Exemplar],
     cells: &DataFrame,
     params: &[(String, String)],
@@ -130,13 +132,7 @@ fn describe(
         for (path, column) in params {
             let Ok(column) = cells.column(column) else { continue };
             let level = value_at(column, row)?;
-            let text = match (level.as_i64(), level.as_f64(), level.as_str()) {
-                (Some(whole), ..) => whole.to_string(),
-                (_, Some(number), _) => label(number),
-                (_, _, Some(text)) => text.to_string(),
-                _ => level.to_string(),
-            };
-            exemplar.levels.push((path.clone(), text));
+            exemplar.levels.push((path.clone(), sweep.shown(path).text(&level)));
         }
         for (values, names) in exemplar.recorded.iter_mut().zip(metrics) {
             for (value, name) in values.iter_mut().zip(names) {
@@ -209,14 +205,9 @@ fn evenly(n: usize, many: usize) -> Vec<usize> {
     (0..many).map(|i| i * n / many).collect()
 }
 
-/// Four significant digits, for data tables; empty for none.
-fn cell(value: Option<f64>) -> String {
-    value.map_or(String::new(), |value| if value.is_finite() { format!("{value:.4e}") } else { String::new() })
-}
-
-/// A share in percent.
-fn percent(share: f64) -> String {
-    format!("{:.0}%", 100.0 * share)
+/// With all digits, for data tables; empty for what is no number.
+fn cell(value: f64) -> String {
+    if value.is_finite() { exact(value) } else { String::new() }
 }
 
 #[cfg(test)]

@@ -8,12 +8,11 @@ mod words;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 pub use along::Along;
 pub use draw::draw;
 
 use crate::metric::{Healthy, descriptor};
+use crate::report::rows::Level;
 use crate::report::{Figure, ReportError, RunData};
 use crate::spec::{CLEAN, Gate, LOST};
 
@@ -57,8 +56,8 @@ pub struct Bounded {
 /// One pair of axes at fixed levels of all others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Panel {
-    /// Axis path and level with all its digits.
-    pub fixed: Vec<(String, String)>,
+    /// Axis path and level.
+    pub fixed: Vec<(String, Level)>,
     /// By level of y, then x.
     pub tiles: Vec<Tile>,
     pub boundaries: Vec<Boundary>,
@@ -66,9 +65,8 @@ pub struct Panel {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tile {
-    /// Levels with all their digits.
-    pub x: String,
-    pub y: String,
+    pub x: Level,
+    pub y: Level,
     /// Whether the level of x is beside the grid.
     pub beside: bool,
     /// From 0 to 1 along each axis.
@@ -174,7 +172,10 @@ pub(super) fn info(
     for (panel, boundaries) in view.panels.iter().zip(boundaries) {
         let tiles = view.tiles(panel, &surface);
         drawn += tiles.len();
-        let fixed = layout.others.iter().zip(panel).map(|(axis, at)| (axis.path.clone(), exact(&axis.grid[*at])));
+        let fixed = layout.others.iter().zip(panel).filter_map(|(axis, at)| {
+            let level = axis.grid.get(*at)?;
+            Some((axis.path.clone(), Level::of(level, axis.shown)?))
+        });
         panels.push(Panel { fixed: fixed.collect(), tiles, boundaries });
     }
     let described = descriptor(&subject.metric);
@@ -214,16 +215,6 @@ fn constraints(gates: &[Gate], subject: &Subject) -> Vec<Bounded> {
         found.push(Bounded { name: LOST.to_string(), min: None, max: Some(0.0) });
     }
     found
-}
-
-/// The key by which levels of tables and specs are the same.
-fn key(level: &Value) -> String {
-    level.as_f64().map_or_else(|| level.to_string(), |x| x.to_bits().to_string())
-}
-
-/// A level with all its digits.
-pub(in crate::report) fn exact(level: &Value) -> String {
-    level.as_str().map_or_else(|| level.to_string(), str::to_string)
 }
 
 #[cfg(test)]

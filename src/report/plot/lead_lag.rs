@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::degradation::extent;
+use crate::numerics::shown::exact;
 use crate::report::colour::GROUPS;
 use crate::report::figure::{Data, Figure, Section};
 use crate::report::panel::{Panel, Sample, WIDTH, legend, legend_height, shortened, text_width};
 use crate::report::rows::{Rows, axis_paths, quantile};
 use crate::report::run_data::{ReportError, RunData};
-use crate::report::scale::label;
 use crate::report::svg::{Anchor, Svg, place};
 use crate::spec::{Scale, Sweep};
 use crate::store::{CELLS_TABLE, LEAD_LAG_TABLE, param_column};
@@ -43,13 +43,13 @@ pub struct Crossings {
 pub struct Pair {
     pub first: String,
     pub second: String,
-    pub cells: f64,
-    pub both: f64,
-    pub first_leads: f64,
-    pub second_leads: f64,
-    pub ties: f64,
+    pub cells: i64,
+    pub both: i64,
+    pub first_leads: i64,
+    pub second_leads: i64,
+    pub ties: i64,
     /// Of `first_leads` and of `second_leads` those broken at the first check.
-    pub from_start: (f64, f64),
+    pub from_start: (i64, i64),
     /// Median of the steps by which the first leads, over leads and ties; none where most leads are of one that breaks
     /// alone.
     pub median_lead: Option<f64>,
@@ -124,7 +124,8 @@ pub fn crossings(cells: &Rows) -> Result<Option<Crossings>, ReportError> {
 /// A column that is not there or of another type.
 pub fn leads(sweep: &Sweep, table: &Rows) -> Result<Option<Leads>, ReportError> {
     let (domain, first, second) = (table.texts("domain")?, table.texts("first")?, table.texts("second")?);
-    let counts = OWN[3..].iter().map(|name| table.numbers(name)).collect::<Result<Vec<_>, _>>()?;
+    let counts = OWN[3..10].iter().map(|name| table.counts(name)).collect::<Result<Vec<_>, _>>()?;
+    let median_lead = table.numbers(OWN[10])?;
     let held = axis_paths(sweep).into_iter().map(|path| param_column(&path)).filter(|column| table.has(column));
     let held = held.map(|column| table.levels(&column)).collect::<Result<Vec<_>, _>>()?;
     let mut pairs = Vec::new();
@@ -134,7 +135,7 @@ pub fn leads(sweep: &Sweep, table: &Rows) -> Result<Option<Leads>, ReportError> 
         else {
             continue;
         };
-        let count = |at: usize| counts[at][row].unwrap_or(0.0);
+        let count = |at: usize| counts[at][row].unwrap_or(0);
         let mut pair = Pair {
             first: first.to_string(),
             second: second.to_string(),
@@ -144,7 +145,7 @@ pub fn leads(sweep: &Sweep, table: &Rows) -> Result<Option<Leads>, ReportError> 
             second_leads: count(3),
             ties: count(4),
             from_start: (count(5), count(6)),
-            median_lead: counts[7][row],
+            median_lead: median_lead[row],
         };
         if pair.second_leads > pair.first_leads {
             std::mem::swap(&mut pair.first, &mut pair.second);
@@ -155,9 +156,9 @@ pub fn leads(sweep: &Sweep, table: &Rows) -> Result<Option<Leads>, ReportError> 
         pairs.push(pair);
     }
     let decided = |pair: &Pair| pair.first_leads + pair.second_leads + pair.ties;
-    pairs.retain(|pair| decided(pair) > 0.0);
+    pairs.retain(|pair| decided(pair) > 0);
     // Stable: ties stay in the order of the table.
-    pairs.sort_by(|a, b| decided(b).total_cmp(&decided(a)));
+    pairs.sort_by_key(|pair| std::cmp::Reverse(decided(pair)));
     let left_out = pairs.len().saturating_sub(MOST_PAIRS);
     pairs.truncate(MOST_PAIRS);
     Ok((!pairs.is_empty()).then_some(Leads { pairs, left_out }))
@@ -227,7 +228,7 @@ pub fn draw_crossings(info: &Crossings) -> Figure {
     legend(&mut svg, (14.0, top + inner + 56.0), WIDTH - 28.0, &entries);
 
     let said = |limit: &Crossed| {
-        format!("{} at a median step of {} in {} cells", limit.limit, label(limit.median), limit.cells())
+        format!("{} at a median step of {} in {} cells", limit.limit, exact(limit.median), limit.cells())
     };
     let alt = format!(
         "Of {} cells, in order of the median step of the first break: {}.",
@@ -239,14 +240,14 @@ pub fn draw_crossings(info: &Crossings) -> Figure {
                    Limits are ordered by their median and looked at every stop.every steps only. Where stop.freeze \
                    stops a cell, later breaks of other limits are not seen."
             .to_string();
-    let number = |x: f64| label(x);
     let header =
         ["limit", "step", "cells", "median step", "lower quartile", "upper quartile"].map(String::from).to_vec();
     let mut rows = Vec::new();
     for limit in &info.limits {
         rows.extend(binned(&limit.steps).into_iter().map(|(step, cells)| {
             let (low, high) = limit.quartiles;
-            vec![limit.limit.clone(), number(step), cells.to_string(), number(limit.median), number(low), number(high)]
+            let [step, median, low, high] = [step, limit.median, low, high].map(exact);
+            vec![limit.limit.clone(), step, cells.to_string(), median, low, high]
         }));
     }
     let svg = svg.finish(&title, &alt);
@@ -289,16 +290,16 @@ pub fn draw_leads(info: &Leads) -> Figure {
         svg.text((left, y + 13.0), Anchor::Start, "", &shortened(&pair.first, 40));
         svg.text((left + width, y + 13.0), Anchor::End, "", &shortened(&pair.second, 40));
         let parts = [(pair.first_leads, FIRST), (pair.ties, TIE), (pair.second_leads, SECOND)];
-        let all: f64 = parts.iter().map(|(cells, _)| cells).sum();
+        let all: i64 = parts.iter().map(|(cells, _)| cells).sum();
         let mut x = left;
         for (cells, colour) in parts {
-            let part = width * cells / all;
+            let part = width * cells as f64 / all as f64;
             if part > 0.0 {
                 svg.rect((x, y + 19.0), (part, 18.0), colour);
             }
-            if text_width(&label(cells)) + 6.0 < part {
+            if text_width(&cells.to_string()) + 6.0 < part {
                 let ink = [("fill", &"#000000" as &dyn std::fmt::Display), ("style", &"fill:#000000")];
-                svg.text_with((x + part / 2.0, y + 32.0), Anchor::Middle, &ink, &label(cells));
+                svg.text_with((x + part / 2.0, y + 32.0), Anchor::Middle, &ink, &cells.to_string());
             }
             x += part;
         }
@@ -310,9 +311,9 @@ pub fn draw_leads(info: &Leads) -> Figure {
             "{} is broken before {} in {} cells, after it in {}, at the same check in {}; {}.",
             pair.first,
             pair.second,
-            label(pair.first_leads),
-            label(pair.second_leads),
-            label(pair.ties),
+            pair.first_leads,
+            pair.second_leads,
+            pair.ties,
             told(pair)
         )
     };
@@ -339,9 +340,9 @@ pub fn draw_leads(info: &Leads) -> Figure {
         "second leads from the start",
     ];
     let row = |pair: &Pair| {
-        let counts = [pair.cells, pair.first_leads, pair.second_leads, pair.ties, pair.both].map(label);
-        let lead = pair.median_lead.map_or(String::new(), label);
-        let start = [pair.from_start.0, pair.from_start.1].map(label);
+        let counts = [pair.cells, pair.first_leads, pair.second_leads, pair.ties, pair.both].map(|n| n.to_string());
+        let lead = pair.median_lead.map_or(String::new(), exact);
+        let start = [pair.from_start.0, pair.from_start.1].map(|n| n.to_string());
         [pair.first.clone(), pair.second.clone()].into_iter().chain(counts).chain([lead]).chain(start).collect()
     };
     let data = Data { header: header.map(String::from).to_vec(), rows: info.pairs.iter().map(row).collect() };
@@ -351,22 +352,16 @@ pub fn draw_leads(info: &Leads) -> Figure {
 
 /// Lead and what it rests on.
 fn told(pair: &Pair) -> String {
+    let both = pair.both;
     let lead = match pair.median_lead {
-        Some(lead) if lead > 0.0 => {
-            format!("median lead {} steps over leads and ties; both break in {}", label(lead), label(pair.both))
+        Some(lead) if lead < 0.0 => {
+            format!("median lag {} steps over leads and ties; both break in {both}", exact(-lead))
         }
-        Some(0.0) => format!("median lead 0 steps over leads and ties; both break in {}", label(pair.both)),
-        Some(lead) => {
-            format!("median lag {} steps over leads and ties; both break in {}", label(-lead), label(pair.both))
-        }
-        None => format!("mostly one breaks alone; both break in {}", label(pair.both)),
+        Some(lead) => format!("median lead {} steps over leads and ties; both break in {both}", exact(lead)),
+        None => format!("mostly one breaks alone; both break in {both}"),
     };
     let (first, second) = pair.from_start;
-    if first + second > 0.0 {
-        format!("{lead}; broken first from the first check: {} and {}", label(first), label(second))
-    } else {
-        lead
-    }
+    if first + second > 0 { format!("{lead}; broken first from the first check: {first} and {second}") } else { lead }
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::degradation::{extent, file_name};
+use crate::numerics::shown::{Levels, exact, rounded};
 use crate::report::colour::GROUPS;
 use crate::report::figure::{Data, Figure, Section};
 use crate::report::panel::{Panel, Sample, WIDTH, diamond, legend, legend_height, shortened};
 use crate::report::rows::{Level, Rows, axis_paths, evenly};
 use crate::report::run_data::{ReportError, RunData};
-use crate::report::scale::label;
 use crate::report::svg::{Anchor, Svg, place};
 use crate::spec::{ALL_GATES, LOST, Scale, Sweep};
 use crate::store::{BOUNDARIES_TABLE, param_column};
@@ -23,12 +23,12 @@ const MOST_FIGURES: usize = 12;
 /// One side of a line: the edge below which, or above which, the constraint does not hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Edge {
-    pub seeds: f64,
-    pub crossed: f64,
+    pub seeds: i64,
+    pub crossed: i64,
     /// Seeds for which it holds as far as was tested.
-    pub beyond: f64,
-    pub never_holds: f64,
-    pub unknown: f64,
+    pub beyond: i64,
+    pub never_holds: i64,
+    pub unknown: i64,
     pub mean: Option<f64>,
     pub interval: Option<(f64, f64)>,
     pub fit: Option<f64>,
@@ -52,8 +52,9 @@ pub struct Margins {
     pub name: String,
     pub axis: String,
     pub scale: Scale,
-    /// Least and greatest level that was tested.
+    /// Least and greatest level that was tested, and how levels of the axis are written.
     pub tested: (f64, f64),
+    pub shown: Levels,
     /// The axes whose levels rows hold.
     pub held: Vec<String>,
     /// Rows by constraint, in the order of the spec.
@@ -97,7 +98,7 @@ pub fn info(sweep: &Sweep, rows: &Rows) -> Result<Vec<Margins>, ReportError> {
     let (scale, state) = (rows.texts("scale")?, rows.texts("state")?);
     let (seed, main) = (rows.levels("seed")?, rows.levels("main")?);
     let floats = FLOATS.iter().map(|name| rows.numbers(name)).collect::<Result<Vec<_>, _>>()?;
-    let counts = COUNTS.iter().map(|name| rows.numbers(name)).collect::<Result<Vec<_>, _>>()?;
+    let counts = COUNTS.iter().map(|name| rows.counts(name)).collect::<Result<Vec<_>, _>>()?;
     let paths: Vec<String> = axis_paths(sweep).into_iter().filter(|path| rows.has(&param_column(path))).collect();
     let params = paths.iter().map(|path| rows.levels(&param_column(path))).collect::<Result<Vec<_>, _>>()?;
 
@@ -116,7 +117,7 @@ pub fn info(sweep: &Sweep, rows: &Rows) -> Result<Vec<Margins>, ReportError> {
         let edge = if side[row] == Some("lower") { &mut line.lower } else { &mut line.upper };
         let float = |at: usize| floats[at][row];
         if seed[row].is_none() {
-            let count = |at: usize| counts[at][row].unwrap_or(0.0);
+            let count = |at: usize| counts[at][row].unwrap_or(0);
             let of_seeds = std::mem::take(&mut edge.of_seeds);
             *edge = Edge {
                 seeds: count(0),
@@ -142,7 +143,7 @@ pub fn info(sweep: &Sweep, rows: &Rows) -> Result<Vec<Margins>, ReportError> {
         let Some(tested) = tested(sweep, path) else { continue };
         let of_axis: Vec<(&str, &Lines)> =
             order.iter().filter_map(|name| Some((*name, found.get(&(path.as_str(), *name))?))).collect();
-        all.extend(of_one_axis(path, *scale, tested, &paths, &of_axis));
+        all.extend(of_one_axis((path, *scale, sweep.shown(path)), tested, &paths, &of_axis));
     }
     let not_drawn = all.len().saturating_sub(MOST_FIGURES);
     all.truncate(MOST_FIGURES);
@@ -153,8 +154,7 @@ pub fn info(sweep: &Sweep, rows: &Rows) -> Result<Vec<Margins>, ReportError> {
 }
 
 fn of_one_axis(
-    path: &str,
-    scale: Scale,
+    (path, scale, shown): (&str, Scale, Levels),
     tested: (f64, f64),
     paths: &[String],
     constraints: &[(&str, &Lines)],
@@ -170,6 +170,7 @@ fn of_one_axis(
         axis: path.to_string(),
         scale,
         tested,
+        shown,
         held,
         constraints: Vec::new(),
         left_out: 0,
@@ -179,7 +180,7 @@ fn of_one_axis(
     let mut figures: Vec<Margins> = Vec::new();
     let mut quiet = Vec::new();
     for (name, lines) in constraints {
-        if !lines.values().any(|row| row.lower.crossed + row.upper.crossed > 0.0) {
+        if !lines.values().any(|row| row.lower.crossed + row.upper.crossed > 0) {
             quiet.push(stand(name, lines));
             continue;
         }
@@ -209,7 +210,7 @@ fn of_one_axis(
 
 /// How a constraint without edges stands.
 fn stand(name: &str, lines: &Lines) -> String {
-    let sum = |get: fn(&Edge) -> f64| lines.values().map(|row| get(&row.lower)).sum::<f64>();
+    let sum = |get: fn(&Edge) -> i64| lines.values().map(|row| get(&row.lower)).sum::<i64>();
     let (seeds, holds, never) = (sum(|e| e.seeds), sum(|e| e.beyond), sum(|e| e.never_holds));
     let lines = lines.len();
     match (holds, never) {
@@ -236,7 +237,8 @@ impl Margins {
     }
 
     fn seeds(&self) -> String {
-        let (low, high) = extent(self.rows().map(|row| row.lower.seeds)).unwrap_or((0.0, 0.0));
+        let seeds = || self.rows().map(|row| row.lower.seeds);
+        let (low, high) = (seeds().min().unwrap_or(0), seeds().max().unwrap_or(0));
         if low == high { format!("{low} seeds") } else { format!("{low} to {high} seeds") }
     }
 }
@@ -244,7 +246,7 @@ impl Margins {
 impl Edge {
     /// Where it is on the whole; `end` where all seeds hold beyond what was tested.
     fn place(&self, end: f64) -> Option<f64> {
-        let all_beyond = self.seeds > 0.0 && self.beyond == self.seeds - self.unknown;
+        let all_beyond = self.seeds > 0 && self.beyond == self.seeds - self.unknown;
         self.mean.or(self.fit).or(all_beyond.then_some(end))
     }
 }
@@ -360,7 +362,7 @@ fn draw_row(svg: &mut Svg, info: &Margins, panel: &Panel, row: &Row, top: f64) {
             svg.path(&[vec![(x, below - 3.0), (x, below + 3.0)]], &[("class", &"line"), ("stroke", &FIT)]);
         }
         // Where it still holds at the end of what was tested.
-        if edge.beyond > 0.0 {
+        if edge.beyond > 0 {
             let (from, away) = if is_lower { (x_of(info.tested.0), -1.0) } else { (x_of(info.tested.1), 1.0) };
             let tip = from + 14.0 * away;
             let head = vec![(tip - 5.0 * away, middle - 4.0), (tip, middle), (tip - 5.0 * away, middle + 4.0)];
@@ -375,22 +377,22 @@ fn note(row: &Row) -> String {
     let seeds = lower.seeds.max(upper.seeds);
     let never = lower.never_holds.max(upper.never_holds);
     let unknown = lower.unknown.max(upper.unknown);
-    if seeds > 0.0 && never == seeds {
+    if seeds > 0 && never == seeds {
         return "never holds".to_string();
     }
-    if seeds > 0.0 && lower.beyond == seeds && upper.beyond == seeds {
+    if seeds > 0 && lower.beyond == seeds && upper.beyond == seeds {
         return "holds throughout".to_string();
     }
     let mut said = Vec::new();
-    if never > 0.0 {
+    if never > 0 {
         said.push(format!("{never}/{seeds} never"));
-    } else if unknown > 0.0 {
+    } else if unknown > 0 {
         said.push(format!("{unknown}/{seeds} unknown"));
     }
-    if lower.beyond > 0.0 && lower.beyond < seeds {
+    if lower.beyond > 0 && lower.beyond < seeds {
         said.push(format!("\u{2190}{}/{seeds}", lower.beyond));
     }
-    if upper.beyond > 0.0 && upper.beyond < seeds {
+    if upper.beyond > 0 && upper.beyond < seeds {
         said.push(format!("{}/{seeds}\u{2192}", upper.beyond));
     }
     shortened(&said.join(" "), 17)
@@ -404,9 +406,11 @@ fn alt(info: &Margins) -> String {
             let beyond = rows.iter().filter(|row| get(row).mean.is_none() && get(row).place(end) == Some(end)).count();
             let open = if beyond > 0 { format!(" and beyond the tested range on {beyond}") } else { String::new() };
             match extent(known.iter().copied()) {
-                Some((low, high)) if low == high => format!("{side} edge at {}{open}", label(low)),
+                Some((low, high)) if low == high => format!("{side} edge at {}{open}", rounded(low)),
                 Some((low, high)) => {
-                    format!("{side} edge from {} to {} over {} lines{open}", label(low), label(high), known.len())
+                    let shown = Levels::of_numbers([low, high]);
+                    let (low, high) = (shown.number(low), shown.number(high));
+                    format!("{side} edge from {low} to {high} over {} lines{open}", known.len())
                 }
                 None if beyond > 0 => {
                     format!("{side} edge beyond the tested range on {beyond} of {} lines", rows.len())
@@ -431,8 +435,8 @@ fn caption(info: &Margins) -> String {
          holds at the last level tested; counts on the right are seeds. Green: between the two \
          means, or fits where some seed has no edge.",
         info.axis,
-        label(info.tested.0),
-        label(info.tested.1),
+        info.shown.number(info.tested.0),
+        info.shown.number(info.tested.1),
         info.seeds()
     )];
     if !info.quiet.is_empty() {
@@ -466,12 +470,12 @@ fn data(info: &Margins) -> Data {
         .chain(info.held.iter().cloned())
         .chain(own.map(String::from))
         .collect();
-    let number = |x: Option<f64>| x.map_or(String::new(), label);
+    let number = |x: Option<f64>| x.map_or(String::new(), exact);
     let mut rows = Vec::new();
     for (name, lines) in &info.constraints {
         for line in lines {
             for (side, edge) in [("lower", &line.lower), ("upper", &line.upper)] {
-                let held = line.held.iter().map(Level::to_string);
+                let held = line.held.iter().map(Level::exact);
                 let (interval, fit) = (edge.interval, edge.fit_interval);
                 let floats = [
                     edge.mean,
@@ -483,7 +487,7 @@ fn data(info: &Margins) -> Data {
                 ];
                 let counts = [edge.seeds, edge.crossed, edge.beyond, edge.never_holds, edge.unknown];
                 let row = std::iter::once(name.clone()).chain(held).chain([side.to_string()]);
-                rows.push(row.chain(floats.map(number)).chain(counts.map(label)).collect());
+                rows.push(row.chain(floats.map(number)).chain(counts.map(|n| n.to_string())).collect());
             }
         }
     }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::degradation::extent;
+use crate::numerics::shown::{exact, rounded};
 use crate::report::colour::GROUPS;
 use crate::report::figure::{Data, Figure, Section};
 use crate::report::panel::{Panel, Sample, WIDTH, legend, legend_height, shortened, triangle};
 use crate::report::rows::{Level, Rows, axis_paths, evenly, quantile, scale_of};
 use crate::report::run_data::{ReportError, RunData};
-use crate::report::scale::label;
 use crate::report::svg::{Anchor, Svg};
 use crate::spec::{Scale, Sweep};
 use crate::store::{BOUNDARIES_TABLE, CELLS_TABLE, metric_column, param_column};
@@ -73,7 +73,7 @@ const RETRIEVAL: &str = "retrieval_at_1_i2t";
 const CURVES_TABLE: &str = "curves.parquet";
 
 /// Values along steps.
-pub type Curve = Vec<(f64, f64)>;
+pub type Curve = Vec<(i64, f64)>;
 
 /// One combination of levels.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +89,7 @@ pub struct Chosen {
     /// Thresholds in force by path.
     pub limits: BTreeMap<String, f64>,
     /// First crossings by limit, of the cells that have lines.
-    pub crossings: BTreeMap<String, Vec<f64>>,
+    pub crossings: BTreeMap<String, Vec<u64>>,
     /// By series, then by cell.
     pub series: BTreeMap<String, Vec<Curve>>,
 }
@@ -169,10 +169,10 @@ pub fn choose(sweep: &Sweep, cells: &Rows, edges: Option<&Rows>) -> Result<Vec<C
         }
         seen.push(held);
         let kept: Vec<usize> = evenly(rows.len(), MOST_SEEDS).into_iter().map(|at| rows[at]).collect();
-        let mut broken: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        let mut broken: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for text in kept.iter().filter_map(|row| crossings[*row]) {
             for (limit, step) in serde_json::from_str::<BTreeMap<String, u64>>(text).unwrap_or_default() {
-                broken.entry(limit).or_default().push(step as f64);
+                broken.entry(limit).or_default().push(step);
             }
         }
         let cells: Vec<String> = kept.iter().filter_map(|row| ids[*row]).map(String::from).collect();
@@ -244,7 +244,7 @@ fn nearest(
 /// A column that is not there or of another type.
 pub fn add_series(chosen: &mut [Chosen], name: &str, ids: &Rows, values: &Rows) -> Result<(), ReportError> {
     let ids = ids.texts("cell_id")?;
-    let (steps, values) = (values.numbers("step")?, values.numbers(name)?);
+    let (steps, values) = (values.counts("step")?, values.numbers(name)?);
     for chosen in chosen {
         let place: BTreeMap<&str, usize> = chosen.cells.iter().enumerate().map(|(at, id)| (id.as_str(), at)).collect();
         let mut curves: Vec<Curve> = vec![Vec::new(); chosen.cells.len()];
@@ -264,13 +264,13 @@ pub fn add_series(chosen: &mut [Chosen], name: &str, ids: &Rows, values: &Rows) 
 impl Chosen {
     /// At each step the median over the cells that have a value there.
     pub fn median(&self, name: &str) -> Curve {
-        let mut at: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+        let mut at: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
         for (step, value) in self.series.get(name).into_iter().flatten().flatten() {
-            at.entry(*step as u64).or_default().push(*value);
+            at.entry(*step).or_default().push(*value);
         }
-        let of = |(step, mut values): (u64, Vec<f64>)| {
+        let of = |(step, mut values): (i64, Vec<f64>)| {
             values.sort_by(f64::total_cmp);
-            Some((step as f64, quantile(&values, 0.5)?))
+            Some((step, quantile(&values, 0.5)?))
         };
         at.into_iter().filter_map(of).collect()
     }
@@ -324,7 +324,7 @@ pub fn draw(info: &Training) -> Figure {
     let height = top + inner + 52.0 + legend_height(WIDTH - 28.0, &entries);
     let mut svg = Svg::new(WIDTH, height);
     let steps = info.chosen.iter().flat_map(|chosen| chosen.series.values().flatten().flatten());
-    let span = extent(steps.map(|(step, _)| *step)).unwrap_or((0.0, 1.0));
+    let span = extent(steps.map(|(step, _)| *step as f64)).unwrap_or((0.0, 1.0));
     for (number, chosen) in info.chosen.iter().enumerate() {
         let left = LEFT + number as f64 * (width + GAP);
         let fits = (width / 6.7) as usize;
@@ -384,7 +384,7 @@ fn y_span(info: &Training, quantity: &Quantity, scale: Scale) -> (f64, f64) {
 fn draw_lines(svg: &mut Svg, panel: &Panel, chosen: &Chosen, quantity: &Quantity) {
     let placed = |curve: &Curve, most: usize| -> Vec<(f64, f64)> {
         let kept = evenly(curve.len(), most).into_iter().map(|at| curve[at]);
-        kept.map(|(step, value)| (panel.x.place(step), panel.y.place(value))).collect()
+        kept.map(|(step, value)| (panel.x.place(step as f64), panel.y.place(value))).collect()
     };
     for (name, colour) in quantity.series.iter().zip(COLOURS) {
         let thin: Vec<Vec<(f64, f64)>> =
@@ -407,7 +407,7 @@ fn draw_limits(svg: &mut Svg, panel: &Panel, chosen: &Chosen, quantity: &Quantit
         if let Some(threshold) = chosen.limits.get(&path) {
             panel.bound(svg, *threshold, dashes);
         }
-        let steps: BTreeSet<u64> = chosen.crossings.get(&path).into_iter().flatten().map(|step| *step as u64).collect();
+        let steps: BTreeSet<u64> = chosen.crossings.get(&path).into_iter().flatten().copied().collect();
         for step in steps {
             triangle(svg, (panel.x.place(step as f64), panel.bottom() - above), act == "stop");
         }
@@ -442,15 +442,10 @@ fn alt(info: &Training) -> String {
             ("validation retrieval at 1", "validation_retrieval_at_1_i2t"),
             ("effective rank of images", "validation_effective_rank_img"),
         ];
-        let last = said.iter().filter_map(|(text, name)| Some(format!("{text} {}", label(chosen.last(name)?))));
+        let last = said.iter().filter_map(|(text, name)| Some(format!("{text} {}", rounded(chosen.last(name)?))));
         let broken = chosen.crossings.iter().map(|(limit, steps)| {
-            let first = extent(steps.iter().copied()).map_or(0.0, |(low, _)| low);
-            format!(
-                " {limit} is broken in {} of {} cells, first at step {}.",
-                steps.len(),
-                chosen.cells.len(),
-                label(first)
-            )
+            let first = steps.iter().min().copied().unwrap_or_default();
+            format!(" {limit} is broken in {} of {} cells, first at step {first}.", steps.len(), chosen.cells.len())
         });
         let broken: String = broken.collect();
         let last = last.collect::<Vec<_>>().join(", ");
@@ -492,7 +487,7 @@ fn data(info: &Training) -> Data {
             rows.extend(evenly(median.len(), most).into_iter().map(|at| {
                 let (step, value) = median[at];
                 let seeds = chosen.cells.len().to_string();
-                vec![chosen.role.clone(), name.clone(), label(step), label(value), seeds]
+                vec![chosen.role.clone(), name.clone(), step.to_string(), exact(value), seeds]
             }));
         }
     }

@@ -1,10 +1,11 @@
 //! How often each text is an image's top match.
 
 use super::super::super::figure::{Data, Figure, Section};
-use super::super::super::scale::{Continuous, label};
+use super::super::super::scale::Continuous;
 use super::super::super::svg::{Anchor, Svg, place};
-use super::{Exemplar, colour_of, percent};
+use super::{Exemplar, colour_of};
 use crate::numerics::linalg::dot;
+use crate::numerics::shown::{percent, rounded};
 use crate::spec::Scale as Spacing;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -73,9 +74,9 @@ pub fn draw(info: &HubsInfo) -> Figure {
     let most = info.texts.iter().flatten().copied().max().unwrap_or(1).max(2);
     // A single text stands clear of the axis.
     let up = Continuous::new(Spacing::Log, (0.6, 1.15 * most as f64), (bottom, top));
-    for tick in up.ticks(6).into_iter().filter(|tick| *tick >= 1.0) {
+    for (tick, text) in up.labelled(6).into_iter().filter(|(tick, _)| *tick >= 1.0) {
         svg.line((left, up.place(tick)), (right, up.place(tick)), "grid");
-        svg.text((left - 6.0, up.place(tick) + 4.0), Anchor::End, "soft small", &label(tick));
+        svg.text((left - 6.0, up.place(tick) + 4.0), Anchor::End, "soft small", &text);
     }
     let step = (right - left) / info.bins.len() as f64;
     let width = 0.8 * step / info.cells.len() as f64;
@@ -142,7 +143,7 @@ fn named((from, to): (u32, u32)) -> String {
 }
 
 fn gini(cell: &CellInfo) -> String {
-    cell.gini.map_or("none".to_string(), |gini| format!("{gini:.2}"))
+    cell.gini.map_or("none".to_string(), rounded)
 }
 
 /// Share of texts that are no image's top match.

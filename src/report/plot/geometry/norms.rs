@@ -1,9 +1,10 @@
 //! Lengths of the embeddings before they are normalised.
 
 use super::super::super::figure::{Data, Figure, Section};
-use super::super::super::scale::{Continuous, label};
+use super::super::super::scale::Continuous;
 use super::super::super::svg::{Anchor, Svg, place};
 use super::{Exemplar, MODALITIES, cell, colour_of};
+use crate::numerics::shown::rounded;
 use crate::spec::Scale as Spacing;
 
 const BINS: usize = 48;
@@ -94,9 +95,9 @@ pub fn draw(info: &NormsInfo) -> Figure {
         let from = top + step * number as f64;
         let up = Continuous::new(Spacing::Linear, (0.0, most as f64), (from + height, from));
         svg.text((left, from - 8.0), Anchor::Start, "small", &cell.role);
-        for tick in up.ticks(2) {
+        for (tick, text) in up.labelled(2) {
             svg.line((left, up.place(tick)), (right, up.place(tick)), "grid");
-            svg.text((left - 6.0, up.place(tick) + 4.0), Anchor::End, "soft small", &label(tick));
+            svg.text((left - 6.0, up.place(tick) + 4.0), Anchor::End, "soft small", &text);
         }
         for (modality, counts) in cell.counts.iter().enumerate() {
             let pieces = outline(counts, &info.edges, &across, &up);
@@ -115,15 +116,15 @@ pub fn draw(info: &NormsInfo) -> Figure {
             let line = vec![(at.0 - 10.0, at.1 - 4.0), (at.0 + 10.0, at.1 - 4.0)];
             let dash = DASHES[modality];
             svg.path(&[line], &[("class", &"line"), ("stroke", &colour_of(number)), ("stroke-dasharray", &dash)]);
-            let text = format!("{}, median {}", MODALITIES[modality], label(*median));
+            let text = format!("{}, median {}", MODALITIES[modality], rounded(*median));
             svg.text((at.0 + 16.0, at.1), Anchor::Start, "small", &text);
-            let between = format!("90% from {} to {}", label(*low), label(*high));
+            let between = format!("90% from {} to {}", rounded(*low), rounded(*high));
             svg.text((at.0 + 16.0, at.1 + 14.0), Anchor::Start, "soft small", &between);
         }
     }
-    for tick in across.ticks(7) {
+    for (tick, text) in across.labelled(7) {
         svg.line((across.place(tick), bottom), (across.place(tick), bottom + 5.0), "axis");
-        svg.text((across.place(tick), bottom + 18.0), Anchor::Middle, "soft small", &label(tick));
+        svg.text((across.place(tick), bottom + 18.0), Anchor::Middle, "soft small", &text);
     }
     let named = if info.log { "length (log scale)" } else { "length (linear scale)" };
     svg.text(((left + right) / 2.0, bottom + 38.0), Anchor::Middle, "", named);
@@ -173,7 +174,7 @@ fn caption(info: &NormsInfo) -> String {
 
 fn alt(info: &NormsInfo) -> String {
     let cells = info.cells.iter().map(|cell| {
-        format!("{}: images {}, texts {}", cell.role, label(cell.quantiles[0][1]), label(cell.quantiles[1][1]))
+        format!("{}: images {}, texts {}", cell.role, rounded(cell.quantiles[0][1]), rounded(cell.quantiles[1][1]))
     });
     format!("Histograms of embedding lengths. Medians, {}.", cells.collect::<Vec<_>>().join("; "))
 }
@@ -184,7 +185,7 @@ fn data(info: &NormsInfo) -> Data {
         for (modality, counts) in of.counts.iter().enumerate() {
             for (count, ends) in counts.iter().zip(info.edges.windows(2)).filter(|(count, _)| **count > 0) {
                 let name = MODALITIES[modality].to_string();
-                rows.push(vec![of.role.clone(), name, cell(Some(ends[0])), cell(Some(ends[1])), count.to_string()]);
+                rows.push(vec![of.role.clone(), name, cell(ends[0]), cell(ends[1]), count.to_string()]);
             }
         }
     }

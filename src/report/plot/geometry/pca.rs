@@ -4,10 +4,11 @@ use std::f64::consts::TAU;
 
 use super::super::super::colour::{GROUPS, cyclic, sequential};
 use super::super::super::figure::{Data, Figure, Section};
-use super::super::super::scale::{Continuous, label};
+use super::super::super::scale::Continuous;
 use super::super::super::svg::{Anchor, Svg, place};
-use super::{ANGLES, Exemplar, INTERVALS, MODALITIES, cell, evenly, percent};
+use super::{ANGLES, Exemplar, INTERVALS, MODALITIES, cell, evenly};
 use crate::numerics::linalg::{covariance, dot};
+use crate::numerics::shown::{percent, rounded, rounded_to};
 use crate::numerics::spectral::symmetric_eigen;
 use crate::spec::Scale as Spacing;
 
@@ -180,11 +181,10 @@ pub fn draw(info: &PcaInfo) -> Figure {
     legend(&mut svg, info, (LEFT + 2.0 * STEP.0, TOP + STEP.1));
     let header = ["sample", "modality", "component_1", "component_2"].map(String::from).into_iter();
     let rows = info.points.iter().map(|p| {
-        let start =
-            [p.sample.to_string(), MODALITIES[p.modality].to_string(), cell(Some(p.at[0])), cell(Some(p.at[1]))];
+        let start = [p.sample.to_string(), MODALITIES[p.modality].to_string(), cell(p.at[0]), cell(p.at[1])];
         let value = |(factor, value): (&FactorInfo, &f64)| match &factor.kind {
             Kind::Categories(names) => names.get(*value as usize).cloned().unwrap_or_default(),
-            _ => cell(Some(*value)),
+            _ => cell(*value),
         };
         start.into_iter().chain(info.factors.iter().zip(&p.values).map(value)).collect()
     });
@@ -226,8 +226,8 @@ fn alt(info: &PcaInfo) -> String {
         info.role,
         percent(info.shares[0]),
         percent(info.shares[1]),
-        label(info.gap),
-        label(info.spread),
+        rounded(info.gap),
+        rounded(info.spread),
         list.join(", ")
     )
 }
@@ -245,11 +245,11 @@ fn panel(svg: &mut Svg, info: &PcaInfo, number: usize, factor: &FactorInfo, (x, 
     let up = Continuous::new(Spacing::Linear, (-reach, reach), (y + SIDE, y));
     svg.text((x, y - 22.0), Anchor::Start, "title", &factor.name);
     key(svg, factor, (x, y - 8.0));
-    for tick in across.ticks(4) {
+    for (tick, text) in across.labelled(4) {
         svg.line((across.place(tick), y), (across.place(tick), y + SIDE), "grid");
         svg.line((x, up.place(tick)), (x + SIDE, up.place(tick)), "grid");
-        svg.text((across.place(tick), y + SIDE + 14.0), Anchor::Middle, "soft small", &label(tick));
-        svg.text((x - 5.0, up.place(tick) + 3.5), Anchor::End, "soft small", &label(tick));
+        svg.text((across.place(tick), y + SIDE + 14.0), Anchor::Middle, "soft small", &text);
+        svg.text((x - 5.0, up.place(tick) + 3.5), Anchor::End, "soft small", &text);
     }
     let named =
         |component: usize| format!("component {}, {} of variance", component + 1, percent(info.shares[component]));
@@ -280,11 +280,8 @@ fn marker(svg: &mut Svg, modality: usize, (x, y): (f64, f64), fill: &str) {
 
 /// Width of a small letter, roughly.
 const LETTER: f64 = 5.3;
-
-/// Two significant digits: ends of a scale of colours.
-fn end(value: f64) -> String {
-    format!("{value:.1e}").parse::<f64>().map_or(String::new(), label)
-}
+/// Significant digits of the ends of a scale of colours, beside which there is little room.
+const END_DIGITS: usize = 2;
 
 /// What the colours of a panel mean, in a line above it.
 fn key(svg: &mut Svg, factor: &FactorInfo, (x, y): (f64, f64)) {
@@ -302,7 +299,7 @@ fn key(svg: &mut Svg, factor: &FactorInfo, (x, y): (f64, f64)) {
         }
         kind => {
             let ((low, high), ends) = match kind {
-                Kind::Interval(low, high) => ((*low, *high), [end(*low), end(*high)]),
+                Kind::Interval(low, high) => ((*low, *high), [*low, *high].map(|end| rounded_to(end, END_DIGITS))),
                 _ => ((0.0, TAU), ["0".to_string(), "2\u{3c0}".to_string()]),
             };
             const STEPS: usize = 24;

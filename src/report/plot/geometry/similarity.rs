@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::super::super::colour::diverging;
 use super::super::super::figure::{Data, Figure, Section};
-use super::super::super::scale::label;
 use super::super::super::svg::{Anchor, Svg, place};
 use super::{Exemplar, evenly};
 use crate::numerics::linalg::dot;
+use crate::numerics::shown::{exact, rounded};
 
 /// Samples on a side of a heatmap.
 const SIDE: usize = 64;
@@ -181,7 +181,7 @@ fn caption(info: &SimilarityInfo) -> String {
 
 /// The finding of a panel, in three numbers.
 fn three(panel: &PanelInfo) -> [String; 3] {
-    panel.means.map(|mean| mean.map_or("none".to_string(), |mean| label((100.0 * mean).round() / 100.0)))
+    panel.means.map(|mean| mean.map_or("none".to_string(), rounded))
 }
 
 fn alt(info: &SimilarityInfo) -> String {
@@ -283,7 +283,7 @@ fn data(info: &SimilarityInfo) -> Data {
         let cosines = panel.cosines.chunks_exact(panel.shown.len().max(1));
         for ((group, sample), cosines) in names.zip(&panel.shown).zip(cosines) {
             let start = [panel.role.clone(), group.clone(), sample.to_string()].into_iter();
-            let numbers = cosines.iter().map(|cosine| label((cosine * 1000.0).round() / 1000.0));
+            let numbers = cosines.iter().map(|cosine| exact(*cosine));
             let mut row: Vec<String> = start.chain(numbers).collect();
             row.resize(3 + most, String::new());
             rows.push(row);

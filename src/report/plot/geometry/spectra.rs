@@ -1,10 +1,11 @@
 //! Covariance spectra of image and text embeddings.
 
 use super::super::super::figure::{Data, Figure, Section};
-use super::super::super::scale::{Continuous, label};
+use super::super::super::scale::Continuous;
 use super::super::super::svg::{Anchor, Svg, place};
 use super::{Exemplar, MODALITIES, cell, colour_of};
 use crate::numerics::linalg::{covariance, symmetric_eigenvalues};
+use crate::numerics::shown::rounded;
 use crate::spec::Scale as Spacing;
 
 /// Share of the largest eigenvalue of a spectrum below which an eigenvalue is rounding: embeddings are of single
@@ -66,13 +67,13 @@ pub fn draw(info: &SpectraInfo) -> Figure {
     let dimensions = info.lines.iter().map(|line| line.eigenvalues.len()).max().unwrap_or(1);
     let across = Continuous::new(Spacing::Linear, (1.0, dimensions as f64), (left, right));
     let up = Continuous::new(Spacing::Log, (low / 1.3, high * 1.3), (bottom, top));
-    for tick in up.ticks(8) {
+    for (tick, text) in up.labelled(8) {
         svg.line((left, up.place(tick)), (right, up.place(tick)), "grid");
-        svg.text((left - 6.0, up.place(tick) + 4.0), Anchor::End, "soft small", &label(tick));
+        svg.text((left - 6.0, up.place(tick) + 4.0), Anchor::End, "soft small", &text);
     }
-    for tick in across.ticks(8).into_iter().filter(|tick| tick.fract() == 0.0) {
+    for (tick, text) in across.labelled(8).into_iter().filter(|(tick, _)| tick.fract() == 0.0) {
         svg.line((across.place(tick), bottom), (across.place(tick), bottom + 5.0), "axis");
-        svg.text((across.place(tick), bottom + 18.0), Anchor::Middle, "soft small", &label(tick));
+        svg.text((across.place(tick), bottom + 18.0), Anchor::Middle, "soft small", &text);
     }
     svg.path(&[vec![(left, top), (left, bottom), (right, bottom)]], &[("class", &"axis")]);
     svg.text(((left + right) / 2.0, bottom + 36.0), Anchor::Middle, "", "number of the eigenvalue, largest first");
@@ -92,12 +93,12 @@ pub fn draw(info: &SpectraInfo) -> Figure {
         0 => String::new(),
         n => format!(
             " Not drawn: {n} eigenvalues at or below {} of the largest of their spectrum, which are rounding.",
-            label(ROUNDING)
+            rounded(ROUNDING)
         ),
     };
     let rows = info.lines.iter().flat_map(|line| {
         let row = |(k, value): (usize, &f64)| {
-            vec![line.role.clone(), MODALITIES[line.modality].to_string(), (k + 1).to_string(), cell(Some(*value))]
+            vec![line.role.clone(), MODALITIES[line.modality].to_string(), (k + 1).to_string(), cell(*value)]
         };
         line.eigenvalues.iter().enumerate().map(row)
     });
@@ -117,7 +118,7 @@ pub fn draw(info: &SpectraInfo) -> Figure {
 }
 
 fn rank(line: &LineInfo) -> String {
-    line.effective_rank.map_or("none".to_string(), |rank| format!("{rank:.1}"))
+    line.effective_rank.map_or("none".to_string(), rounded)
 }
 
 fn alt(info: &SpectraInfo) -> String {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::report::glance::level_text;
+use crate::numerics::shown::Levels;
 use crate::spec::{Axis, Scale};
 
 /// Levels lie in proportion where no tile is narrower than this share of the mean width, and at equal distances
@@ -25,8 +25,8 @@ pub struct Along {
 }
 
 impl Along {
-    /// The axis with `levels`, of the grid, two or more.
-    pub fn new(axis: &Axis, levels: &[Value]) -> Self {
+    /// The axis with `levels`, of the grid, two or more, written as `shown`.
+    pub fn new(axis: &Axis, levels: &[Value], shown: Levels) -> Self {
         let numbers: Option<Vec<f64>> = levels.iter().map(Value::as_f64).collect();
         let scale = numbers.as_ref().and_then(|numbers| Scale::of(&axis.path, numbers.iter().copied()));
         let coordinates: Vec<f64> = match (scale, numbers) {
@@ -43,7 +43,7 @@ impl Along {
             path: axis.path.clone(),
             scale,
             to_scale: proportional.is_some(),
-            labels: levels.iter().map(level_text).collect(),
+            labels: levels.iter().map(|level| shown.text(level)).collect(),
             places: proportional.unwrap_or(equal),
             coordinates,
         }
@@ -97,12 +97,26 @@ fn in_proportion(coordinates: &[f64]) -> Option<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
 
+    proptest! {
+        #[test]
+        fn any_two_levels_have_places(low: u64, away in 1u64..100, ratio: bool) {
+            let low = low % (f64::MAX.to_bits() - 100);
+            let levels = [0, away].map(|away| json!(f64::from_bits(low + away)));
+            let along = along(if ratio { "train.learning_rate" } else { "image.noise" }, &levels);
+            prop_assert!(0.0 <= along.places[0] && along.places[0] < along.places[1] && along.places[1] <= 1.0);
+            prop_assert_ne!(&along.labels[0], &along.labels[1]);
+            let tiles = edges(&along.places);
+            prop_assert!(tiles.iter().all(|(low, high)| low < high), "{:?}", tiles);
+        }
+    }
+
     fn along(path: &str, levels: &[Value]) -> Along {
-        Along::new(&Axis { path: path.to_string(), levels: levels.to_vec() }, levels)
+        Along::new(&Axis { path: path.to_string(), levels: levels.to_vec() }, levels, Levels::of(levels))
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The picture of a heatmap.
 
 use super::along::edges;
-use super::words::{Words, brief, data, legend};
+use super::words::{Words, data, legend};
 use super::{Along, Boundary, HeatmapInfo, Panel, Point, Tile};
+use crate::numerics::shown::{Levels, rounded, rounded_to};
 use crate::report::colour::{diverging, ink_on, ink_on_diverging, sequential};
-use crate::report::scale::{Continuous, label};
+use crate::report::scale::Continuous;
 use crate::report::svg::{Anchor, Svg, place};
 use crate::report::{Figure, Section};
 use crate::spec::Scale;
@@ -24,6 +25,8 @@ const LETTER: f64 = 6.2;
 const MAX_TOLD: usize = 600;
 /// Steps of the bar of colours.
 const BAR_STEPS: usize = 32;
+/// Significant digits of a value in its tile, where there is little room.
+const TILE_DIGITS: usize = 3;
 /// A bar's width.
 const BAR: f64 = 14.0;
 
@@ -127,7 +130,7 @@ impl Frame {
 }
 
 fn heading(svg: &mut Svg, panel: &Panel, at: (f64, f64)) {
-    let text: Vec<String> = panel.fixed.iter().map(|(path, level)| format!("{path} {}", brief(level))).collect();
+    let text: Vec<String> = panel.fixed.iter().map(|(path, level)| format!("{path} {level}")).collect();
     if !text.is_empty() {
         svg.text((at.0, at.1 - 6.0), Anchor::Start, "small", &text.join(", "));
     }
@@ -191,19 +194,18 @@ fn draw_tile(svg: &mut Svg, info: &HeatmapInfo, tile: &Tile, [x, y, w, h]: [f64;
     }
     svg.open("rect", &attributes);
     let value = match (tile.value, tile.interval) {
-        (Some(value), Some((low, high))) => format!("{} [{}, {}]", label(value), label(low), label(high)),
-        (Some(value), None) => label(value),
+        (Some(value), Some((low, high))) => format!("{} [{}, {}]", rounded(value), rounded(low), rounded(high)),
+        (Some(value), None) => rounded(value),
         (None, _) => "no value".to_string(),
     };
     let seeds = if tile.n == tile.cells { tile.n.to_string() } else { format!("{} of {}", tile.n, tile.cells) };
-    let (y, x) = (brief(&tile.y), brief(&tile.x));
-    svg.tooltip(&format!("{} {y}, {} {x}: {value}, n {seeds}", info.y.path, info.x.path));
+    svg.tooltip(&format!("{} {}, {} {}: {value}, n {seeds}", info.y.path, tile.y, info.x.path, tile.x));
     svg.close("rect");
 }
 
 /// A value in its tile, where it fits and no line runs through it: in the middle, or beside the line.
 fn value(svg: &mut Svg, info: &HeatmapInfo, tile: &Tile, [x, y, w, h]: [f64; 4], lines: &[Line]) {
-    let text = tile.value.map_or("none".to_string(), three_digits);
+    let text = tile.value.map_or("none".to_string(), |value| rounded_to(value, TILE_DIGITS));
     let width = text.chars().count() as f64 * LETTER;
     let (top, bottom) = (y + h / 2.0 - 7.0, y + h / 2.0 + 7.0);
     let crosses = |middle: f64, pair: &[(f64, f64)]| {
@@ -233,11 +235,6 @@ fn value(svg: &mut Svg, info: &HeatmapInfo, tile: &Tile, [x, y, w, h]: [f64; 4],
     let attributes: [(&str, &dyn std::fmt::Display); 3] =
         [("class", &"small"), ("style", &style), ("pointer-events", &"none")];
     svg.text_with((middle, y + h / 2.0 + 4.0), Anchor::Middle, &attributes, &text);
-}
-
-/// A number to three significant digits.
-fn three_digits(x: f64) -> String {
-    format!("{x:.2e}").parse().map_or_else(|_| label(x), label)
 }
 
 /// A piece of a boundary: its middle, and the ends of its interval where it has one everywhere.
@@ -323,18 +320,19 @@ fn bar(svg: &mut Svg, info: &HeatmapInfo, frame: &Frame) {
         );
     }
     let scale = Continuous::new(Scale::Linear, info.range, (top + height, top));
-    for tick in scale.ticks(5) {
+    for (tick, text) in scale.labelled(5) {
         svg.line((x + BAR, scale.place(tick)), (x + BAR + 4.0, scale.place(tick)), "axis");
-        svg.text((x + BAR + 6.0, scale.place(tick) + 4.0), Anchor::Start, "small", &label(tick));
+        svg.text((x + BAR + 6.0, scale.place(tick) + 4.0), Anchor::Start, "small", &text);
     }
     let bounds = info.constraints.iter().flat_map(|c| [c.min, c.max]).flatten();
     let mut marked: Vec<f64> = bounds.filter(|bound| low < *bound && *bound < high).collect();
     marked.sort_by(f64::total_cmp);
     marked.dedup();
+    let shown = Levels::of_numbers(marked.iter().copied());
     for bound in marked {
         let y = scale.place(bound);
         stroke(svg, &[vec![(x - 3.0, y), (x + BAR + 1.0, y)]], false);
-        svg.text((x - 6.0, y + 4.0), Anchor::End, "small", &label(bound));
+        svg.text((x - 6.0, y + 4.0), Anchor::End, "small", &shown.number(bound));
     }
     svg.text((WIDTH - 4.0, top + height + 18.0), Anchor::End, "soft small", &info.unit);
 }

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::along::edges;
 use super::tables::{Row, Surface};
-use super::{Along, LeftOut, Tile, exact, key};
+use super::{Along, LeftOut, Tile};
+use crate::numerics::shown;
+use crate::report::rows::Level;
 use crate::spec::{Axis, Scale, Sweep};
 
 /// Most panels of one figure.
@@ -24,7 +26,9 @@ pub struct Levels {
     pub grid: Vec<Value>,
     /// All levels, ascending, grid and others.
     pub all: Vec<Value>,
-    /// Number among `all` by key.
+    /// How they are written.
+    pub shown: shown::Levels,
+    /// Number among `all`, by the level with all its digits.
     rank: BTreeMap<String, usize>,
     /// For each of all levels its number on the grid.
     on_grid: Vec<Option<usize>>,
@@ -33,14 +37,16 @@ pub struct Levels {
 impl Levels {
     fn of(sweep: &Sweep, axis: &Axis) -> Self {
         let all = sweep.all_levels(axis);
-        let rank = all.iter().enumerate().map(|(i, level)| (key(level), i)).collect();
-        let on_grid = all.iter().map(|level| axis.levels.iter().position(|l| key(l) == key(level))).collect();
-        Self { path: axis.path.clone(), grid: axis.levels.clone(), all, rank, on_grid }
+        let rank = all.iter().enumerate().map(|(i, level)| (shown::level(level), i)).collect();
+        let grid: BTreeMap<String, usize> = axis.levels.iter().map(shown::level).zip(0..).collect();
+        let on_grid = all.iter().map(|level| grid.get(&shown::level(level)).copied()).collect();
+        let shown = shown::Levels::of(&all);
+        Self { path: axis.path.clone(), grid: axis.levels.clone(), all, shown, rank, on_grid }
     }
 
     /// The number of a level among all.
     pub fn rank(&self, level: &Value) -> Option<usize> {
-        self.rank.get(&key(level)).copied()
+        self.rank.get(&shown::level(level)).copied()
     }
 
     /// The number of a level on the grid.
@@ -99,8 +105,8 @@ impl Layout {
             if across * MAX_UP >= up * MAX_ACROSS { x_every += 1 } else { y_every += 1 }
         }
         let thin = |levels: &[Value], every: usize| levels.iter().step_by(every).cloned().collect::<Vec<_>>();
-        let x = Along::new(&self.x_axis, &thin(&self.x.grid, x_every));
-        let y = Along::new(&self.y_axis, &thin(&self.y.grid, y_every));
+        let x = Along::new(&self.x_axis, &thin(&self.x.grid, x_every), self.x.shown);
+        let y = Along::new(&self.y_axis, &thin(&self.y.grid, y_every), self.y.shown);
         let left_out = LeftOut { x_every, y_every, panels: panels.len() - shown.len(), beside: 0 };
         let mut view = View { layout: self, x, y, panels: shown, left_out, beside: false };
         // Levels beside the grid are drawn where nothing had to be thinned, and all fit.
@@ -159,7 +165,9 @@ impl View<'_> {
                 high = if drawn == Some(self.x.places.len() - 1) { 1.0 } else { high };
                 let Some(Row { value, interval, n, cells, shares }) = row(*at).cloned() else { continue };
                 let (beside, across) = (drawn.is_none(), (low, high));
-                let (x, y) = (exact(&x.all[*at]), exact(&self.layout.y.grid[y]));
+                let level = |levels: &Levels, value: Option<&Value>| Level::of(value?, levels.shown);
+                let of_y = &self.layout.y;
+                let (Some(x), Some(y)) = (level(x, x.all.get(*at)), level(of_y, of_y.grid.get(y))) else { continue };
                 tiles.push(Tile { x, y, beside, across, up: *up, value, interval, n, cells, shares });
             }
         }

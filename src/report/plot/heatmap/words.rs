@@ -1,14 +1,9 @@
 //! What a heatmap says in words, and its data.
 
 use super::{HeatmapInfo, Panel, Tile};
+use crate::numerics::shown::{Levels, exact, rounded};
 use crate::report::Data;
-use crate::report::scale::label;
 use crate::spec::{CLEAN, LOST};
-
-/// A level for people: a number to four digits.
-pub fn brief(level: &str) -> String {
-    level.parse().map_or_else(|_| level.to_string(), label)
-}
 
 /// What lines there are: dashed or not, and what they are.
 pub fn legend(info: &HeatmapInfo) -> Vec<(bool, String)> {
@@ -31,9 +26,9 @@ pub fn legend(info: &HeatmapInfo) -> Vec<(bool, String)> {
 
 fn bound_words(min: Option<f64>, max: Option<f64>) -> String {
     match (min, max) {
-        (Some(min), Some(max)) => format!("{} to {}", label(min), label(max)),
-        (Some(min), None) => format!("at least {}", label(min)),
-        (None, max) => format!("at most {}", max.map_or_else(String::new, label)),
+        (Some(min), Some(max)) => format!("{} to {}", exact(min), exact(max)),
+        (Some(min), None) => format!("at least {}", exact(min)),
+        (None, max) => format!("at most {}", max.map_or_else(String::new, exact)),
     }
 }
 
@@ -71,9 +66,8 @@ pub fn tiles(info: &HeatmapInfo) -> impl Iterator<Item = (&Panel, &Tile)> + Clon
 fn alt(info: &HeatmapInfo, metric: &str) -> String {
     let with = tiles(info).filter_map(|(panel, tile)| Some((panel, tile, tile.value?)));
     let at = |panel: &Panel, tile: &Tile| {
-        let fixed = panel.fixed.iter().map(|(path, level)| format!(", {path} {}", brief(level)));
-        let (x, y) = (brief(&tile.x), brief(&tile.y));
-        format!("{} {x}, {} {y}{}", info.x.path, info.y.path, fixed.collect::<String>())
+        let fixed = panel.fixed.iter().map(|(path, level)| format!(", {path} {level}"));
+        format!("{} {}, {} {}{}", info.x.path, tile.x, info.y.path, tile.y, fixed.collect::<String>())
     };
     let mut text = String::new();
     if let (Some(least), Some(most)) =
@@ -81,9 +75,9 @@ fn alt(info: &HeatmapInfo, metric: &str) -> String {
     {
         text = format!(
             "{metric} is greatest, {}, at {}, and least, {}, at {}.",
-            label(most.2),
+            rounded(most.2),
             at(most.0, most.1),
-            label(least.2),
+            rounded(least.2),
             at(least.0, least.1)
         );
     }
@@ -101,13 +95,17 @@ fn alt(info: &HeatmapInfo, metric: &str) -> String {
             let of = info.panels.iter().flat_map(|p| &p.boundaries);
             let of = of.filter(|b| b.constraint == number && b.side == side).flat_map(|b| &b.points);
             let levels: Vec<f64> = of.map(|point| point.level).collect();
-            let (low, high) = levels.iter().fold((f64::INFINITY, 0.0f64), |(l, h), x| (l.min(*x), h.max(*x)));
+            let (low, high) =
+                levels.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), x| (l.min(*x), h.max(*x)));
             if let Some(first) = levels.first() {
                 let path = &info.x.path;
                 let lines = if levels.len() == 1 { "line".to_string() } else { format!("{} lines", levels.len()) };
                 let range = match levels.len() {
-                    1 => label(*first),
-                    _ => format!("levels between {} and {}", label(low), label(high)),
+                    1 => rounded(*first),
+                    _ => {
+                        let shown = Levels::of_numbers([low, high]);
+                        format!("levels between {} and {}", shown.number(low), shown.number(high))
+                    }
                 };
                 text.push_str(&format!(" Along {path} it breaks {word} {range} ({lines})."));
             }
@@ -137,8 +135,8 @@ fn caption(info: &HeatmapInfo) -> String {
     }];
     parts.push(format!(
         "Colours from {} to {}, linear{}.",
-        label(info.range.0),
-        label(info.range.1),
+        rounded(info.range.0),
+        rounded(info.range.1),
         if info.diverging { ", white at 0" } else { "" }
     ));
     if tiles(info).any(|(_, tile)| tile.value.is_none()) {
@@ -161,11 +159,6 @@ fn caption(info: &HeatmapInfo) -> String {
     parts.join(" ")
 }
 
-/// A number to six significant digits.
-fn number(x: f64) -> String {
-    format!("{x:.5e}").parse::<f64>().map_or_else(|_| x.to_string(), |x| x.to_string())
-}
-
 pub fn data(info: &HeatmapInfo) -> Data {
     let fixed =
         info.panels.first().map_or(Vec::new(), |panel| panel.fixed.iter().map(|(path, _)| path.clone()).collect());
@@ -183,12 +176,12 @@ pub fn data(info: &HeatmapInfo) -> Data {
     let header =
         [fixed, vec![info.y.path.clone(), info.x.path.clone(), value], own.map(String::from).to_vec()].concat();
     let row = |(panel, tile): (&Panel, &Tile)| {
-        let optional = |value: Option<f64>| value.map_or_else(String::new, number);
-        let mut fields: Vec<String> = panel.fixed.iter().map(|(_, level)| level.clone()).collect();
-        fields.extend([tile.y.clone(), tile.x.clone(), optional(tile.value)]);
+        let optional = |value: Option<f64>| value.map_or_else(String::new, exact);
+        let mut fields: Vec<String> = panel.fixed.iter().map(|(_, level)| level.exact()).collect();
+        fields.extend([tile.y.exact(), tile.x.exact(), optional(tile.value)]);
         fields.extend([optional(tile.interval.map(|i| i.0)), optional(tile.interval.map(|i| i.1))]);
         fields.extend([tile.n.to_string(), tile.cells.to_string()]);
-        fields.extend(tile.shares.map(number));
+        fields.extend(tile.shares.map(exact));
         fields
     };
     Data { header, rows: tiles(info).map(row).collect() }

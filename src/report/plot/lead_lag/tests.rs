@@ -57,7 +57,7 @@ fn the_leader_stands_on_the_left_and_only_what_is_over_all_cells_counts() {
     ]);
     let found = leads(&sweep, &table).expect("columns").expect("pairs");
     let [pair] = &found.pairs[..] else { panic!("one pair over all cells: {found:?}") };
-    assert_eq!((pair.first.as_str(), pair.first_leads, pair.second_leads), (COSINE, 6.0, 1.0));
-    assert_eq!((pair.median_lead, pair.from_start), (Some(100.0), (4.0, 0.0)));
+    assert_eq!((pair.first.as_str(), pair.first_leads, pair.second_leads), (COSINE, 6, 1));
+    assert_eq!((pair.median_lead, pair.from_start), (Some(100.0), (4, 0)));
     insta::assert_snapshot!(draw_leads(&found).svg);
 }

@@ -68,10 +68,10 @@ fn the_best_the_worst_and_the_one_at_the_first_edge_are_chosen() {
     // A cell without a value counts as 0; 1.0 is nearer to 0.6 than 0.1 is, by ratio.
     assert_eq!(chosen, [("best", 0.8500000000000001), ("at the edge of found", 0.45), ("worst", 0.05)]);
     let worst = &training.chosen[2];
-    assert_eq!(worst.crossings["stop.effective_rank_below"], [50.0]);
+    assert_eq!(worst.crossings["stop.effective_rank_below"], [50]);
     assert_eq!(worst.limits, BTreeMap::from([("stop.effective_rank_below".to_string(), 2.0)]));
     // Of 1, 2, 3 and 4, 5, 6.
-    assert_eq!(worst.median("loss"), [(0.0, 2.5), (50.0, 3.5), (100.0, 4.5)]);
+    assert_eq!(worst.median("loss"), [(0, 2.5), (50, 3.5), (100, 4.5)]);
     assert_eq!(worst.median("validation_effective_rank_img").len(), 2, "no value at step 50");
     insta::assert_debug_snapshot!(training);
 }
