@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::constraint::{Constraint, Constraints};
 use super::line::{AxisRanks, Lines};
 use super::trace::Trace;
+use crate::spec::Kind;
 
 /// Significant digits of a new level: enough that no tolerance in use is felt, few enough to read.
 const DIGITS: usize = 6;
@@ -135,7 +136,7 @@ fn between(axis: &AxisRanks, below: u32, above: u32) -> Option<f64> {
     let middle = scale.level((axis.coordinates[below as usize] + axis.coordinates[above as usize]) / 2.0);
     let short: f64 = format!("{middle:.*e}", DIGITS - 1).parse().ok()?;
     let candidates = if axis.is_whole() { [middle.round(), low + 1.0] } else { [short, middle] };
-    candidates.into_iter().find(|level| low < *level && *level < high)
+    candidates.into_iter().find(|level| low < *level && *level < high && !Kind::is_too_small(*level))
 }
 
 /// The levels to try next, the most urgent first: those that seeds lack, then gaps wider than the floor, then gaps with a

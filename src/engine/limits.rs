@@ -171,7 +171,7 @@ mod tests {
         assert!(in_force(&Config::default()).is_empty());
         for limit in LIMITS {
             let param = PARAMS.iter().find(|p| p.path == limit.path).expect("a parameter");
-            let Kind::Float { min, max, open: false } = param.kind else { panic!("{} takes a number", limit.path) };
+            let Kind::Float { min, max } = param.kind else { panic!("{} takes a number", limit.path) };
             assert!((min..=max).contains(&limit.indicator.off), "{}", limit.path);
             for name in limit.indicator.names {
                 let known = metric::descriptor(name).is_some() || GRADIENT_NORM_NAMES.contains(name);

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::diagnostic::{Diagnostic, Site};
 use super::params::{Kind, Param};
-use super::scalar::{accepts, check, nearest};
+use super::scalar::{accepts, check, nearest, too_small};
 use super::tree::{At, Node, Table};
 
 /// Significant digits of the levels between the ends of a range: few enough that a decade prints as 0.1 and not as
@@ -175,14 +175,20 @@ impl DraftAxis {
     /// The levels, as written. A list may repeat a value; a range or seeds cannot.
     ///
     /// # Errors
-    /// A range whose levels, once rounded, run into each other.
+    /// A range whose levels, once rounded, run into each other, or of which one is too near to 0.
     pub fn values(&self) -> Result<Vec<At<Value>>, Diagnostic> {
         let here = |value| At { value, site: self.levels.site.clone() };
         match &self.levels.value {
             Levels::List(values) => Ok(values.clone()),
             Levels::Seeds { first, n } => Ok((0..*n).map(|i| here(Value::from(first + i))).collect()),
             Levels::Range { lo, hi, n, log } => match range(lo, hi, *n, *log) {
-                Some(values) => Ok(values.into_iter().map(here).collect()),
+                // The ends are checked; what lies between them can only be too near to 0.
+                Some(values) => {
+                    match values.iter().filter_map(Value::as_f64).find(|value| Kind::is_too_small(*value)) {
+                        Some(value) => Err(too_small(self.param, &self.levels.site, value)),
+                        None => Ok(values.into_iter().map(here).collect()),
+                    }
+                }
                 None => {
                     let message =
                         format!("{n} levels of `{}` from {lo} to {hi} are not all different", self.param.path);
@@ -260,6 +266,8 @@ mod tests {
         assert_eq!(log, floats(&[0.001, 0.01, 0.1, 1.0, 10.0]));
         let linear = levels("image.noise", "{ linear = [0, 1], n = 11 }").expect("levels");
         assert_eq!(linear, floats(&[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]));
+        let near = levels("image.noise", "{ linear = [0, 1e-37], n = 11 }").expect_err("a tenth of it is too small");
+        assert_eq!(near, "`image.noise` cannot be 1e-38, which is too near to 0");
         let falling = levels("stop.mean_cosine_above", "{ linear = [1.0, -1.0], n = 3 }").expect("levels");
         assert_eq!(falling, floats(&[1.0, 0.0, -1.0]));
         // Unrounded, a third of 0.3 is 0.09999999999999999.

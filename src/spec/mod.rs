@@ -49,7 +49,7 @@ pub use config::Config;
 pub use diagnostic::{Diagnostic, Location, Report, Site, Source, SpecError};
 pub use gate::{ALL_GATES, Gate, LOST, Scope, constraints_of};
 pub use load::{Overrides, from_str, load, memory_available};
-pub use params::{Kind, PARAMS, Param, Role, param_at};
+pub use params::{Kind, LEAST, PARAMS, Param, Role, param_at};
 pub use preset::{PRESETS, Preset, preset_named};
 pub use reference::{reference, schema};
 pub use scalar::by_size;

@@ -1,10 +1,15 @@
 //! The registry of parameters: each scalar of [`Config`](super::config::Config) once, with its path, type, range and role.
 
+/// The least distance from 0 of a number that is not 0: the least normal `f32`, 2^-126 or 1.1755e-38, rounded up. What is
+/// trained is computed in `f32`. Nearer to 0 it has fewer digits the nearer a number is, down to none, and some processors
+/// take all of these numbers for 0: a cell would not be what its configuration says, or not everywhere.
+pub const LEAST: f64 = 1.2e-38;
+
 /// What a parameter accepts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
-    /// A finite real number with `min <= x <= max` (`min < x` when `open`).
-    Float { min: f64, max: f64, open: bool },
+    /// A finite real number with `min <= x <= max` that is 0 or at least [`LEAST`] away from it.
+    Float { min: f64, max: f64 },
     /// An integer with `min <= x <= max`.
     Int { min: u64, max: u64 },
     /// `true` or `false`.
@@ -14,6 +19,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether a number is too near to 0 to be computed with.
+    pub fn is_too_small(value: f64) -> bool {
+        value != 0.0 && value.abs() < LEAST
+    }
+
     /// The least and the greatest number that it accepts; infinite for what is no number.
     pub fn range(self) -> (f64, f64) {
         match self {
@@ -53,10 +63,10 @@ pub struct Param {
 }
 
 const fn float(min: f64, max: f64) -> Kind {
-    Kind::Float { min, max, open: false }
+    Kind::Float { min, max }
 }
 const fn positive(max: f64) -> Kind {
-    Kind::Float { min: 0.0, max, open: true }
+    Kind::Float { min: LEAST, max }
 }
 const fn int(min: u64, max: u64) -> Kind {
     Kind::Int { min, max }
@@ -223,12 +233,7 @@ pub const PARAMS: &[Param] = &[
     param("train.weight_t2i", float(0.0, 100.0), Lane, "weight of the text-to-image loss"),
     param("train.optimiser", Kind::Choice(&["sgd", "adamw"]), Structure, "update rule"),
     param("train.learning_rate", float(0.0, 1e4), Lane, "learning rate"),
-    param(
-        "train.momentum",
-        Kind::Float { min: 0.0, max: 1.0, open: false },
-        Lane,
-        "SGD momentum; AdamW does not read it",
-    ),
+    param("train.momentum", float(0.0, 1.0), Lane, "SGD momentum; AdamW does not read it"),
     param("train.beta1", float(0.0, 0.999_999), Lane, "AdamW first-moment decay"),
     param("train.beta2", float(0.0, 0.999_999_9), Lane, "AdamW second-moment decay"),
     param("train.epsilon", positive(1.0), Lane, "AdamW denominator offset"),
@@ -255,19 +260,19 @@ pub const PARAMS: &[Param] = &[
         "train.variance_weight",
         float(0.0, 1e6),
         Switch,
-        "weight of the variance term in the loss, as in VICReg, on normalised embeddings",
+        "weight of the variance term in the loss: VICReg's, on embeddings of unit length times the root of their dimension, where VICReg has raw ones",
     ),
     later(
         "train.covariance_weight",
         float(0.0, 1e6),
         Switch,
-        "weight of the covariance term in the loss, as in VICReg, on normalised embeddings",
+        "weight of the covariance term in the loss: VICReg's, on embeddings of unit length times the root of their dimension, where VICReg has raw ones",
     ),
     later(
         "train.redundancy_weight",
         float(0.0, 1e6),
         Switch,
-        "weight of the redundancy-reduction term in the loss, as in Barlow Twins",
+        "weight of the redundancy-reduction term in the loss: that of Barlow Twins, between the axes of images and texts, on embeddings of unit length",
     ),
     later(
         "train.redundancy_off_diagonal",

@@ -6,7 +6,7 @@ use super::condition::is_operator;
 use super::config::Config;
 use super::draft::KEYS;
 use super::gate::LOST;
-use super::params::{Kind, PARAMS, Param, Role};
+use super::params::{Kind, LEAST, PARAMS, Param, Role};
 use super::preset::PRESETS;
 use super::scalar::sections;
 use crate::metric::descriptors;
@@ -22,6 +22,10 @@ pub fn reference() -> String {
         out.push_str(&format!("| `{}` | {} |\n", preset.name, preset.doc));
     }
     let defaults = Config::default().scalars();
+    out.push_str(&format!(
+        "\nA number that is not 0 is at least {LEAST:e} away from it: nearer ones have fewer digits than others in the \
+         32-bit arithmetic of training, or count as 0.\n"
+    ));
     out.push_str("\n| parameter | accepts | default | what | in a pack |\n|---|---|---|---|---|\n");
     for param in PARAMS {
         out.push_str(&format!(
@@ -82,8 +86,11 @@ pub fn schema() -> Value {
 
 fn scalar(param: &Param) -> Value {
     match param.kind {
-        Kind::Float { min, max, open: false } => json!({ "type": "number", "minimum": min, "maximum": max }),
-        Kind::Float { min, max, open: true } => json!({ "type": "number", "exclusiveMinimum": min, "maximum": max }),
+        Kind::Float { min, max } if min > 0.0 => json!({ "type": "number", "minimum": min, "maximum": max }),
+        Kind::Float { min, max } => {
+            let too_small = json!({ "exclusiveMinimum": -LEAST, "exclusiveMaximum": LEAST, "not": { "const": 0 } });
+            json!({ "type": "number", "minimum": min, "maximum": max, "not": too_small })
+        }
         Kind::Int { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Choice(names) => json!({ "enum": names }),
@@ -179,6 +186,18 @@ fn condition_schema(axes: &Map<String, Value>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_schema_refuses_what_is_too_near_to_zero() {
+        let schema = schema();
+        let scored = &schema["properties"]["score"]["properties"]["temperature"];
+        assert_eq!((&scored["minimum"], &scored["maximum"]), (&json!(0.0), &json!(100.0)));
+        assert_eq!(
+            scored["not"],
+            json!({"exclusiveMinimum": -1.2e-38, "exclusiveMaximum": 1.2e-38, "not": {"const": 0}})
+        );
+        assert_eq!(schema["properties"]["train"]["properties"]["epsilon"]["minimum"], json!(1.2e-38));
+    }
 
     #[test]
     fn every_parameter_key_and_preset_is_in_the_table_and_the_schema() {

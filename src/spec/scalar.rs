@@ -4,16 +4,16 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::diagnostic::Diagnostic;
-use super::params::{Kind, PARAMS, Param};
+use super::diagnostic::{Diagnostic, Site};
+use super::params::{Kind, LEAST, PARAMS, Param};
 use super::tree::{At, Node};
 
 impl Kind {
     /// What the parameter accepts, as a phrase.
     pub fn describe(&self) -> String {
         match self {
-            Self::Float { min, max, open: false } => format!("a number from {min} to {max}"),
-            Self::Float { min, max, open: true } => format!("a number above {min}, up to {max}"),
+            Self::Float { min, max } if *min == LEAST => format!("a number from {min:e} to {max}"),
+            Self::Float { min, max } => format!("a number from {min} to {max}"),
             Self::Int { min, max } => format!("a whole number from {min} to {max}"),
             Self::Bool => "true or false".to_string(),
             Self::Choice(names) => format!("one of {}", quoted(names)),
@@ -54,11 +54,15 @@ pub(super) fn check(param: &Param, at: &At<Node>) -> Result<Value, Diagnostic> {
             let message = format!("`{path}` must be finite, not {}", at.value.describe());
             Err(Diagnostic::new(&at.site, message, accepts(param)))
         }
-        (Ok(value), Kind::Float { min, max, open }) => {
-            let above = if open { value > min } else { value >= min };
+        (Ok(value), Kind::Float { min, max }) if (min..=max).contains(&value) => {
             // Adding zero turns -0.0 into 0.0 and leaves every other number alone.
-            if above && value <= max { Ok(Value::from(value + 0.0)) } else { Err(out_of_range(param, at)) }
+            if Kind::is_too_small(value) {
+                Err(too_small(param, &at.site, value))
+            } else {
+                Ok(Value::from(value + 0.0))
+            }
         }
+        (Ok(_), Kind::Float { .. }) => Err(out_of_range(param, at)),
         _ => {
             let message = format!("`{path}` takes {}, not {}", type_name(param.kind), at.value.describe());
             Err(Diagnostic::new(&at.site, message, accepts(param)))
@@ -68,6 +72,12 @@ pub(super) fn check(param: &Param, at: &At<Node>) -> Result<Value, Diagnostic> {
 
 fn out_of_range(param: &Param, at: &At<Node>) -> Diagnostic {
     Diagnostic::new(&at.site, format!("`{}` cannot be {}", param.path, at.value.describe()), accepts(param))
+}
+
+/// What is wrong with a number within the range of its parameter that is too near to 0, and is not 0.
+pub(super) fn too_small(param: &Param, site: &Site, value: f64) -> Diagnostic {
+    let message = format!("`{}` cannot be {value:e}, which is too near to 0", param.path);
+    Diagnostic::new(site, message, format!("write 0, or a number at least {LEAST:e} away from it; {}", accepts(param)))
 }
 
 fn type_name(kind: Kind) -> &'static str {
@@ -137,7 +147,6 @@ pub(super) fn quoted(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::diagnostic::Site;
     use super::super::params::param_at;
     use super::*;
 
@@ -156,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn range_ends_are_inside_unless_open() {
+    fn range_ends_are_inside() {
         assert!(checked("train.temperature", Node::Float(1e-3)).is_ok());
         assert!(checked("train.temperature", Node::Float(0.999e-3)).is_err());
         assert!(checked("train.epsilon", Node::Float(0.0)).is_err());
@@ -164,6 +173,26 @@ mod tests {
         assert!(checked("seed", Node::Int(i128::from(i64::MAX))).is_ok());
         assert!(checked("seed", Node::Int(i128::from(i64::MAX) + 1)).is_err());
         assert!(checked("seed", Node::Int(-1)).is_err());
+    }
+
+    #[test]
+    fn what_is_too_near_to_zero_is_refused_for_every_number_and_zero_is_not() {
+        let floats = PARAMS.iter().filter_map(|param| match param.kind {
+            Kind::Float { min, max } => Some((param, min, max)),
+            _ => None,
+        });
+        for (param, min, max) in floats {
+            let ends =
+                [f64::from_bits(1), f64::MIN_POSITIVE, f64::from(f32::from_bits(1)), f64::from(f32::MIN_POSITIVE)];
+            for value in ends.into_iter().flat_map(|x| [x, -x]).filter(|x| (min..=max).contains(x)) {
+                let refused = checked(param.path, Node::Float(value)).expect_err("too small");
+                assert!(refused.contains("too near to 0") && refused.contains(param.path), "{refused}");
+            }
+            assert_eq!(checked(param.path, Node::Float(0.0)).is_ok(), min <= 0.0, "{}", param.path);
+            assert!(checked(param.path, Node::Float(LEAST)).is_ok() || min > LEAST, "{}", param.path);
+            // What is taken is a normal number of the arithmetic that trains.
+            assert!((min.max(LEAST) as f32).is_normal() && (max as f32).is_normal());
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl Scale {
     pub fn of(path: &str, levels: impl IntoIterator<Item = f64>) -> Option<Self> {
         let positive = match param_at(path)?.kind {
             _ if path == "seed" => return None,
-            Kind::Float { min, open, .. } => min > 0.0 || (min == 0.0 && open) || RATIOS_BESIDE_ZERO.contains(&path),
+            Kind::Float { min, .. } => min > 0.0 || RATIOS_BESIDE_ZERO.contains(&path),
             Kind::Int { min, .. } => min > 0,
             Kind::Bool | Kind::Choice(_) => return None,
         };

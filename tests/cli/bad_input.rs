@@ -69,6 +69,14 @@ fn bad_specs() {
         ("[train]\ntemperature = true", &["s.toml:5:15", "`train.temperature`", temperature]),
         ("[train]\ntemperature = -0.1", &["s.toml:5:15", "`train.temperature` cannot be -0.1", temperature]),
         ("[axes]\n\"train.temperature\" = [0.1, -0.5]", &["s.toml:5:29", "cannot be -0.5", temperature]),
+        // A number that the arithmetic of training cannot hold, or takes for 0.
+        (
+            "[score]\ntemperature = 3e-309",
+            &["s.toml:5:15", "cannot be 3e-309, which is too near to 0", "write 0, or a number at least 1.2e-38 away"],
+        ),
+        ("[axes]\n\"image.band\" = [0.5, 1e-45]", &["s.toml:5:22", "`image.band` cannot be 1e-45", "from 0 to 100"]),
+        ("[axes]\n\"text.gain\" = { linear = [0.0, 1e-37], n = 21 }", &["s.toml:5:15", "`text.gain` cannot be 5e-39"]),
+        ("[model]\noutput_gain_img = 1e-40", &["`model.output_gain_img` cannot be 1e-40", "from 1.2e-38 to 1000000"]),
         ("[axes]\n\"train.temperature\" = []", &["s.toml:5:23", "is empty", "at least one level"]),
         ("[axes]\ntrain = [0.1, 0.5]", &["s.toml:5:1", "`train` is a section", "name one of its parameters"]),
         ("[axes]\n\"image.noize\" = [0.1]", &["s.toml:5:1", "the nearest is `image.noise`"]),

@@ -44,7 +44,7 @@ fn registry_entries_are_unique_documented_and_configurable() {
     for perturbation in PERTURBATIONS {
         assert!(perturbation.doc.len() > 20, "{} says too little", perturbation.name);
         let param = param_at(perturbation.path).expect("its path is a parameter");
-        let Kind::Float { min: 0.0, max, open: false } = param.kind else { panic!("{}", perturbation.path) };
+        let Kind::Float { min: 0.0, max } = param.kind else { panic!("{}", perturbation.path) };
         assert!(perturbation.levels.is_sorted() && perturbation.levels.iter().all(|l| (1e-9..=max).contains(l)));
         assert_eq!((perturbation.strength)(&Config::default()), 0.0);
         assert_eq!((perturbation.strength)(&with(perturbation.path, 0.25)), 0.25, "{}", perturbation.name);
