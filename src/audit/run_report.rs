@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::evidence::Evidence;
 use super::risk_log::{RISK_LOG_FILE, RiskLog};
+use crate::analysis::StopRules;
 use crate::analysis::gate::{GateResult, Verdict};
 use crate::store::strict_report::{NOT_VERIFIED, cite};
 use crate::store::{Fact, MANIFEST_FILE, RunState, StrictReport, VERIFICATION_STATEMENT};
@@ -72,8 +73,13 @@ pub fn run_report(dir: &Path, evidence: &Evidence<'_>, risks: &RiskLog) -> Resul
         verification_status: NOT_VERIFIED.to_string(),
         questions_to_verify: QUESTIONS.map(String::from).to_vec(),
     };
+    let ruled = match StopRules::of(evidence.sweep).cells {
+        0 => "No stop rule is on, so no cell can be called collapsed. ",
+        _ => "",
+    };
     let text = format!(
-        "The sweep {} trained {} of {}: {} ok, {} collapsed, {} diverged, {} failed. {judged} {VERIFICATION_STATEMENT}",
+        "The sweep {} trained {} of {}: {} ok, {} collapsed, {} diverged, {} failed. {ruled}{judged} \
+         {VERIFICATION_STATEMENT}",
         cite("run.sweep"),
         cite("cells.finished"),
         cite("cells.planned"),
@@ -123,6 +129,11 @@ fn standing(draft: &mut Draft, evidence: &Evidence<'_>) {
          collapsed, {} diverged, {} failed.",
         ok.1, collapsed.1, diverged.1, failed.1
     ));
+    let rules = StopRules::of(evidence.sweep);
+    let at = "the axes and the section stop: cells in which a rule is on";
+    let ruled = draft.fact("stop_rules.cells", Fact::new(rules.cells, "cells", SPEC_FILE, at));
+    let can = if rules.cells == 0 { "no cell can be called collapsed" } else { "only these can be called collapsed" };
+    draft.say(format!("A stop rule is on in {ruled}: {can}."));
     let axes: Vec<String> = evidence
         .sweep
         .axes

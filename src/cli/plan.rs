@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{BackendArgs, SpecArgs, exit, output, require_memory};
+use crate::analysis::StopRules;
 use crate::engine::{BurnTrainer, Calibration, Estimate, calibrate};
 use crate::numerics::shown::{self, Levels};
 use crate::spec::config::Panel;
@@ -66,7 +67,7 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
             "seconds": time.map(|[low, middle, high]| json!({"low": low, "expected": middle, "high": high})),
             "conditions": sweep.conditions.iter().map(|c| json!({"name": c.name, "changes": c.changes})).collect::<Vec<_>>(),
             "axes": sweep.axes.iter().map(|a| json!({"path": a.path, "levels": a.levels})).collect::<Vec<_>>(),
-            "include": sweep.include,
+            "include": sweep.include, "stop_rules": StopRules::of(&sweep),
             "cells": if args.cells { json!(cells()) } else { json!(null) },
         }))?;
         return Ok(exit::OK);
@@ -106,6 +107,7 @@ fn rows(
         vec!["cell-steps".to_string(), estimate.cell_steps.to_string()],
         vec!["memory".to_string(), output::bytes(estimate.memory_bytes)],
         vec!["disk".to_string(), output::bytes(estimate.disk_bytes)],
+        vec!["stop rules".to_string(), StopRules::of(sweep).describe()],
     ];
     if !sweep.conditions.is_empty() {
         let names: Vec<&str> = sweep.conditions.iter().map(|c| c.name.as_str()).collect();

@@ -20,7 +20,7 @@ use super::report::{self, DrawArgs, REPORT_FILE};
 use super::summary::{failed_example, render, write_step_summary};
 use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, interrupt, output, require_memory};
 use crate::aligner::gradcheck::TensorCheck;
-use crate::analysis::{Summary, write_derived};
+use crate::analysis::{StopRules, Summary, write_derived};
 use crate::audit::GATES_CHANGED;
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
 use crate::report::RunData;
@@ -513,13 +513,14 @@ impl<'a> Session<'a> {
             summary.add_all(&read_columns(&path, &summary.columns_of_cells())?)?;
         }
         let gates = (!self.sweep.gates.is_empty()).then(|| gate::judge(&self.dir, self.sweep)).transpose()?;
+        let rules = StopRules::of(self.sweep);
         let drawn = self.manifest.tables.contains_key(REPORT_FILE).then(|| self.dir.join(REPORT_FILE));
         if json {
             output::json(&json!({
                 "version": 1, "dir": self.dir, "report": drawn, "gates": gates.as_ref().map(|report| report.verdict), "sweep": self.sweep.name, "cells": self.sweep.cells.len(),
                 "finished": finished, "by_status": counts, "present": standing.present, "reused": standing.reused,
                 "trained": standing.trained, "interrupted": standing.interrupted, "exit_code": standing.exit_code, "class": self.manifest.class,
-                "timings": self.manifest.timings, "summary": summaries,
+                "timings": self.manifest.timings, "summary": summaries, "stop_rules": rules,
             }))?;
         } else {
             for summary in summaries.iter().filter(|_| !self.run.reader().is_empty()) {
@@ -533,6 +534,9 @@ impl<'a> Session<'a> {
                 self.sweep.cells.len(),
                 by_status.concat()
             ))?;
+            if !rules.are_everywhere() {
+                output::line(&format!("stop rules: {}", rules.describe()))?;
+            }
             gates.iter().try_for_each(|report| output::line(&gate::in_short(report)))?;
             drawn.iter().try_for_each(|page| output::line(&format!("report: {}", page.display())))?;
         }

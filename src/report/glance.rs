@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::run_data::{ReportError, RunData};
+use crate::analysis::StopRules;
 use crate::numerics::shown::{Levels, exact, percent, rounded_to};
 use crate::spec::{Axis, CLEAN, Gate, Sweep};
 use crate::store::{RunState, VERIFICATION_STATEMENT};
@@ -32,6 +33,8 @@ pub struct Glance {
     pub planned: u64,
     /// Status and finished cells with it.
     pub by_status: Vec<(String, u64)>,
+    /// Which stop rules are on, without which no cell can be called collapsed.
+    pub stop_rules: String,
     /// Of all gates together.
     pub verdict: String,
     pub gates: Vec<JudgedGate>,
@@ -83,6 +86,7 @@ pub fn glance(run: &RunData) -> Result<Glance, ReportError> {
         axes: run.sweep.axes.iter().map(|axis| swept(axis, run.sweep.shown(&axis.path), all(axis))).collect(),
         planned: manifest.cells.planned,
         by_status: by_status(&manifest.cells.by_status),
+        stop_rules: StopRules::of(&run.sweep).describe(),
         verdict: verdicts.as_ref().and_then(|v| v["verdict"].as_str()).unwrap_or(NOT_JUDGED).to_string(),
         gates: run.sweep.gates.iter().map(|gate| judged(&run.sweep, gate, verdicts.as_ref())).collect(),
         facts: facts(run),

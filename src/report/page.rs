@@ -132,7 +132,7 @@ fn top(out: &mut String, glance: &Glance) {
     for (status, n) in glance.by_status.iter().filter(|(_, n)| *n > 0) {
         let _ = write!(out, "<li><b>{}</b> {}</li>", thousands(*n), escape(status));
     }
-    out.push_str("</ul>\n<h3>Gates</h3>\n");
+    let _ = writeln!(out, "</ul>\n<p>Stop rules: {}.</p>\n<h3>Gates</h3>", escape(&glance.stop_rules));
     if glance.gates.is_empty() {
         out.push_str("<p>The spec has no gates, so nothing is judged.</p>\n");
     } else {
@@ -349,6 +349,7 @@ mod tests {
             axes: Vec::new(),
             planned: 1,
             by_status: Vec::new(),
+            stop_rules: "a<c, in every cell".into(),
             verdict: "pass".into(),
             gates: Vec::new(),
             facts: Vec::new(),
@@ -363,6 +364,7 @@ mod tests {
         for id in ["id=\"one-in-same\"", "url(#one-in-same)", "id=\"two-in-same\"", "id=\"two-title\""] {
             assert_eq!(page.matches(id).count(), 1, "{id}");
         }
+        assert!(page.contains("<p>Stop rules: a&lt;c, in every cell.</p>"));
         assert!(page.contains("<h1>a&lt;b</h1>") && page.contains("<pre>a&lt;b\n0\n1\n2\n</pre>"));
         assert_eq!(page.matches("role=\"application\"").count(), 2);
     }

@@ -56,6 +56,33 @@ fn run_writes_the_tables_and_keeps_data_and_messages_apart() {
 }
 
 #[test]
+fn a_sweep_without_stop_rules_says_that_nothing_can_be_called_collapsed() {
+    let sandbox = Sandbox::new();
+    let spec =
+        |more: &str| format!("name = \"ruled\"\npreset = \"tiny\"\n[train]\nsteps = 5\n{more}[axes]\nseed = [4, 9]\n");
+    sandbox.write("none.toml", spec(""));
+    sandbox.write("one.toml", spec("[stop]\nhub_gini_above = 0.99\n"));
+    let none = "none is on, so no cell can be called collapsed";
+    let plan = sandbox.ok("plan none.toml --backend flex --no-calibration");
+    contains_all(&plan.stdout, &[&format!("stop rules  {none}")]);
+    let plan = sandbox.ok("plan none.toml --backend flex --no-calibration --json").json();
+    assert_eq!(plan["stop_rules"], serde_json::json!({"on": [], "cells": 0, "of": 2}));
+    let ran = sandbox.ok("run none.toml -o none --backend flex");
+    contains_all(&ran.stdout, &["none: 2 of 2 cells finished, 2 ok\n", &format!("stop rules: {none}\n")]);
+    let page = std::fs::read_to_string(sandbox.path("none/report.html")).expect("the page");
+    contains_all(&page, &[&format!("<p>Stop rules: {none}.</p>")]);
+    let report = std::fs::read_to_string(sandbox.path("none/report.json")).expect("the report");
+    contains_all(&report, &["stop_rules.cells", "No stop rule is on, so no cell can be called collapsed."]);
+
+    let ran = sandbox.ok("run one.toml -o one --backend flex");
+    assert!(!ran.stdout.contains("stop rules"), "every cell has one: {}", ran.stdout);
+    let page = std::fs::read_to_string(sandbox.path("one/report.html")).expect("the page");
+    contains_all(&page, &["<p>Stop rules: stop.hub_gini_above, in every cell.</p>"]);
+    let json = sandbox.ok("run one.toml -o one --backend flex --json").json();
+    assert_eq!(json["stop_rules"], serde_json::json!({"on": ["stop.hub_gini_above"], "cells": 2, "of": 2}));
+}
+
+#[test]
 fn the_same_run_again_does_nothing() {
     let sandbox = Sandbox::new();
     let first = sandbox.ok(RUN);

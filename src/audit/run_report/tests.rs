@@ -37,6 +37,9 @@ fn the_published_run_has_a_strict_report_of_its_facts() {
     assert_eq!(facts["cells.planned"].value, 128);
     assert_eq!(facts["cells.collapsed"].value, 11);
     assert_eq!(facts["cells.finished"].value, 128);
+    assert_eq!(facts["stop_rules.cells"].value, 128);
+    assert!(report.analysis.contains("A stop rule is on in {fact:stop_rules.cells}: only these can"));
+    assert!(!report.draft_output.contains("stop rule"));
     assert_eq!(facts["gate.rank-img.verdict"].value, "fail");
     assert_eq!(facts["gate.rank-img.pass"].value, 14);
     assert_eq!(facts["gradcheck.passed"].value, true);
@@ -94,10 +97,14 @@ fn what_is_assumed_and_open_is_of_this_run() {
     run.0.gates.clear();
     run.2.gates.clear();
     run.0.cells[0].config.confounder.strength = 0.5;
+    run.0.cells.iter_mut().for_each(|cell| cell.config.stop = Default::default());
     let nothing = tempfile::tempdir().unwrap();
     let report = report(nothing.path(), &run);
     assert_eq!(report.problems(), Vec::<String>::new());
     assert!(report.analysis.contains("No gate was registered"));
+    assert_eq!(report.facts_provided["stop_rules.cells"].value, 0);
+    assert!(report.analysis.contains("no cell can be called collapsed"));
+    assert!(report.draft_output.contains("No stop rule is on, so no cell can be called collapsed."));
     let (assumed, open) = of(report);
     assert!(assumed.contains("The confounder is planted"), "{assumed}");
     assert!(open.contains("17 of 128 cells have no result") && open.contains("No gate was registered"), "{open}");
