@@ -58,9 +58,17 @@ pub fn reference(args: &ReferenceArgs) -> anyhow::Result<u8> {
     }
     if args.json {
         let metrics: Vec<_> = crate::metric::descriptors()
-            .map(|d| json!({"name": d.name, "unit": d.unit, "healthy": d.healthy.name(), "summary": d.summary, "source": d.source}))
+            .map(|d| json!({"name": d.name, "unit": d.unit, "range": [d.range.0, d.range.1], "healthy": d.healthy.name(), "summary": d.summary, "source": d.source}))
             .collect();
-        output::json(&json!({"version": 1, "spec_schema": crate::spec::schema(), "metrics": metrics}))?;
+        let families: Vec<_> = crate::metric::METRICS
+            .iter()
+            .map(|f| json!({"name": f.name, "panel": f.panel.name(), "metrics": f.descriptors.iter().map(|d| d.name).collect::<Vec<_>>(), "definition": f.about}))
+            .collect();
+        let conventions: std::collections::BTreeMap<_, _> = crate::metric::CONVENTIONS.into();
+        output::json(&json!({
+            "version": 1, "spec_schema": crate::spec::schema(), "metrics": metrics, "families": families,
+            "conventions": conventions,
+        }))?;
     } else {
         output::line(&format!(
             "# Parameters\n\n{}\n# Metrics\n\n{}",

@@ -171,3 +171,27 @@ pub(super) fn paired(config: &Config, split: &Split) -> [Vec<f32>; 2] {
 pub(super) fn embed_pairs(config: &Config, [img, txt]: &[Vec<f32>; 2], model: &Model<'_>) -> RawEmbeddings {
     embed(model.executor, &config.model, model.parameters, [img, txt], model.fault)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The room of metrics knows no factors, and prints how they are binned.
+    #[test]
+    fn the_printed_bins_are_those_of_the_factors() {
+        let said = metric::CONVENTIONS.iter().find(|(term, _)| *term == "Groups").expect("a definition of groups").1;
+        for factor in Factor::ALL {
+            let (low, high) = factor.range();
+            let expected = match factor {
+                Factor::Shape => "disc, square".to_string(),
+                Factor::Orientation | Factor::Phase => {
+                    assert_eq!((low, high, factor.bins()), (0.0, std::f64::consts::TAU, 16));
+                    "orientation and phase in 16 from 0 to 2 pi".to_string()
+                }
+                _ => format!("{} in {} from {low} to {high}", factor.name(), factor.bins()),
+            };
+            let said = if factor == Factor::Shape { metric::reference() } else { said.to_string() };
+            assert!(said.contains(&expected), "{expected}");
+        }
+    }
+}

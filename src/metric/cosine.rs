@@ -10,7 +10,7 @@ use crate::numerics::linalg::dot;
 pub(super) const FAMILY: Family = Family {
     name: "cosine",
     panel: Panel::Fast,
-    about: "Means over all ordered pairs of different samples, of unit embeddings z.",
+    about: "Means over all N (N - 1) ordered pairs of different rows. Missing where an embedding has no direction.",
     descriptors: &[
         cosine("mean_cosine_img", "mean cosine between image embeddings over ordered pairs i != j"),
         cosine("mean_cosine_txt", "mean cosine between text embeddings over ordered pairs i != j"),

@@ -22,18 +22,21 @@ const OTHERS: usize = 7;
 pub(super) const FAMILY: Family = Family {
     name: "cross_group",
     panel: Panel::Full,
-    about: "Expected retrieval at 1 among the own partner and 7 others drawn at random without replacement, from the query's own confounder group or from all others, in closed form; ties count against, so that equal embeddings score 0 and not 1 / 8. Groups are those of what the images carry.",
+    about: "Candidates are grouped by the confounder label that each of them carries; the group of a query is that of its own partner, which is not the query's own label where pairs are wrong or the confounder is randomised. Of the n other candidates in that group, b are at least as similar to the query as its partner: the query counts (n - b) (n - b - 1) ... (n - b - 6) / (n (n - 1) ... (n - 6)), the probability that none of the b is among 7 drawn without replacement, 0 where n - b < 7. Within: the mean over queries. Across: the same with the candidates outside of that group for n and b. Ties count against, so that equal embeddings score 0 and not 1 / 8. Missing where a group has fewer than 8 samples, where either modality is constant, and for a confounder that differs within its groups, as an ID codebook does.",
     descriptors: &[
-        share("retrieval_within_group_i2t", "own text first among 7 others of the confounder group; 1 / 8 by chance"),
         share(
-            "retrieval_across_group_i2t",
-            "own text first among 7 others of other confounder groups; 1 / 8 by chance",
+            "retrieval_within_group_i2t",
+            "own text first among 7 other texts of its confounder group; 1 / 8 by chance",
         ),
+        share("retrieval_across_group_i2t", "own text first among 7 texts of other confounder groups; 1 / 8 by chance"),
         gap("cross_group_gap_i2t", "retrieval_across_group_i2t - retrieval_within_group_i2t"),
-        share("retrieval_within_group_t2i", "own image first among 7 others of the confounder group; 1 / 8 by chance"),
+        share(
+            "retrieval_within_group_t2i",
+            "own image first among 7 other images of its confounder group; 1 / 8 by chance",
+        ),
         share(
             "retrieval_across_group_t2i",
-            "own image first among 7 others of other confounder groups; 1 / 8 by chance",
+            "own image first among 7 images of other confounder groups; 1 / 8 by chance",
         ),
         gap("cross_group_gap_t2i", "retrieval_across_group_t2i - retrieval_within_group_t2i"),
     ],

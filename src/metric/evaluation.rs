@@ -56,8 +56,6 @@ pub enum EvaluationError {
     Unpaired { img: usize, txt: usize },
     #[error("embedding of sample {sample} in {} has {value} at coordinate {coordinate}", modality.name())]
     NotFinite { modality: Modality, sample: usize, coordinate: usize, value: f32 },
-    #[error("the temperature must be positive and finite, got {0}")]
-    Temperature(f64),
     #[error("{len} values of {variable} for {samples} samples")]
     Labels { variable: String, len: usize, samples: usize },
     #[error("sample {sample} has {value} as its {variable}")]
@@ -102,9 +100,9 @@ impl Evaluation {
     /// Normalises raw embeddings.
     ///
     /// **Shapes** `raw_img` and `raw_txt` `[N, D]` row-major with D = `dimension`, N >= 2; `temperature` divides
-    /// cosines to give logits.
+    /// cosines to give logits; what it cannot divide has no logits, and everything else.
     /// **Errors** no samples, one sample, more than [`MAX_SAMPLES`]; lengths that do not fit; a value that is not
-    /// finite, with its place; a temperature that is not positive.
+    /// finite, with its place.
     /// **Numerics** z = u / sqrt(sum u^2 + [`NORM_GUARD`]) in `f64`, rounded to `f32` and held as `f64`: whoever
     /// recomputes a metric from exported `f32` embeddings starts from the same numbers. Rounding moves the norm of z
     /// off 1, and so a cosine outside -1 to 1, by at most 1.2e-7.
@@ -119,9 +117,6 @@ impl Evaluation {
             1 => return Err(EvaluationError::OneSample),
             _ if samples > MAX_SAMPLES => return Err(EvaluationError::TooMany { samples }),
             _ => {}
-        }
-        if !(temperature > 0.0 && temperature.recip().is_finite() && temperature.is_finite()) {
-            return Err(EvaluationError::Temperature(temperature));
         }
         let img = Embeddings::normalise(Modality::Img, raw_img, dimension)?;
         let txt = Embeddings::normalise(Modality::Txt, raw_txt, dimension)?;
@@ -169,8 +164,11 @@ impl Evaluation {
     }
 
     /// What divides a cosine to give a logit.
-    pub fn temperature(&self) -> f64 {
-        self.temperature
+    ///
+    /// **Errors** one that leaves no finite logits.
+    pub(super) fn temperature(&self) -> Result<f64, MetricError> {
+        let divides = self.temperature > 0.0 && self.temperature.recip().is_finite() && self.temperature.is_finite();
+        if divides { Ok(self.temperature) } else { Err(MetricError::Temperature(self.temperature)) }
     }
 
     /// What else is known about the samples.
@@ -405,10 +403,6 @@ mod tests {
         assert_eq!(new(&many, &many, 1), EvaluationError::TooMany { samples: MAX_SAMPLES + 1 });
         let bad = new(&[1.0; 4], &[1.0, 1.0, 1.0, f32::INFINITY], 2);
         insta::assert_snapshot!(bad, @"embedding of sample 1 in txt has inf at coordinate 1");
-        for temperature in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE / 8.0] {
-            let bad = Evaluation::new(&[1.0; 4], &[1.0; 4], 2, temperature).unwrap_err();
-            assert!(matches!(bad, EvaluationError::Temperature(_)), "{bad}");
-        }
     }
 
     #[test]

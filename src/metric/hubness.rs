@@ -22,7 +22,7 @@ const TOP_HITS: usize = 5;
 pub(super) const FAMILY: Family = Family {
     name: "hubness",
     panel: Panel::Fast,
-    about: "How often each candidate is the nearest of a query, or, for the skewness, among its 10 nearest.",
+    about: "The hits h of a candidate are the queries that are most similar to it of all candidates; of equally similar candidates the first row counts. Gini coefficient: sum over all i and j of abs(h_i - h_j), over 2 N sum h. Share of the top m: the hits of the m most-hit candidates, over N; needs N > m. Skewness: of how many queries have a candidate among their 10 most similar ones, own partner included, ties by row: the third central moment over the second to the power 1.5, moments with N in the denominator; needs 21 samples.",
     descriptors: &[
         share("hub_gini_i2t", "Gini coefficient of how often each text is an image's top match", GINI),
         share("hub_top1_share_i2t", "share of images whose top match is the most-hit text", SHARE),

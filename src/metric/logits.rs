@@ -14,7 +14,7 @@ pub(super) const PROBABILITIES: [f64; 3] = [0.05, 0.5, 0.95];
 pub(super) const FAMILY: Family = Family {
     name: "logits",
     panel: Panel::Fast,
-    about: "Cosines over the scoring temperature; the diagonal holds the pairs.",
+    about: "A logit is a similarity over the scoring temperature: score.temperature, or train.temperature where that is 0. The diagonal holds the N pairs, the rest is N (N - 1) others. The margin of a query is the logit of its partner less the largest logit of another candidate.",
     descriptors: &[
         logit("logit_diagonal_mean", "mean logit of pairs"),
         logit("logit_diagonal_p05", "5th percentile of the logits of pairs"),
@@ -44,6 +44,7 @@ const fn margin(name: &'static str, summary: &'static str) -> Descriptor {
 }
 
 fn compute(evaluation: &Evaluation) -> Values {
+    let temperature = evaluation.temperature()?;
     let Comparison { ways: [i2t, t2i], pairs, others_mean, others_quantiles } = evaluation.comparison()?;
     // Dividing by the temperature is monotonic, so it can follow the quantiles.
     let mut cosines = vec![stats::mean(pairs)?];
@@ -54,7 +55,7 @@ fn compute(evaluation: &Evaluation) -> Values {
         cosines.push(stats::mean(margins)?);
         cosines.extend(stats::quantiles(margins, &PROBABILITIES[..1])?);
     }
-    Ok(cosines.into_iter().map(|cosine| Ok(cosine / evaluation.temperature())).collect())
+    Ok(cosines.into_iter().map(|cosine| Ok(cosine / temperature)).collect())
 }
 
 #[cfg(test)]

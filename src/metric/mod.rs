@@ -9,6 +9,7 @@ mod context;
 mod correlation;
 mod cosine;
 mod cross_group;
+mod definition;
 mod evaluation;
 mod hubness;
 mod information;
@@ -40,12 +41,13 @@ mod invariance;
 mod null_behaviour;
 
 pub use context::{Context, Scale, Variable};
+pub use definition::{CONVENTIONS, reference};
 pub use evaluation::{
     Evaluation, EvaluationError, MAX_SAMPLES, Modality, NEGATIVE_EIGENVALUE_TOLERANCE, NO_DIRECTION_NORM,
 };
 pub use registry::{
     Descriptor, Family, Healthy, MetricError, Panel, RANGE_SLACK, Values, descriptor, descriptors, descriptors_of,
-    measure, measure_named, reference,
+    hold, measure, measure_named,
 };
 pub use spectrum::NO_VARIANCE;
 

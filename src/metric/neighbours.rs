@@ -18,7 +18,7 @@ const NEEDS: usize = 2 * NEIGHBOURS + 1;
 pub(super) const FAMILY: Family = Family {
     name: "neighbours",
     panel: Panel::Fast,
-    about: "Of each query's 10 nearest in the other modality, its own partner is left out if it is among them; averages are over all that remain, of all queries together. Each sample counts with its own factors, also where pairs are wrong. Orientations differ by 0 to pi.",
+    about: "Of each query's 10 most similar candidates in the other modality, ties by row, its own partner is left out if it is among them; averages are over all that remain, of all queries together. Each sample counts with its own label, see above. Orientations differ by 0 to pi, around the circle. Needs 21 samples; missing where either modality is constant.",
     descriptors: &[
         shape(
             "neighbour_shape_i2t",

@@ -7,7 +7,7 @@ use crate::numerics::stats;
 pub(super) const FAMILY: Family = Family {
     name: "norm",
     panel: Panel::Fast,
-    about: "Of embeddings before normalisation.",
+    about: "Of the Euclidean lengths of embeddings before normalisation, `raw_img` and `raw_txt`.",
     descriptors: &[
         norm("norm_mean_img", "mean Euclidean norm of the image embeddings before normalisation"),
         norm("norm_sd_img", "standard deviation (N - 1) of the norms of the image embeddings before normalisation"),

@@ -1,4 +1,4 @@
-//! What a metric is, how all of them are measured, and the table that describes them.
+//! What a metric is, and how all of them are measured.
 
 use super::{Evaluation, METRICS, Modality};
 use crate::numerics::linalg::LinalgError;
@@ -33,8 +33,8 @@ pub struct Descriptor {
     pub name: &'static str,
     /// Unit, for axis labels.
     pub unit: &'static str,
-    /// Smallest and largest value by definition; infinite where there is no bound. Cosines of embeddings that are
-    /// rounded to `f32` can pass it by [`RANGE_SLACK`].
+    /// Smallest and largest value by definition; infinite where there is no bound. Every value lies in it, see
+    /// [`hold`].
     pub range: (f64, f64),
     pub healthy: Healthy,
     /// Where the definition comes from.
@@ -43,9 +43,31 @@ pub struct Descriptor {
     pub summary: &'static str,
 }
 
-/// How far a metric may lie outside [`Descriptor::range`]: rounding to `f32` moves a coordinate by at most 2^-24 of
-/// itself, so the squared norm of a unit vector, and any cosine, by at most 2^-23; twice that.
+/// How far rounding may take what is computed past an end of [`Descriptor::range`], as a share of that end where it is
+/// further than 1 from 0: rounding to `f32` moves a coordinate by at most 2^-24 of itself, so the squared norm of a unit
+/// vector, any cosine and any share of the squared distance between two of them by at most 2^-23; twice that.
 pub const RANGE_SLACK: f64 = 2.4e-7;
+
+impl Descriptor {
+    /// A computed value as a value of this metric, see [`hold`].
+    pub fn hold(&self, value: f64) -> Result<f64, MetricError> {
+        hold(value, self.range)
+    }
+}
+
+/// A computed value in its range: what rounding took past an end is that end.
+///
+/// **Errors** a value that is not finite, or is further out than [`RANGE_SLACK`] allows: no value of that quantity.
+pub fn hold(value: f64, (low, high): (f64, f64)) -> Result<f64, MetricError> {
+    let slack = |end: f64| RANGE_SLACK * end.abs().max(1.0);
+    if !value.is_finite() {
+        Err(MetricError::NotFinite(value))
+    } else if value < low - slack(low) || value > high + slack(high) {
+        Err(MetricError::OutOfRange { value, low, high })
+    } else {
+        Ok(value.clamp(low, high))
+    }
+}
 
 /// How much of the registry is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,16 +98,15 @@ pub struct Family {
 impl Family {
     /// All metrics of this family: name and value, or name and the reason why there is none.
     pub fn measure(&self, evaluation: &Evaluation) -> Vec<(&'static str, Result<f64, MetricError>)> {
-        let names = self.descriptors.iter().map(|descriptor| descriptor.name);
-        match (self.compute)(evaluation) {
-            Err(reason) => names.map(|name| (name, Err(reason.clone()))).collect(),
-            Ok(values) => {
-                let mut values = values.into_iter();
-                names
-                    .map(|name| (name, values.next().unwrap_or(Err(MetricError::NotComputed)).and_then(finite)))
-                    .collect()
-            }
-        }
+        let computed = (self.compute)(evaluation);
+        let value = |(at, descriptor): (usize, &'static Descriptor)| {
+            let value = match &computed {
+                Ok(values) => values.get(at).cloned().unwrap_or(Err(MetricError::NotComputed)),
+                Err(reason) => Err(reason.clone()),
+            };
+            (descriptor.name, value.and_then(|value| descriptor.hold(value)))
+        };
+        self.descriptors.iter().enumerate().map(value).collect()
     }
 }
 
@@ -122,8 +143,12 @@ pub enum MetricError {
     NotMeasured(String),
     #[error("every candidate is among the nearest equally often")]
     NoHubSpread,
+    #[error("cosines over a temperature of {0:e} are no finite numbers")]
+    Temperature(f64),
     #[error("the value is {0}")]
     NotFinite(f64),
+    #[error("computed as {value:?}, which no value from {low} to {high} is")]
+    OutOfRange { value: f64, low: f64, high: f64 },
     #[error("no metric is called {0:?}")]
     Unknown(String),
     #[error("the metric's family returned too few values")]
@@ -178,36 +203,4 @@ pub fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
 /// The descriptor called `name`.
 pub fn descriptor(name: &str) -> Option<&'static Descriptor> {
     descriptors().find(|descriptor| descriptor.name == name)
-}
-
-/// The registry as Markdown: a table with one row per metric, and how each family is computed.
-pub fn reference() -> String {
-    let mut table = String::from("| metric | family | unit | range | healthy | what it is | source |\n");
-    table.push_str("|---|---|---|---|---|---|---|\n");
-    for family in METRICS {
-        for d in family.descriptors {
-            let (name, unit, healthy) = (d.name, d.unit, d.healthy.name());
-            let range = interval(d.range);
-            table.push_str(&format!(
-                "| `{name}` | {} | {unit} | {range} | {healthy} | {} | {} |\n",
-                family.name, d.summary, d.source
-            ));
-        }
-    }
-    table.push_str("\n| family | panel | how it is computed |\n|---|---|---|\n");
-    for family in METRICS {
-        let panel = if family.panel == Panel::Fast { "fast" } else { "full" };
-        table.push_str(&format!("| {} | {panel} | {} |\n", family.name, family.about));
-    }
-    table
-}
-
-fn interval((low, high): (f64, f64)) -> String {
-    let left = if low.is_finite() { format!("[{low}") } else { "(-inf".to_string() };
-    let right = if high.is_finite() { format!("{high}]") } else { "inf)".to_string() };
-    format!("{left}, {right}")
-}
-
-fn finite(value: f64) -> Result<f64, MetricError> {
-    if value.is_finite() { Ok(value) } else { Err(MetricError::NotFinite(value)) }
 }

@@ -14,7 +14,7 @@ const RANKS: &str = "the rank whose cut-off shares are retrieval@k (3.5.1)";
 pub(super) const FAMILY: Family = Family {
     name: "retrieval",
     panel: Panel::Fast,
-    about: "Cosine similarity; a candidate as similar as the own partner counts as ranked before it.",
+    about: "The rank of a query's partner is the number of candidates whose similarity to the query is at least the partner's, itself included: 1 is best, and ties count against. Retrieval at k is the share of queries whose partner has a rank of at most k; it needs N > k. Images ask among all texts (i2t), texts among all images (t2i).",
     descriptors: &[
         share("retrieval_at_1_i2t", "share of images whose own text is the most similar; ties count against"),
         share("retrieval_at_1_t2i", "share of texts whose own image is the most similar; ties count against"),

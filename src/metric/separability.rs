@@ -14,7 +14,7 @@ pub(super) const FACTORS: [&str; 5] = ["shape", "orientation", "frequency", "pha
 pub(super) const FAMILY: Family = Family {
     name: "separability",
     panel: Panel::Fast,
-    about: "Sum over coordinates of z of the squares between group means and the grand mean, weighted by group size, over the squares within groups. Groups: the 4 shapes; 16 equal-width bins of orientation and phase, 8 of frequency and thickness. A text's labels are those of the sample that it describes, also where pairs are wrong.",
+    about: "With groups g of n_g rows by the label of each, means m_g and grand mean m: the sum of n_g times the squared length of m_g - m, over the sum of the squared lengths of z_i - m_g(i). Times (N - K) / (K - 1) with K groups it is the pseudo-F of Anderson 2001; by itself it is neither an F nor Fisher's discriminant, and by chance about (K - 1) / (N - K). Missing where groups have no spread within.",
     descriptors: &[
         ratio("separability_shape_img", "scatter of image embeddings between groups of shape, over that within"),
         ratio(
@@ -44,7 +44,7 @@ pub(super) const FAMILY: Family = Family {
 
 const fn ratio(name: &'static str, summary: &'static str) -> Descriptor {
     let range = (0.0, f64::INFINITY);
-    let source = "Multimodality Under Governance, 1.7.3; Fisher 1925";
+    let source = "Multimodality Under Governance, 1.7.3, S_B / S_W";
     Descriptor { name, unit: "ratio", range, healthy: Healthy::Higher, source, summary }
 }
 

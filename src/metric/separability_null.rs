@@ -13,7 +13,7 @@ use crate::numerics::linalg::dot;
 pub(super) const FAMILY: Family = Family {
     name: "separability_null",
     panel: Panel::Full,
-    about: "The null permutes labels 200 times; excess is the value less the null's mean. By chance a value is about (K - 1) / (N - K) with K groups.",
+    about: "Separability with the label permuted, see the nulls above.",
     descriptors: &[
         excess("separability_shape_img_excess", "separability_shape_img less its mean with shape permuted"),
         null_sd("separability_shape_img_null_sd", "standard deviation of separability_shape_img with shape permuted"),

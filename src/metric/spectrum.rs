@@ -18,12 +18,12 @@ pub const NO_VARIANCE: f64 = 1e-12;
 pub(super) const FAMILY: Family = Family {
     name: "spectrum",
     panel: Panel::Fast,
-    about: "Eigenvalues of the covariance of z with N - 1 in the denominator.",
+    about: "l: the D eigenvalues of the covariance of z, with N - 1 in the denominator, those that rounding makes negative taken as 0; p = l / sum l. Effective rank: exp(-sum p ln p). Top share: the largest p. Participation ratio: (sum l)^2 / sum l^2. The l are the squares of the singular values of centred z, over N - 1; Roy and Vetterli 2007 take singular values themselves, of which the same formula gives more, and RankMe those of z as it is. Missing where embeddings are constant.",
     descriptors: &[
-        rank("effective_rank_img", "exp of the entropy of the normalised covariance eigenvalues, images", ROY),
+        rank("effective_rank_img", "exp of the entropy of the normalised covariance eigenvalues, images", ENTROPY),
         top_share("top_eigen_share_img", "largest covariance eigenvalue over their sum, images"),
         rank("participation_ratio_img", "(sum l)^2 / sum l^2 of the covariance eigenvalues l, images", PARTICIPATION),
-        rank("effective_rank_txt", "exp of the entropy of the normalised covariance eigenvalues, texts", ROY),
+        rank("effective_rank_txt", "exp of the entropy of the normalised covariance eigenvalues, texts", ENTROPY),
         top_share("top_eigen_share_txt", "largest covariance eigenvalue over their sum, texts"),
         rank("participation_ratio_txt", "(sum l)^2 / sum l^2 of the covariance eigenvalues l, texts", PARTICIPATION),
         Descriptor {
@@ -38,7 +38,7 @@ pub(super) const FAMILY: Family = Family {
     compute,
 };
 
-const ROY: &str = "Roy and Vetterli 2007; Multimodality Under Governance, 3.5.3";
+const ENTROPY: &str = "Multimodality Under Governance, 3.5.3; the entropy of Roy and Vetterli 2007, of eigenvalues where they take singular values";
 const PARTICIPATION: &str = "participation ratio of the spectrum, as in Gao et al. 2017";
 
 const fn rank(name: &'static str, summary: &'static str, source: &'static str) -> Descriptor {

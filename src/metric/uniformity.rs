@@ -16,7 +16,7 @@ const SCALE: f64 = 2.0;
 pub(super) const FAMILY: Family = Family {
     name: "uniformity",
     panel: Panel::Fast,
-    about: "Logarithm of the mean over pairs of different samples of exp(-2 d), d their squared distance.",
+    about: "Logarithm of the mean of exp(-2 d) over all pairs of different rows of one modality, where d = 2 - 2 similarity stands for their squared distance. What rounding takes above 0 is 0.",
     descriptors: &[
         uniformity(
             "uniformity_img",

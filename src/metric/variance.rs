@@ -12,7 +12,7 @@ use crate::numerics::stats;
 pub(super) const FAMILY: Family = Family {
     name: "variance",
     panel: Panel::Fast,
-    about: "Of the D coordinate variances of z, with N - 1 in the denominator.",
+    about: "Of the D variances of the columns of z, with N - 1 in the denominator.",
     descriptors: &[
         variance("variance_min_img", "smallest variance of a coordinate of the image embeddings"),
         variance("variance_p05_img", "5th percentile of the coordinate variances of the image embeddings"),

@@ -141,6 +141,11 @@ fn documents_come_from_the_registries() {
     let named: Vec<&str> =
         json["metrics"].as_array().expect("metrics").iter().filter_map(|m| m["name"].as_str()).collect();
     assert_eq!(named, metric::descriptors().map(|d| d.name).collect::<Vec<_>>());
+    for family in metric::METRICS {
+        assert!(reference.contains(family.about), "{}", family.name);
+    }
+    assert!(metric::CONVENTIONS.iter().all(|(_, meaning)| reference.contains(meaning)));
+    assert_eq!(json["families"].as_array().map(Vec::len), Some(metric::METRICS.len()));
     assert!(json["spec_schema"].is_object());
     contains_all(&sandbox.ok("--version").stdout, &[env!("CARGO_PKG_VERSION")]);
 }
