@@ -1,8 +1,10 @@
 //! How a cell ends, and what its record says of it.
 
 use cliffline::aligner::backend::Choice;
-use cliffline::engine::{BurnTrainer, Control, Outcome, Status, Trainer};
-use cliffline::spec::{Cell, Overrides, from_str};
+use cliffline::engine::{BurnTrainer, Control, Measured, Outcome, Status, Trainer};
+use cliffline::metric::descriptor;
+use cliffline::spec::{Cell, Kind, LEAST, Overrides, PARAMS, from_str};
+use cliffline::store::CellRecord;
 
 /// Trains every cell of a tiny sweep with these settings, together.
 fn train(settings: &[&str]) -> Vec<Outcome> {
@@ -77,10 +79,53 @@ fn cells_that_differ_in_a_strength_alone_share_their_draws() {
     let at = |noise: &str| train(&[&format!("image.noise={noise}"), "train.steps=0"]);
     let (a, b) = (at("0.2"), at("0.2001"));
     let rank = |o: &Outcome| match o.metrics["effective_rank_img"] {
-        cliffline::engine::Measured::Value(v) => v,
+        Measured::Value(v) => v,
         _ => f64::NAN,
     };
     assert!((rank(&a[0]) - rank(&b[0])).abs() < 1e-2, "{} and {}", rank(&a[0]), rank(&b[0]));
     assert!((rank(&a[0]) - rank(&a[1])).abs() > 1e-2, "{} and {}", rank(&a[0]), rank(&a[1]));
     assert_ne!(a[0].checksums.test_embeddings, b[0].checksums.test_embeddings);
+}
+
+#[test]
+fn every_number_is_measured_at_both_ends_of_its_range_or_says_why_not() {
+    let floats = PARAMS.iter().filter_map(|param| match param.kind {
+        Kind::Float { min, max } => Some((param.path, [min, LEAST.max(min), max])),
+        _ => None,
+    });
+    let mut tried = 0;
+    for (path, values) in floats {
+        for value in values {
+            let setting = format!("{path}={value:e}");
+            let small =
+                ["train.steps=3", "world.n_train=64", "world.n_validation=32", "world.n_test=32", "stop.every=1"];
+            let settings: Vec<&str> = small.into_iter().chain([setting.as_str()]).collect();
+            for outcome in train(&settings) {
+                assert_is_told(&setting, &outcome);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 300, "{tried}");
+}
+
+/// A record that can be kept, of which every metric is a value of its range or has a reason.
+fn assert_is_told(setting: &str, outcome: &Outcome) {
+    let config = serde_json::json!({});
+    let record = CellRecord::from_outcome(outcome.clone(), String::new(), String::new(), config, String::new());
+    record.check().unwrap_or_else(|error| panic!("{setting}: {error}"));
+    let mut values = 0;
+    for (name, measured) in &outcome.metrics {
+        match measured {
+            Measured::Value(value) => {
+                let (low, high) = descriptor(name).expect("a metric").range;
+                assert!(low <= *value && *value <= high, "{setting}: {name} is {value}");
+                values += 1;
+            }
+            Measured::Missing(reason) => assert!(reason.len() > 8, "{setting}: {name} has no reason"),
+        }
+    }
+    let ended = outcome.status;
+    assert!(values > 0 || ended == Status::Diverged, "{setting}: {ended:?}, and nothing was measured");
+    assert!(ended == Status::Ok || !outcome.reason.is_empty(), "{setting}: {ended:?} without a reason");
 }

@@ -12,7 +12,8 @@ use crate::spec::config::TrainConfig;
 
 /// Version of everything that decides a number or which numbers there are: world, initialisation, program, metrics.
 /// Results of different versions are never mixed. Changelog: 1 = first release; 2 = the whole panel
-/// (the numbers that were there are as before).
+/// (the numbers that were there are as before). Since then a metric that rounding takes past its range is its end,
+/// also where it is read from a record: so results stay comparable, and the version what it was.
 pub const NUMERICS_VERSION: u32 = 2;
 
 /// A backend as the user names it.

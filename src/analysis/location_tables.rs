@@ -140,8 +140,10 @@ impl Heads {
     }
 }
 
+/// A column in which a level further away than any number is null.
 fn floats(name: &str, values: &[Option<f64>]) -> Column {
-    Series::new(name.into(), values).into()
+    let finite = |value: &Option<f64>| value.filter(|value| value.is_finite());
+    Series::new(name.into(), values.iter().map(finite).collect::<Vec<_>>()).into()
 }
 
 fn counts(name: &str, values: &[Option<u64>]) -> Column {

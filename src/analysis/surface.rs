@@ -22,6 +22,11 @@ const STATUSES: [RecordedStatus; 4] =
 /// Rows that one thread works on at a time.
 const CHUNK: usize = 1 << 8;
 
+/// Largest value whose square, added up over any number of cells, stays below the largest number.
+const LARGE: f64 = 1e140;
+/// What larger ones are multiplied with first: 2^-600, which takes the largest number to 4e127.
+const UNIT: f64 = f64::from_bits((1023 - 600) << 52);
+
 /// A metric over one, two or more axes: a row per combination of their levels that has finished cells, over all cells
 /// that share it, as trained. Columns are those of `surfaces.parquet`, without the condition.
 ///
@@ -241,6 +246,21 @@ impl Statistics {
     fn of(values: &mut [f64], scratch: &mut Vec<f64>) -> Result<Self, StatsError> {
         values.sort_unstable_by(f64::total_cmp);
         let (Some(least), Some(greatest)) = (values.first(), values.last()) else { return Ok(Self::default()) };
+        if least.abs().max(greatest.abs()) <= LARGE {
+            return Self::of_sorted(values, scratch);
+        }
+        // Powers of two change no digit of a value that is not tiny beside the largest.
+        values.iter_mut().for_each(|x| *x *= UNIT);
+        let mut statistics = Self::of_sorted(values, scratch)?;
+        for value in &mut statistics.values {
+            // A spread can be larger than any number.
+            *value = value.map(|x| x / UNIT).filter(|x| x.is_finite());
+        }
+        Ok(statistics)
+    }
+
+    fn of_sorted(values: &[f64], scratch: &mut Vec<f64>) -> Result<Self, StatsError> {
+        let (Some(least), Some(greatest)) = (values.first(), values.last()) else { return Ok(Self::default()) };
         // The mean of equal values can differ from them by a rounding.
         let mean = mean(values)?.clamp(*least, *greatest);
         let n = values.len();
@@ -277,6 +297,28 @@ mod tests {
     const ROUNDING: f64 = 1e-14;
 
     const OK: &str = "ok";
+
+    #[test]
+    fn values_of_any_size_have_a_spread_that_is_no_infinity() {
+        let of = |factor: f64| {
+            let mut values = [3.0, -1.0, 2.5, 8.0, 0.25, 4.0].map(|x| x * factor);
+            Statistics::of(&mut values, &mut Vec::new()).expect("finite values").values
+        };
+        let plain = of(1.0);
+        for exponent in [130, 200, 300] {
+            let factor = 10f64.powi(exponent);
+            for ((got, plain), name) in of(factor).iter().zip(plain).zip(VALUES) {
+                let (got, plain) = (got.expect("a value"), plain.expect("a value"));
+                assert!((got / factor - plain).abs() <= ROUNDING * plain.abs(), "{name} at 1e{exponent}: {got}");
+            }
+        }
+        let ends = Statistics::of(&mut [f64::MAX, f64::MIN], &mut Vec::new()).expect("finite values").values;
+        assert_eq!(
+            (ends[0], ends[1], ends[2]),
+            (Some(0.0), None, Some(f64::MIN)),
+            "no number is as large as their spread"
+        );
+    }
 
     /// A cell: temperature, freeze, status, value as trained and under `noisy`.
     type Cell = (f64, bool, &'static str, Option<f64>, Option<f64>);

@@ -72,7 +72,10 @@ fn described(levels: &[String], cells: &BTreeMap<String, ColumnInfo>) -> Vec<(St
         own("cells", "value", "cells", "finished cells at these levels, of any status"),
         own("missing", "value", "cells", "finished cells without a value: diverged, failed, or undefined there"),
         of_metric("mean", "mean over the cells with a value; null without one"),
-        of_metric("sd", "standard deviation with divisor n - 1; null for fewer than two values"),
+        of_metric(
+            "sd",
+            "standard deviation with divisor n - 1; null for fewer than two values, and where no number is that large",
+        ),
         of_metric("min", "least value"),
         of_metric("p25", "first quartile, interpolated linearly"),
         of_metric("median", "median"),

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use super::fixture::{labelled, noisy_pairs, raw_pairs, value_of};
+use proptest::prelude::*;
+
+use super::fixture::{labelled, noisy_pairs, raw_pairs, value_of, variables};
 use super::{
-    Evaluation, Healthy, METRICS, MetricError, Panel, RANGE_SLACK, descriptor, descriptors, descriptors_of, measure,
-    measure_named, reference,
+    CONVENTIONS, Context, Evaluation, Healthy, METRICS, MetricError, Modality, Panel, RANGE_SLACK, Variable,
+    descriptor, descriptors, descriptors_of, hold, measure, measure_named, reference,
 };
+use crate::numerics::linalg::dot;
 
 /// Random embeddings of several shapes and qualities, and every kind of degenerate one, with and without labels.
 fn evaluations() -> Vec<(String, Evaluation)> {
@@ -45,6 +48,64 @@ fn evaluations() -> Vec<(String, Evaluation)> {
     add("shorter than the guard", &scaled(1e-9), &txt, 0.07);
     add("subnormal", &scaled(1e-42), &txt, 0.07);
     add("same in both", &img, &img, 0.07);
+    let negated: Vec<f32> = img.iter().map(|x| -x).collect();
+    add("opposite in both", &img, &negated, 0.07);
+    let poles: Vec<f32> = constant.iter().enumerate().map(|(i, x)| if i / d % 2 == 0 { *x } else { -x }).collect();
+    add("two poles", &poles, &poles, 0.07);
+    add("two poles, crossed", &poles, &opposite, 0.07);
+    let mut but_one = constant.clone();
+    but_one[..d].copy_from_slice(&[0.0, 0.0, 0.0, 1.0]);
+    add("all but one the same", &but_one, &constant, 0.07);
+    add(
+        "on a line",
+        &img.iter().enumerate().map(|(i, x)| if i % d == 0 { *x } else { 0.0 }).collect::<Vec<_>>(),
+        &txt,
+        0.07,
+    );
+    let long = lengthened(d).repeat(n);
+    let away: Vec<f32> = long.iter().map(|x| -x).collect();
+    add("longer than 1 by rounding", &long, &long, 0.07);
+    add("longer than 1 by rounding, opposite", &long, &away, 0.07);
+    for temperature in [1e-310, 0.0, -1.0, f64::INFINITY, f64::NAN, 1e-38, 1e-200] {
+        add(&format!("temperature {temperature}"), &img, &txt, temperature);
+    }
+    all.extend(labelled_oddly());
+    all
+}
+
+/// Of many directions in `d` dimensions the one that rounding to `f32` makes longest.
+fn lengthened(d: usize) -> Vec<f32> {
+    let (rows, _) = raw_pairs(3, 4000, d, 0.0);
+    let length = |row: &[f32]| {
+        let evaluation = Evaluation::new(&row.repeat(2), &row.repeat(2), d, 1.0).unwrap();
+        let z = evaluation.z(Modality::Img)[..d].to_vec();
+        dot(&z, &z)
+    };
+    rows.chunks_exact(d).max_by(|a, b| length(a).total_cmp(&length(b))).expect("rows").to_vec()
+}
+
+/// Few samples, one group, a group of each sample, and a group of one.
+fn labelled_oddly() -> Vec<(String, Evaluation)> {
+    let mut all = vec![];
+    for n in [2, 3, 5, 21, 300] {
+        let labels: [(&str, fn(usize) -> f64); 4] = [
+            ("one group", |_| 1.0),
+            ("a group of each", |i| i as f64),
+            ("a group of one", |i| f64::from(u8::from(i == 0))),
+            ("two groups", |i| (i % 2) as f64),
+        ];
+        for (name, label) in labels {
+            let context = Context {
+                variables: variables(1, n)
+                    .into_iter()
+                    .map(|variable| Variable { values: (0..n).map(label).collect(), ..variable })
+                    .collect(),
+                ..Context::default()
+            };
+            let evaluation = noisy_pairs(n as u64, n, 4, 0.3).with_context(context).unwrap();
+            all.push((format!("{n} samples, {name}"), evaluation));
+        }
+    }
     all
 }
 
@@ -119,18 +180,81 @@ fn values_lie_in_their_declared_range_and_reasons_have_words() {
             match value {
                 Ok(value) => {
                     let (low, high) = descriptor(name).unwrap().range;
-                    let inside = low - RANGE_SLACK <= value && value <= high + RANGE_SLACK;
-                    assert!(value.is_finite() && inside, "{name} on {case}: {value}");
+                    assert!(value.is_finite() && low <= value && value <= high, "{name} on {case}: {value}");
                 }
-                Err(reason) => {
-                    let programming = [MetricError::NotComputed, MetricError::Unknown(name.to_string())];
-                    assert!(!programming.contains(&reason), "{name} on {case}");
-                    assert!(!matches!(reason, MetricError::NotFinite(_)), "{name} on {case}: {reason}");
-                    assert!(reason.to_string().len() > 8, "{name} on {case}: {reason}");
-                }
+                Err(reason) => assert_is_a_reason(&reason, name, &case),
             }
         }
     }
+}
+
+/// A reason is about the embeddings, not about a computation that went wrong.
+fn assert_is_a_reason(reason: &MetricError, name: &str, case: &str) {
+    let programming = [MetricError::NotComputed, MetricError::Unknown(name.to_string())];
+    assert!(!programming.contains(reason), "{name} on {case}");
+    let wrong = matches!(reason, MetricError::NotFinite(_) | MetricError::OutOfRange { .. });
+    assert!(!wrong && reason.to_string().len() > 8, "{name} on {case}: {reason}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_embeddings_of_any_quality_are_in_range_or_missing_with_a_reason(
+        seed in 0u64..1 << 32, n in 2usize..140, d in 1usize..20, noise in -8i32..3, copies in 1usize..4,
+        scale in -6i32..6, panel_labels in any::<bool>(),
+    ) {
+        let (img, txt) = raw_pairs(seed, n, d, 10f64.powi(noise));
+        let scaled = |rows: &[f32]| rows.iter().map(|x| x * 10f32.powi(scale)).collect::<Vec<_>>().repeat(copies);
+        let evaluation = Evaluation::new(&scaled(&img), &scaled(&txt), d, 10f64.powi(noise)).unwrap();
+        let evaluation = if panel_labels { labelled(evaluation, seed) } else { evaluation };
+        for (name, value) in measure(&evaluation, Panel::Full) {
+            let (low, high) = descriptor(name).unwrap().range;
+            match value {
+                Ok(value) => prop_assert!(low <= value && value <= high, "{}: {}", name, value),
+                Err(reason) => assert_is_a_reason(&reason, name, "random embeddings"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_rounding_takes_past_a_range_is_its_end_and_what_is_further_out_is_no_value() {
+    let long = lengthened(4).repeat(6);
+    let evaluation = Evaluation::new(&long, &long, 4, 0.07).unwrap();
+    let family = METRICS.iter().find(|family| family.name == "cosine").unwrap();
+    let computed = (family.compute)(&evaluation).unwrap()[0].clone().unwrap();
+    assert!(computed > 1.0 && computed < 1.0 + RANGE_SLACK, "{computed}: rounding shows");
+    assert_eq!(value_of(&evaluation, "mean_cosine_img"), Ok(1.0));
+    for (name, low, high) in [("mean_cosine_txt", -1.0, 1.0), ("alignment", 0.0, 4.0), ("variance_min_img", 0.0, 2.0)] {
+        let d = descriptor(name).unwrap();
+        assert_eq!((d.range, d.hold(high + 1e-7), d.hold(low - 1e-7)), ((low, high), Ok(high), Ok(low)));
+        assert_eq!((d.hold(0.3), d.hold(high)), (Ok(0.3), Ok(high)));
+        let value = high + 1e-5;
+        assert_eq!(d.hold(value), Err(MetricError::OutOfRange { value, low, high }));
+        assert!(d.hold(low - 1e-5).is_err() && matches!(d.hold(f64::NAN), Err(MetricError::NotFinite(_))));
+    }
+    insta::assert_snapshot!(hold(1.5, (0.0, 1.0)).unwrap_err(), @"computed as 1.5, which no value from 0 to 1 is");
+    assert_eq!(hold(1e300, (1.0, f64::INFINITY)), Ok(1e300));
+}
+
+#[test]
+fn a_temperature_that_divides_nothing_costs_the_logits_alone() {
+    let (img, txt) = raw_pairs(1, 40, 4, 0.3);
+    let at = |temperature| Evaluation::new(&img, &txt, 4, temperature).unwrap();
+    let sound = measure(&at(0.07), Panel::Fast);
+    for temperature in [1e-310, f64::from_bits(1), 0.0, -0.1, f64::INFINITY, f64::NAN] {
+        for ((name, value), (_, sound)) in measure(&at(temperature), Panel::Fast).into_iter().zip(&sound) {
+            if name.starts_with("logit") {
+                assert!(matches!(value, Err(MetricError::Temperature(_))), "{name} at {temperature}: {value:?}");
+            } else {
+                assert_eq!(value, *sound, "{name} at {temperature}");
+            }
+        }
+    }
+    let reason = value_of(&at(1e-310), "logit_diagonal_mean").unwrap_err();
+    insta::assert_snapshot!(reason, @"cosines over a temperature of 1e-310 are no finite numbers");
+    assert!(value_of(&at(1e-300), "logit_diagonal_mean").is_ok());
 }
 
 #[test]
@@ -193,6 +317,9 @@ fn the_reference_has_a_row_per_metric() {
     assert!(families.into_iter().all(|name| rows.iter().any(|row| row.starts_with(&name))));
     assert!(METRICS.iter().all(|family| family.about.len() > 20));
     // Two heads, and an empty line between the tables.
+    let said = rows.iter().take_while(|row| row.starts_with("- **")).count();
+    assert_eq!(said, CONVENTIONS.len());
+    let rows = &rows[said + 1..];
     assert_eq!(rows.len(), descriptors().count() + 2 + 1 + METRICS.len() + 2);
     let columns = |row: &&str| row.matches('|').count();
     let (metrics, families) = rows.split_at(descriptors().count() + 2);

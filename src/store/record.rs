@@ -6,7 +6,8 @@
 //! # Changelog of [`RECORD_VERSION`]
 //! - 1: first version. `made_by` was added; absent it reads as empty. `conditions` was added; absent there are none.
 //!   `crossings` and `selection` were added; absent they read as none: no limit but the stop rules was known, and every
-//!   cell was measured at its end.
+//!   cell was measured at its end. Values are in the ranges of their metrics; older ones can be past an end by rounding,
+//!   and read as that end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use crate::engine::{Candidate, Checksums, ConditionOutcome, Crossing, Curves, Measured, Outcome, Selection, Status};
+use crate::metric::descriptor;
 use crate::spec::Condition;
 
 /// Version of [`CellRecord`]. Raise it when a reader of the previous version would misread a new record; a field that
@@ -245,7 +247,7 @@ impl CellRecord {
             steps: self.steps,
             metrics: measured(&self.metrics),
             spectra: self.spectra.clone(),
-            curves: Curves { step: self.curves.step.clone(), series: self.curves.series.clone() },
+            curves: Curves { step: self.curves.step.clone(), series: self.series_held() },
             checksums: Checksums {
                 first_batch_embeddings: self.checksums.first_batch_embeddings.clone(),
                 final_parameters: self.checksums.final_parameters.clone(),
@@ -265,6 +267,14 @@ impl CellRecord {
                 .collect(),
             wall_s: self.wall_s,
         }
+    }
+
+    fn series_held(&self) -> BTreeMap<String, Vec<Option<f64>>> {
+        let of = |(name, values): (&String, &Vec<Option<f64>>)| {
+            let metric = name.strip_prefix("validation_").unwrap_or(name);
+            (name.clone(), values.iter().map(|value| value.map(|value| held(metric, value))).collect())
+        };
+        self.curves.series.iter().map(of).collect()
     }
 
     /// Checks what tables rely on.
@@ -311,7 +321,17 @@ impl CellRecord {
 }
 
 fn measured(metrics: &BTreeMap<String, RecordedMetric>) -> BTreeMap<String, Measured> {
-    metrics.iter().map(|(name, metric)| (name.clone(), metric.clone().into())).collect()
+    let measured = |(name, metric): (&String, &RecordedMetric)| match metric {
+        RecordedMetric::Value(value) => (name.clone(), Measured::Value(held(name, *value))),
+        RecordedMetric::Missing(reason) => (name.clone(), Measured::Missing(reason.clone())),
+    };
+    metrics.iter().map(measured).collect()
+}
+
+/// A recorded value as it would be measured now. Records from before values were held to their ranges have what rounding
+/// took past an end; what is further out is left for whoever judges the record.
+fn held(name: &str, value: f64) -> f64 {
+    descriptor(name).and_then(|descriptor| descriptor.hold(value).ok()).unwrap_or(value)
 }
 
 impl From<Measured> for RecordedMetric {
@@ -320,15 +340,6 @@ impl From<Measured> for RecordedMetric {
             Measured::Value(value) if value.is_finite() => Self::Value(value),
             Measured::Value(value) => Self::Missing(format!("computed as {value}, which is not finite")),
             Measured::Missing(reason) => Self::Missing(reason),
-        }
-    }
-}
-
-impl From<RecordedMetric> for Measured {
-    fn from(metric: RecordedMetric) -> Self {
-        match metric {
-            RecordedMetric::Value(value) => Self::Value(value),
-            RecordedMetric::Missing(reason) => Self::Missing(reason),
         }
     }
 }
@@ -343,6 +354,7 @@ impl From<Crossing> for RecordedCrossing {
 impl From<RecordedCrossing> for Crossing {
     fn from(crossing: RecordedCrossing) -> Self {
         let RecordedCrossing { limit, threshold, name, step, value, checks } = crossing;
+        let value = value.map(|value| held(&name, value));
         Self { limit, threshold, name, step, value, checks }
     }
 }
@@ -454,6 +466,19 @@ pub(crate) mod tests {
         );
         assert_eq!(back, record);
         record.check().unwrap();
+    }
+
+    #[test]
+    fn what_rounding_took_past_its_range_is_read_as_the_end_of_it() {
+        let mut record = sample(0);
+        let value = |value| RecordedMetric::Value(value);
+        record.metrics.insert("mean_cosine_img".into(), value(1.000_000_06));
+        record.metrics.insert("alignment".into(), value(9.0));
+        record.curves.series.insert("validation_mean_cosine_txt".into(), vec![Some(-1.000_000_1), None, Some(0.5)]);
+        let outcome = record.to_outcome();
+        assert_eq!(outcome.metrics["mean_cosine_img"], Measured::Value(1.0));
+        assert_eq!(outcome.metrics["alignment"], Measured::Value(9.0), "no rounding: left as it is, to be seen");
+        assert_eq!(outcome.curves.series["validation_mean_cosine_txt"], [Some(-1.0), None, Some(0.5)]);
     }
 
     #[test]

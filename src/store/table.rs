@@ -14,7 +14,8 @@ use std::sync::Arc;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use polars_arrow::io::ipc::write::{default_ipc_fields, schema_to_bytes};
 use polars_core::prelude::{
-    ArrowField, ArrowSchema, CompatLevel, DataFrame, DataType, PlSmallStr, PolarsError, Schema, SchemaExt,
+    ArrowField, ArrowSchema, Column, CompatLevel, DataFrame, DataType, PlSmallStr, PolarsError, Schema, SchemaExt,
+    Series,
 };
 use polars_io::SerReader;
 use polars_io::parquet::read::{ParallelStrategy, ParquetReader};
@@ -95,8 +96,9 @@ pub struct TableBytes {
 /// Writes `frame` to `path` as Parquet, atomically.
 ///
 /// # Errors
-/// [`StoreError::Table`] when `info` and `frame` do not name the same columns, [`StoreError::Io`] when it cannot be
-/// written; then `path` is as it was.
+/// [`StoreError::Table`] when `info` and `frame` do not name the same columns, or when a number is not finite: a null says
+/// that there is no value, an infinity or NaN would pass for one. [`StoreError::Io`] when it cannot be written; then
+/// `path` is as it was.
 pub fn write_table(path: &Path, frame: &DataFrame, info: &TableInfo) -> Result<TableBytes, StoreError> {
     let mut writer = TableWriter::create(path, frame.schema(), info)?;
     writer.write(frame)?;
@@ -148,7 +150,14 @@ impl TableWriter {
     }
 
     /// Appends the rows of `frame`.
+    ///
+    /// # Errors
+    /// [`StoreError::Table`] for a number that is not finite, in a list or by itself: no table has one, see
+    /// [`write_table`].
     pub fn write(&mut self, frame: &DataFrame) -> Result<(), StoreError> {
+        if let Some(reason) = frame.columns().iter().find_map(|column| not_finite(column, self.rows)) {
+            return Err(StoreError::Table { path: self.path.clone(), reason });
+        }
         self.rows += frame.height() as u64;
         let mut rows = match self.waiting.take() {
             Some(mut rows) => {
@@ -197,6 +206,38 @@ impl TableWriter {
             Some(source) => StoreError::io("write", &self.path)(source),
             None => StoreError::Table { path: self.path.clone(), reason: error.to_string() },
         }
+    }
+}
+
+/// What is wrong with the first number of a column that is not finite; `before` rows are in the table already.
+fn not_finite(column: &Column, before: u64) -> Option<String> {
+    let name = column.name();
+    let says = |value: f64, row: usize| {
+        let row = before + row as u64;
+        format!("its column `{name}` has {value} in row {row}, counted from 0; tables hold finite numbers and nulls")
+    };
+    match column.dtype() {
+        DataType::Float64 | DataType::Float32 => {
+            let (row, value) = first_not_finite(column.as_materialized_series())?;
+            Some(says(value, row))
+        }
+        DataType::List(inner) if inner.is_float() => {
+            let lists = column.list().ok()?;
+            let in_row = |row: usize| Some(says(first_not_finite(&lists.get_as_series(row)?)?.1, row));
+            (0..lists.len()).find_map(in_row)
+        }
+        _ => None,
+    }
+}
+
+/// Place and value of the first number that is not finite.
+fn first_not_finite(series: &Series) -> Option<(usize, f64)> {
+    fn first(values: impl Iterator<Item = Option<f64>>) -> Option<(usize, f64)> {
+        values.enumerate().find_map(|(row, value)| Some((row, value.filter(|value| !value.is_finite())?)))
+    }
+    match series.dtype() {
+        DataType::Float32 => first(series.f32().ok()?.iter().map(|value| value.map(f64::from))),
+        _ => first(series.f64().ok()?.iter()),
     }
 }
 
@@ -341,7 +382,7 @@ pub fn read_table_info(path: &Path) -> Result<TableInfo, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use polars_core::prelude::{Column, IntoSeries, ListChunked, NamedFrom, Series};
+    use polars_core::prelude::{IntoColumn, IntoSeries, ListChunked, NamedFrom};
 
     use super::*;
 
@@ -401,6 +442,63 @@ mod tests {
         let schema = BASE64_STANDARD.decode(schema.unwrap()).unwrap();
         let has = |text: &str| schema.windows(text.len()).any(|window| window == text.as_bytes());
         assert!(has("pandas") && has(&told.to_string()) && has("description"));
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_refused_wherever_they_stand_and_leave_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.parquet");
+        let info = TableInfo::new("t", [("x".to_string(), ColumnInfo::new("value", "1", "a number"))]);
+        let lists = |rows: [[f32; 2]; 3]| -> Column {
+            let lists: ListChunked = rows.into_iter().map(|row| Some(Series::new("".into(), row))).collect();
+            lists.into_series().with_name("x".into()).into_column()
+        };
+        let plain = |value: f64| Series::new("x".into(), [Some(1.0), None, Some(value)]).into_column();
+        let single = |value: f32| Series::new("x".into(), [0.5, f32::MAX, value]).into_column();
+        let list = |value: f32| lists([[1.0, 2.0], [f32::MIN, 0.0], [0.0, value]]);
+        let write = |column: Column| write_table(&path, &DataFrame::new_infer_height(vec![column]).unwrap(), &info);
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for column in [plain(f64::from(wrong)), single(wrong), list(wrong)] {
+                let error = write(column).unwrap_err().to_string();
+                assert!(error.contains("`x`") && error.contains(&format!("{wrong} in row 2")), "{error}");
+                assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+            }
+        }
+        // In a later portion rows count on.
+        let mut writer =
+            TableWriter::create(&path, DataFrame::new_infer_height(vec![plain(1.0)]).unwrap().schema(), &info);
+        let writer = writer.as_mut().unwrap();
+        writer.write(&DataFrame::new_infer_height(vec![plain(f64::MAX)]).unwrap()).unwrap();
+        let error = writer.write(&DataFrame::new_infer_height(vec![plain(f64::NAN)]).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("NaN in row 5"), "{error}");
+        for column in [plain(-0.0), single(f32::MIN_POSITIVE), list(-1.0)] {
+            assert!(write(column).is_ok());
+        }
+    }
+
+    /// What writes Parquet elsewhere would not be held to that.
+    #[test]
+    fn every_table_is_written_here() {
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut read = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("store/table.rs") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    let writers = ["ParquetWriter", "BatchedWriter", "IpcWriter", "CsvWriter", "JsonWriter"];
+                    assert!(
+                        !writers.iter().any(|writer| text.contains(writer)),
+                        "{} writes tables itself",
+                        path.display()
+                    );
+                    read += 1;
+                }
+            }
+        }
+        assert!(read > 100, "the sources were read");
     }
 
     #[test]

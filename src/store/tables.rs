@@ -15,6 +15,7 @@ use super::part::{Columns, ScalarKind};
 use super::reader::RunReader;
 use super::record::{CellRecord, RecordedMetric};
 use super::table::{ColumnInfo, TableBytes, TableInfo, TableWriter};
+use crate::metric::hold;
 use crate::spec::CLEAN;
 use crate::spec::config::flatten;
 
@@ -326,20 +327,34 @@ fn crossings(record: &CellRecord) -> Option<String> {
     if first.is_empty() { None } else { serde_json::to_string(&first).ok() }
 }
 
-/// Every metric of every row, and the reasons of those that are missing.
+/// Every metric of every row, and the reasons of those that are missing. A value outside of its range is missing.
 fn metric_columns(layout: &Layout, rows: &[&BTreeMap<String, RecordedMetric>]) -> Described {
-    let column = |(name, info): &(String, ColumnInfo)| {
-        let values = rows.iter().map(|metrics| match metrics.get(name) {
-            Some(RecordedMetric::Value(value)) => Some(*value),
+    let mut missing: Vec<BTreeMap<&str, String>> = rows.iter().map(|metrics| missing_metrics(metrics)).collect();
+    let mut columns = Described::with_capacity(layout.metrics.len() + 1);
+    for (name, info) in &layout.metrics {
+        let values = rows.iter().zip(&mut missing).map(|(metrics, missing)| match metrics.get(name) {
+            Some(RecordedMetric::Value(value)) => match hold(*value, bounds(info)) {
+                Ok(value) => Some(value),
+                Err(reason) => {
+                    missing.insert(name, reason.to_string());
+                    None
+                }
+            },
             _ => None,
         });
-        (floats(&metric_column(name), values), info.clone())
-    };
-    let mut columns: Described = layout.metrics.iter().map(column).collect();
-    let missing: Vec<Option<String>> = rows.iter().map(|metrics| missing_metrics(metrics)).collect();
+        columns.push((floats(&metric_column(name), values), info.clone()));
+    }
+    let missing: Vec<Option<String>> =
+        missing.iter().map(|row| if row.is_empty() { None } else { serde_json::to_string(row).ok() }).collect();
     let about = "JSON object from metric name to the reason why there is no value; null when none is missing";
     columns.push((text("missing_metrics", missing.iter().map(Option::as_deref)), ColumnInfo::new("status", "", about)));
     columns
+}
+
+/// The declared range of a column.
+fn bounds(info: &ColumnInfo) -> (f64, f64) {
+    let [low, high] = info.range.unwrap_or_default();
+    (low.unwrap_or(f64::NEG_INFINITY), high.unwrap_or(f64::INFINITY))
 }
 
 /// One row per finished cell and condition, the one under which it was trained first.
@@ -366,16 +381,15 @@ fn conditions_columns(layout: &Layout, records: &[CellRecord]) -> Described {
     columns
 }
 
-/// The reasons of missing metrics as a JSON object; `None` when none is missing.
-fn missing_metrics(metrics: &BTreeMap<String, RecordedMetric>) -> Option<String> {
-    let missing: BTreeMap<&str, &str> = metrics
+/// The reasons of the metrics that are recorded as missing.
+fn missing_metrics(metrics: &BTreeMap<String, RecordedMetric>) -> BTreeMap<&str, String> {
+    metrics
         .iter()
         .filter_map(|(name, metric)| match metric {
-            RecordedMetric::Missing(reason) => Some((name.as_str(), reason.as_str())),
+            RecordedMetric::Missing(reason) => Some((name.as_str(), reason.clone())),
             RecordedMetric::Value(_) => None,
         })
-        .collect();
-    if missing.is_empty() { None } else { serde_json::to_string(&missing).ok() }
+        .collect()
 }
 
 /// One row per finished cell and recorded step.
@@ -394,7 +408,8 @@ fn curves_columns(layout: &Layout, records: &[CellRecord]) -> Described {
     for (name, info) in &layout.series {
         let values = records.iter().flat_map(|record| {
             let series = record.curves.series.get(name);
-            (0..points(record)).map(move |point| series.and_then(|values| values.get(point).copied().flatten()))
+            let held = |value: Option<f64>| hold(value?, bounds(info)).ok();
+            (0..points(record)).map(move |point| held(series?.get(point).copied().flatten()))
         });
         columns.push((floats(&name.replace('.', "_"), values), info.clone()));
     }
