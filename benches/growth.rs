@@ -205,6 +205,7 @@ fn round(cells: u64) -> Line {
                 result
             }
             Event::Retrying { reason, .. } => panic!("the mock failed: {reason}"),
+            Event::FewerThreads { source, .. } => panic!("no thread: {source}"),
         })
         .expect("recorded");
     });

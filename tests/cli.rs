@@ -25,6 +25,11 @@ mod inspect;
 mod lab;
 #[path = "cli/lead_lag.rs"]
 mod lead_lag;
+#[path = "cli/odd_input.rs"]
+mod odd_input;
+#[cfg(unix)]
+#[path = "cli/process.rs"]
+mod process;
 #[path = "cli/refine.rs"]
 mod refine;
 #[path = "cli/report.rs"]

@@ -75,6 +75,11 @@ pub enum BackendError {
          libvulkan1; or use --backend native"
     )]
     NoAdapter { found: String },
+    #[error(
+        "no graphics adapter was looked for: a driver may take {} MiB, and {left} MiB are left under the limit of {of}",
+        DRIVER_MAPPED >> 20
+    )]
+    NoRoom { left: u64, of: String },
     #[error(transparent)]
     Instructions(#[from] super::native::UnknownInstructions),
     #[error("backend {name} is not a single backend; name one of wgpu, flex, ndarray, native")]
@@ -139,16 +144,20 @@ impl Backend {
     }
 
     fn auto() -> Result<Self, BackendError> {
-        let found = adapters().unwrap_or_default();
+        let (found, unseen) = match adapters() {
+            Ok(found) => (found, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         let gpus: Vec<Adapter> = found.iter().filter(|a| a.is_gpu()).cloned().collect();
         if let Ok(mut backend) = Self::wgpu(gpus) {
             let adapter = backend.adapter.as_ref().map(|a| a.name.clone()).unwrap_or_default();
             backend.why = format!("auto found the GPU {adapter}");
             return Ok(backend);
         }
-        let seen = match found.first() {
-            Some(a) => format!("only the software adapter {}", a.name),
-            None => "no graphics adapter".to_string(),
+        let seen = match (found.first(), unseen) {
+            (Some(a), _) => format!("only the software adapter {}", a.name),
+            (None, Some(error)) => format!("no graphics adapter ({error})"),
+            (None, None) => "no graphics adapter".to_string(),
         };
         // Before anything runs on vectors that the processor may not have.
         super::native::instruction_set()?;
@@ -270,8 +279,14 @@ pub fn instruction_set() -> &'static str {
     "baseline"
 }
 
+/// Address space that is left to drivers of graphics adapters at least. They end the process where they find none.
+const DRIVER_MAPPED: u64 = 1 << 30;
+
 /// Every graphics adapter of this machine, best first.
 pub fn adapters() -> Result<Vec<Adapter>, BackendError> {
+    if let Some(room) = crate::machine::rooms().refuses(0, DRIVER_MAPPED) {
+        return Err(BackendError::NoRoom { left: room.bytes >> 20, of: room.of.clone() });
+    }
     // Without this the instance also opens OpenGL, which needs a display and says so on standard error.
     let backends = wgpu::Backends::PRIMARY;
     let descriptor = wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() };

@@ -1,10 +1,12 @@
 //! `cliffline agree`: the same cells on several backends.
 
+use std::ffi::OsString;
+
 use clap::Args;
 use serde_json::json;
 
 use super::{OverrideArgs, exit, output};
-use crate::aligner::backend::{BackendError, Choice};
+use crate::aligner::backend::{BackendError, Choice, Place};
 use crate::aligner::fault::Fault;
 use crate::engine;
 use crate::numerics::shown::rounded;
@@ -13,7 +15,7 @@ use crate::numerics::shown::rounded;
 pub struct AgreeArgs {
     /// Path or name of a spec
     #[arg(value_name = "SPEC", default_value = "smoke")]
-    spec: String,
+    spec: OsString,
     #[command(flatten)]
     overrides: OverrideArgs,
     /// Backends to compare with the first
@@ -40,6 +42,7 @@ pub fn fault(name: &str) -> Result<Fault, String> {
 pub fn main(args: &AgreeArgs) -> anyhow::Result<u8> {
     anyhow::ensure!(args.backends.len() > 1, "--backends needs at least two backends, separated by commas");
     let sweep = args.overrides.load(&args.spec)?;
+    super::require_memory_for(&sweep.cells, Place::Cpu)?;
     let distinct: std::collections::BTreeSet<&String> = args.backends.iter().collect();
     anyhow::ensure!(distinct.len() == args.backends.len(), "--backends names a backend twice");
     let mut backends = Vec::new();
@@ -48,7 +51,7 @@ pub fn main(args: &AgreeArgs) -> anyhow::Result<u8> {
         match Choice::named(name)?.open() {
             Ok(backend) => backends.push(backend),
             // The others are compared all the same; that this one could not be is the verdict then.
-            Err(error @ BackendError::NoAdapter { .. }) => absent = Some(error),
+            Err(error @ (BackendError::NoAdapter { .. } | BackendError::NoRoom { .. })) => absent = Some(error),
             Err(error) => return Err(error.into()),
         }
     }

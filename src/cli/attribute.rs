@@ -73,7 +73,7 @@ pub fn main(args: &AttributeArgs) -> anyhow::Result<u8> {
     let rows = rows(&observed, model);
     if args.json {
         output::json(&json!({
-            "format": "cliffline-attributions", "version": ATTRIBUTE_VERSION, "dir": dir, "by": args.by, "rows": rows,
+            "format": "cliffline-attributions", "version": ATTRIBUTE_VERSION, "dir": output::path(dir), "by": output::path(&args.by), "rows": rows,
             "verification_statement": VERIFICATION_STATEMENT,
         }))?;
     } else {

@@ -47,7 +47,7 @@ pub fn main(args: &BoundaryArgs) -> anyhow::Result<u8> {
     let leads = lead_lag::rows(args)?;
     if args.json {
         output::json(&json!({
-            "format": "cliffline-boundary", "version": BOUNDARY_VERSION, "dir": dir, "boundaries": boundaries,
+            "format": "cliffline-boundary", "version": BOUNDARY_VERSION, "dir": output::path(dir), "boundaries": boundaries,
             "margins": margins, "lead_lag": leads, "verification_statement": VERIFICATION_STATEMENT,
         }))?;
         return Ok(exit::OK);

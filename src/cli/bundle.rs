@@ -41,7 +41,7 @@ pub fn main(args: &BundleArgs) -> anyhow::Result<u8> {
     let bytes = std::fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?.len();
     if args.json {
         output::json(&json!({
-            "version": 1, "dir": dir, "bundle": path, "bytes": bytes, "parts": parts,
+            "version": 1, "dir": output::path(dir), "bundle": output::path(&path), "bytes": bytes, "parts": parts,
             "verification_statement": VERIFICATION_STATEMENT,
         }))?;
     } else {

@@ -86,7 +86,9 @@ pub fn cell(record: &CellRecord) -> anyhow::Result<Cell> {
 
 /// Trains a recorded cell again.
 pub fn retrain(trainer: &BurnTrainer, record: &CellRecord) -> anyhow::Result<Retrained> {
-    Ok(trainer.retrain(&cell(record)?, &Control::default())?)
+    let cell = cell(record)?;
+    super::require_memory_for(std::slice::from_ref(&cell), trainer.backend().place())?;
+    Ok(trainer.retrain(&cell, &Control::default())?)
 }
 
 /// What differs between a record and the same cell trained again; empty when nothing does.

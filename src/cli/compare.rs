@@ -103,7 +103,7 @@ impl Run {
     fn document(&self) -> Value {
         let manifest = &self.manifest;
         json!({
-            "dir": self.dir, "run_id": manifest.run_id, "sweep": manifest.sweep, "state": manifest.state,
+            "dir": output::path(&self.dir), "run_id": manifest.run_id, "sweep": manifest.sweep, "state": manifest.state,
             "created_utc": manifest.created_utc, "spec_blake3": manifest.spec_blake3, "class": manifest.class,
         })
     }

@@ -63,7 +63,7 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
     let written = write_table(&args.output, &frame, &info)?;
     if args.json {
         output::json(
-            &json!({"version": 1, "cell_id": record.cell_id, "file": args.output, "rows": written.rows, "blake3": written.blake3}),
+            &json!({"version": 1, "cell_id": record.cell_id, "file": output::path(&args.output), "rows": written.rows, "blake3": written.blake3}),
         )?;
     } else {
         output::line(&format!(

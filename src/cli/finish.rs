@@ -96,9 +96,9 @@ impl Trail {
     }
 }
 
-/// The command line of this process.
+/// The command line of this process; what is not Unicode is shown as U+FFFD.
 pub(super) fn command_line() -> String {
-    std::env::args().collect::<Vec<_>>().join(" ")
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
 /// What was asked for, for the log.

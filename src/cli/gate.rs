@@ -59,7 +59,7 @@ pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
     let code = if report.verdict == Verdict::Pass { exit::OK } else { exit::NO };
     if args.json {
         let mut document = document(&report)?;
-        document["dir"] = json!(dir);
+        document["dir"] = json!(output::path(dir));
         document["exit_code"] = json!(code);
         output::json(&document)?;
     } else {

@@ -1,9 +1,12 @@
 //! `cliffline gradcheck`: analytic gradients against autodiff and f64 differences.
 
+use std::ffi::OsString;
+
 use clap::Args;
 use serde_json::json;
 
 use super::{BackendArgs, OverrideArgs, exit, output};
+use crate::aligner::backend::Place;
 use crate::aligner::fault::Fault;
 use crate::engine;
 use crate::numerics::shown::rounded;
@@ -12,7 +15,7 @@ use crate::numerics::shown::rounded;
 pub struct GradcheckArgs {
     /// Path or name of a spec; its first cell's shapes and settings are checked
     #[arg(value_name = "SPEC", default_value = "smoke")]
-    spec: String,
+    spec: OsString,
     #[command(flatten)]
     overrides: OverrideArgs,
     #[command(flatten)]
@@ -28,6 +31,8 @@ pub struct GradcheckArgs {
 pub fn main(args: &GradcheckArgs) -> anyhow::Result<u8> {
     let sweep = args.overrides.load(&args.spec)?;
     let backend = args.backend.open()?;
+    // As tensors, whatever trains them: autodiff keeps every intermediate result.
+    super::require_memory_for(&sweep.cells, Place::Cpu)?;
     let checks = engine::gradcheck(&sweep.cells, &backend, engine::Settings::All, args.fault)?;
     let passed = checks.iter().all(|c| c.passed);
     if args.json {

@@ -24,8 +24,8 @@ use crate::numerics::shown::rounded;
 use crate::report::lab::{lab_page, lab_pictures};
 use crate::spec::{Overrides, Sweep, load};
 use crate::store::{
-    Bundling, DirLock, Directives, MANIFEST_FILE, Redactor, RunManifest, Scope, VERIFICATION_STATEMENT, check_seal,
-    now_utc, seal, seal_manifest, unseal, write_atomic,
+    Bundling, DirLock, Directives, MANIFEST_FILE, Redactor, RunManifest, RunReader, Scope, VERIFICATION_STATEMENT,
+    check_seal, now_utc, seal, seal_manifest, unseal, write_atomic,
 };
 
 /// What a laboratory's `manifest.json` is called.
@@ -72,7 +72,12 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     if fewest < MIN_SEEDS {
         output::note(&format!("with {fewest} seeds nothing can be judged: {MIN_SEEDS} are needed, and more tell more"));
     }
-    let trainer = BurnTrainer::new(args.backend.open_for_work()?);
+    let trainer = BurnTrainer::new(args.backend.open()?);
+    let begins = |family: &Family| !RunReader::is_run(&dir.join(RUNS_FOLDER).join(family.sweep));
+    for (_, sweep) in sweeps.iter().filter(|(family, _)| begins(family)) {
+        let all: Vec<usize> = (0..sweep.cells.len()).collect();
+        args.backend.require_room(trainer.backend(), sweep, &all).with_context(|| sweep.name.clone())?;
+    }
     let checks = checks(&sweeps, &trainer)?;
     if checks["passed"] != json!(true) {
         output::note(&format!("the checks before the experiments failed, and nothing is trained: {checks}"));
@@ -165,8 +170,9 @@ fn created(dir: &Path) -> String {
 
 /// Trains what a family lacks, and draws it.
 fn train(sweep: &Sweep, dir: &Path, trainer: &BurnTrainer, args: &LabArgs) -> anyhow::Result<Standing> {
+    let begins = !RunReader::is_run(dir);
     let mut session = Session::open(sweep, dir, trainer)?.with(&args.exemplars).redacting(&args.redact);
-    session.draws = true;
+    (session.draws, session.has_room) = (true, begins);
     if session.exemplars == Effort::Small {
         // Looking at single cells is part of the experiment.
         session.exemplars = Effort::Any;

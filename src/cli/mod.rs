@@ -28,18 +28,22 @@ mod run;
 mod show;
 mod status;
 mod summary;
+mod terminal;
 mod verify;
 mod world;
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use summary::render as render_summary;
 
-use crate::aligner::backend::{Backend, Choice};
+use crate::aligner::backend::{Backend, Choice, Place};
 use crate::engine::{self, Estimate, Pack, Workers};
+use crate::machine;
 use crate::spec::{Cell, Overrides, SpecError, Sweep};
 
 /// Exit codes.
@@ -116,9 +120,9 @@ enum Command {
 /// A spec and what overrides it.
 #[derive(Clone, Debug, Args)]
 struct SpecArgs {
-    /// Path of a spec, or the name of a file in sweeps/, such as smoke
+    /// Path of a spec, the name of a file in sweeps/, such as smoke, or - for standard input
     #[arg(value_name = "SPEC")]
-    spec: String,
+    spec: OsString,
     #[command(flatten)]
     overrides: OverrideArgs,
 }
@@ -139,7 +143,7 @@ impl OverrideArgs {
     }
 
     /// Loads `spec` under these overrides.
-    fn load(&self, spec: &str) -> Result<Sweep, SpecError> {
+    fn load(&self, spec: impl AsRef<OsStr>) -> Result<Sweep, SpecError> {
         crate::spec::load(spec, &self.overrides())
     }
 }
@@ -160,7 +164,7 @@ struct BackendArgs {
     #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_THREADS", value_parser = threads)]
     threads: usize,
     /// Cells trained together; 0 chooses by memory and caches. Results do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_PACK")]
+    #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_PACK", value_parser = pack)]
     pack: usize,
 }
 
@@ -174,6 +178,10 @@ fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
+fn pack(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "give a whole number, such as 8, or 0".to_string())
+}
+
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -183,15 +191,6 @@ impl BackendArgs {
     fn open(&self) -> anyhow::Result<Backend> {
         let backend = self.backend.open()?;
         output::note(&format!("backend {}: {}", backend.name, backend.why));
-        Ok(backend)
-    }
-
-    /// Opens the backend, and holds rendering and other host work to the same number of threads.
-    fn open_for_work(&self) -> anyhow::Result<Backend> {
-        let backend = self.open()?;
-        if self.threads > 0 {
-            rayon::ThreadPoolBuilder::new().num_threads(self.threads.min(cores())).build_global()?;
-        }
         Ok(backend)
     }
 
@@ -219,6 +218,24 @@ impl BackendArgs {
         self.packs_scaled(backend, sweep, wanted, 1.0)
     }
 
+    /// As [`Self::packs`], and refuses what this process has no room for: memory, address space, threads.
+    fn require_room(
+        &self,
+        backend: &Backend,
+        sweep: &Sweep,
+        wanted: &[usize],
+    ) -> anyhow::Result<(Vec<Pack>, Estimate)> {
+        let (packs, estimate) = self.packs(backend, sweep, wanted);
+        require_memory(&estimate)?;
+        if !packs.is_empty() {
+            let Workers { training, host } = self.threads(backend);
+            // One says how far the run is; an adapter's driver has some of its own.
+            let beside = if backend.is_cpu() { 1 } else { 1 + ADAPTER_THREADS };
+            machine::threads::require(training.min(packs.len()) + host + beside)?;
+        }
+        Ok((packs, estimate))
+    }
+
     /// As [`Self::packs`], at a factor of the usual size where that is chosen here.
     fn packs_scaled(&self, backend: &Backend, sweep: &Sweep, wanted: &[usize], factor: f64) -> (Vec<Pack>, Estimate) {
         let (workers, place) = (self.workers(backend), backend.place());
@@ -232,18 +249,33 @@ impl BackendArgs {
     }
 }
 
-/// Refuses what does not fit into memory.
+/// Refuses what does not fit into memory, or into a limit that was put on it.
 fn require_memory(estimate: &Estimate) -> anyhow::Result<()> {
-    let available = crate::spec::memory_available();
-    anyhow::ensure!(
-        estimate.memory_bytes <= available,
-        "training would take about {} of memory, and {} can be had: lower --threads or --pack, or world.n_train, \
+    let Estimate { memory_bytes, mapped_bytes, .. } = *estimate;
+    let rooms = machine::rooms();
+    let Some(room) = rooms.refuses(memory_bytes, mapped_bytes) else { return Ok(()) };
+    let takes = if room.mapped { mapped_bytes } else { memory_bytes };
+    let left = match room.limit {
+        Some(limit) => {
+            format!("{} are left of {}, the limit of {}", output::bytes(room.bytes), output::bytes(limit), room.of)
+        }
+        None => format!("{} can be had", output::bytes(room.bytes)),
+    };
+    anyhow::bail!(
+        "this would take about {} of memory, and {left}: lower --threads or --pack, or world.n_train, \
          world.image_size or train.batch_size",
-        output::bytes(estimate.memory_bytes),
-        output::bytes(available),
-    );
-    Ok(())
+        output::bytes(takes),
+    )
 }
+
+/// Refuses to train or look at one of these cells, alone, where it does not fit into memory.
+fn require_memory_for(cells: &[Cell], place: Place) -> anyhow::Result<()> {
+    let each = cells.iter().take(1).map(|_| Pack { cells: vec![0] }).collect::<Vec<_>>();
+    require_memory(&engine::estimate(cells.get(..1).unwrap_or_default(), &each, 1, place))
+}
+
+/// Threads that a driver of a graphics adapter starts.
+const ADAPTER_THREADS: usize = 8;
 
 /// A run directory.
 #[derive(Clone, Debug, Args)]
@@ -261,23 +293,85 @@ fn quiet_device_selection() {
     }
 }
 
+/// Names of the variables that stand for flags begin with this.
+const VARIABLES: &str = "CLIFFLINE_";
+
+/// A variable that is set to nothing counts as unset, as it does nearly everywhere.
+fn forget_empty_variables() {
+    let ours = |(name, value): &(OsString, OsString)| value.is_empty() && name.to_string_lossy().starts_with(VARIABLES);
+    for (name, _) in std::env::vars_os().filter(ours) {
+        // SAFETY: before any other thread exists that could read the environment.
+        unsafe { std::env::remove_var(name) };
+    }
+}
+
+/// Says of a refused flag that its value may be that of a variable.
+fn say_variables(error: &clap::Error) {
+    let text = error.to_string();
+    let of_a_flag = |(name, value): &(String, String)| {
+        let flag = name.strip_prefix(VARIABLES).unwrap_or_default().to_ascii_lowercase();
+        text.contains(&format!("--{flag} ")) && text.contains(&format!("'{value}'"))
+    };
+    let ours = std::env::vars_os().map(|(name, value)| [name, value].map(|text| text.to_string_lossy().into_owned()));
+    for (name, value) in ours.map(<(String, String)>::from).filter(of_a_flag) {
+        output::note(&format!("{name} is set to {value:?} in the environment"));
+    }
+}
+
+/// Commands that make do without a single thread beside their own.
+const THREADLESS: [&str; 10] =
+    ["agree", "completions", "devices", "gradcheck", "man", "plan", "reference", "show", "status", "verify"];
+
+/// Starts the threads that render, draw and read tables: as many as are to train, where that is said. A command that
+/// needs some is refused where there are none, before it does anything.
+fn start_threads(matches: &clap::ArgMatches) -> anyhow::Result<()> {
+    let Some((command, own)) = matches.subcommand() else { return Ok(()) };
+    let threads = own.try_get_one("threads").ok().flatten().copied();
+    let wanted = machine::threads::wanted(threads.filter(|threads: &usize| *threads > 0));
+    let started = machine::threads::start_pool(wanted);
+    if THREADLESS.contains(&command) {
+        return Ok(());
+    }
+    // Tables are read and written in a pool of their own library's, which panics where it cannot start its threads.
+    const OF_TABLES: &str = "POLARS_MAX_THREADS";
+    let named = std::env::var(OF_TABLES).ok().and_then(|text| text.parse().ok()).filter(|threads| *threads > 0);
+    let threads: usize = named.unwrap_or(if started < wanted { 1 } else { wanted });
+    // SAFETY: the threads of the pool wait for work, and read no environment.
+    unsafe { std::env::set_var(OF_TABLES, threads.to_string()) };
+    machine::threads::require(threads)?;
+    LazyLock::force(&polars_core::runtime::THREAD_POOL);
+    machine::require_files()?;
+    Ok(())
+}
+
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
     quiet_device_selection();
+    forget_empty_variables();
+    interrupt::heed();
+    machine::spare_address_space();
+    if let Err(error) = machine::require_floor() {
+        output::note(&format!("error: {error}"));
+        return ExitCode::from(exit::ERROR);
+    }
     let command = Cli::command().after_long_help(EXIT_CODES);
     let matches = match command.try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
             // Help and version are not errors; both go where clap sends them.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::ERROR } else { exit::OK });
+            if !error.use_stderr() {
+                return ExitCode::from(exit::OK);
+            }
+            say_variables(&error);
+            return ExitCode::from(exit::ERROR);
         }
     };
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    match dispatch(cli.command) {
+    match start_threads(&matches).and_then(|()| dispatch(cli.command)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             say(&error);
@@ -329,7 +423,7 @@ fn chain(error: &anyhow::Error) -> String {
 /// Prints an error and its causes. A spec error shows its place in the file instead.
 fn say(error: &anyhow::Error) {
     match error.downcast_ref::<SpecError>() {
-        Some(spec) => output::note(&spec.render(output::color())),
+        Some(spec) => output::note(&spec.render(terminal::color())),
         None => output::note(&format!("error: {}", chain(error))),
     }
 }

@@ -1,24 +1,9 @@
 //! Printing: JSON and tables on standard output.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
+use std::path::Path;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-
-/// Whether to colour what goes to standard error.
-pub fn color() -> bool {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    std::io::stderr().is_terminal() && !no_color
-}
-
-/// Characters across the terminal that standard output is, where it is one that may be drawn on.
-pub fn screen() -> Option<usize> {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    let stdout = std::io::stdout();
-    if !stdout.is_terminal() || no_color {
-        return None;
-    }
-    terminal_size::terminal_size_of(stdout).map(|(width, _)| usize::from(width.0))
-}
 
 /// Prints a line on standard output. That nobody reads on is no error, and changes no exit code.
 pub fn line(text: &str) -> anyhow::Result<()> {
@@ -32,6 +17,11 @@ pub fn line(text: &str) -> anyhow::Result<()> {
 /// Says something on standard error. A closed standard error must not end a run, so failing to say it is ignored.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// A path for a JSON document, whose strings are Unicode: what is not is shown as U+FFFD, as on the terminal.
+pub fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// Prints one JSON document.

@@ -40,7 +40,7 @@ pub struct PlanArgs {
 
 pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
     let sweep = args.spec.load()?;
-    let backend = args.backend.open_for_work()?;
+    let backend = args.backend.open()?;
     let workers = args.backend.workers(&backend);
     let dir = args.output.clone().unwrap_or_else(|| super::run::default_dir(&sweep));
     let (sweep, kept) = super::run::keeping(sweep, &dir);
@@ -62,7 +62,7 @@ pub fn main(args: &PlanArgs) -> anyhow::Result<u8> {
         let cells =
             || -> Vec<_> { sweep.cells.iter().map(|c| json!({"cell_id": c.id, "levels": sweep.levels(c)})).collect() };
         output::json(&json!({
-            "version": 1, "sweep": sweep.name, "spec_hash": sweep.hash(), "dir": dir, "present": present,
+            "version": 1, "sweep": sweep.name, "spec_hash": sweep.hash(), "dir": output::path(&dir), "present": present,
             "class": class, "workers": workers, "estimate": estimate, "calibration": calibration,
             "seconds": time.map(|[low, middle, high]| json!({"low": low, "expected": middle, "high": high})),
             "conditions": sweep.conditions.iter().map(|c| json!({"name": c.name, "changes": c.changes})).collect::<Vec<_>>(),

@@ -146,9 +146,9 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     let code = if report.wanted > 0 { exit::INCOMPLETE } else { exit::OK };
     if args.json {
         let mut document = document;
-        document["dir"] = json!(dir);
+        document["dir"] = json!(output::path(dir));
         document["exit_code"] = json!(code);
-        document["report"] = json!(drawn);
+        document["report"] = json!(drawn.as_deref().map(output::path));
         output::json(&document)?;
     } else {
         output::line(&target.render(&report, trained))?;
@@ -168,7 +168,7 @@ fn trainer(args: &RefineArgs, reader: &RunReader) -> anyhow::Result<BurnTrainer>
         (asked, _) => asked,
     };
     let backend = BackendArgs { backend: choice, ..args.backend.clone() };
-    Ok(BurnTrainer::new(backend.open_for_work()?))
+    Ok(BurnTrainer::new(backend.open()?))
 }
 
 /// Says why a refinement ends before its time.

@@ -80,7 +80,7 @@ pub fn main(args: &ReportArgs) -> anyhow::Result<u8> {
     let path = dir.join(REPORT_FILE);
     if args.json {
         output::json(&json!({
-            "format": "cliffline-report", "version": REPORT_VERSION, "dir": dir, "report": path, "bytes": drawn.page_bytes,
+            "format": "cliffline-report", "version": REPORT_VERSION, "dir": output::path(dir), "report": output::path(&path), "bytes": drawn.page_bytes,
             "figures": drawn.figures.iter().map(|f| json!({"name": f.name, "title": f.title, "file": picture(f)})).collect::<Vec<_>>(),
             "removed": drawn.removed, "verification_statement": VERIFICATION_STATEMENT,
         }))?;

@@ -18,7 +18,7 @@ use super::finish::{RedactArgs, Trail};
 use super::progress::Progress;
 use super::report::{self, DrawArgs, REPORT_FILE};
 use super::summary::{failed_example, render, write_step_summary};
-use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, interrupt, output, require_memory};
+use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, interrupt, output, require_memory, terminal};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::{StopRules, Summary, write_derived};
 use crate::audit::GATES_CHANGED;
@@ -61,15 +61,16 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
     let sweep = args.spec.load()?;
     let dir = args.output.clone().unwrap_or_else(|| default_dir(&sweep));
     let (sweep, kept) = keeping(sweep, &dir);
-    let backend = args.backend.open_for_work()?;
-    if !RunReader::is_run(&dir) {
+    let backend = args.backend.open()?;
+    let begins = !RunReader::is_run(&dir);
+    if begins {
         // What cannot be done should leave no directory behind.
         let all: Vec<usize> = (0..sweep.cells.len()).collect();
-        require_memory(&args.backend.packs(&backend, &sweep, &all).1)?;
+        args.backend.require_room(&backend, &sweep, &all)?;
     }
     let trainer = BurnTrainer::new(backend);
     let mut session = Session::open(&sweep, &dir, &trainer)?.with(&args.exemplars).redacting(&args.redact);
-    session.draws = !args.drawing.no_report;
+    (session.draws, session.has_room) = (!args.drawing.no_report, begins);
     // A directory that is refused keeps nothing.
     say_kept(&dir, kept);
     let standing = session.go(&args.backend, &trainer)?;
@@ -143,6 +144,8 @@ pub(super) struct Session<'a> {
     pub(super) exemplars: Effort,
     /// Whether tables that changed are drawn at once.
     pub(super) draws: bool,
+    /// Whether the caller made sure that there is memory and that there are threads.
+    pub(super) has_room: bool,
     trail: Trail,
     /// The gates of an earlier session that finished cells; none where no cell was finished.
     gates_before: Option<BTreeMap<String, serde_json::Value>>,
@@ -219,6 +222,7 @@ impl<'a> Session<'a> {
             trail: Trail::of(dir)?,
             gates_before,
             draws: false,
+            has_room: false,
         })
     }
 
@@ -231,8 +235,12 @@ impl<'a> Session<'a> {
             self.draw_if_missing()?;
             return Ok(self.standing(false));
         }
-        let (packs, estimate) = backend.packs(trainer.backend(), self.sweep, &missing);
-        require_memory(&estimate)?;
+        let (packs, estimate) = match self.has_room {
+            true => backend.packs(trainer.backend(), self.sweep, &missing),
+            false => backend.require_room(trainer.backend(), self.sweep, &missing)?,
+        };
+        let control = Arc::new(Control::default());
+        interrupt::watch(&control);
         let mut log = self.begin(trainer)?;
         if !missing.is_empty() {
             let text = format!("check the gradients of the first of {} cells of each set of options", missing.len());
@@ -243,7 +251,10 @@ impl<'a> Session<'a> {
             self.trail.finish(&self.dir, self.sweep, &mut self.manifest, log)?;
             return Ok(Standing { gradients_wrong: true, exit_code: exit::NO, ..self.standing(false) });
         }
-        let (packs, estimate) = self.tune(packs, estimate, backend, trainer, &missing);
+        let (packs, estimate) = match control.is_cancelled() {
+            true => (packs, estimate),
+            false => self.tune(packs, estimate, backend, trainer, &missing),
+        };
         let threads = backend.threads(trainer.backend());
         // With fewer packs than threads the rest would have nothing to do.
         let workers = Workers { training: threads.training.min(packs.len()).max(1), ..threads };
@@ -251,7 +262,7 @@ impl<'a> Session<'a> {
             let text = format!("train {} cells in {} packs on {}", missing.len(), packs.len(), self.manifest.class);
             log.record("train", "train what is missing and measure it", &text)?;
         }
-        let interrupted = self.train(packs, &estimate, trainer, workers)?;
+        let interrupted = self.train(packs, &estimate, trainer, workers, &control)?;
         log.record("tables", "write the tables of all finished cells", &RUN_TABLES.join(", "))?;
         self.write_tables()?;
         self.write_gates(&mut log)?;
@@ -383,14 +394,13 @@ impl<'a> Session<'a> {
         estimate: &Estimate,
         trainer: &BurnTrainer,
         workers: Workers,
+        control: &Arc<Control>,
     ) -> anyhow::Result<bool> {
         if packs.is_empty() {
             // Timings stay those of the last process that trained.
             return Ok(false);
         }
         self.manifest.timings.clear();
-        let control = Arc::new(Control::default());
-        interrupt::watch(&control)?;
         let cells = &self.sweep.cells;
         output::note(&format!(
             "{}: training {} of {} cells in {} on {}",
@@ -406,7 +416,7 @@ impl<'a> Session<'a> {
         let progress = Progress::start(control.clone(), estimate.cells, estimate.cell_steps);
         let started = Instant::now();
         let (run, trained, made_by) = (&mut self.run, &mut self.trained, &self.made_by);
-        let result = run_packs(cells, packs, trainer, workers, &control, |event| -> anyhow::Result<()> {
+        let result = run_packs(cells, packs, trainer, workers, control, |event| -> anyhow::Result<()> {
             match event {
                 Event::Finished(outcomes) => {
                     let planned = |o: &Outcome| configs.get(o.cell_id.as_str()).map_or(0, |c| c.train.steps);
@@ -416,6 +426,14 @@ impl<'a> Session<'a> {
                     let records = outcomes.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()?;
                     run.append(&records).context("recording finished cells")?;
                     *trained += records.len();
+                    Ok(())
+                }
+                Event::FewerThreads { training: 0, source } => {
+                    Err(source).context("cannot start a thread to train on (see `ulimit -u` and `ulimit -v`)")
+                }
+                Event::FewerThreads { training, source } => {
+                    let threads = output::count(training, "thread");
+                    output::note(&format!("training on {threads}: no more can be started ({source})"));
                     Ok(())
                 }
                 Event::Retrying { cells, reason } => {
@@ -517,14 +535,14 @@ impl<'a> Session<'a> {
         let drawn = self.manifest.tables.contains_key(REPORT_FILE).then(|| self.dir.join(REPORT_FILE));
         if json {
             output::json(&json!({
-                "version": 1, "dir": self.dir, "report": drawn, "gates": gates.as_ref().map(|report| report.verdict), "sweep": self.sweep.name, "cells": self.sweep.cells.len(),
+                "version": 1, "dir": output::path(&self.dir), "report": drawn.as_deref().map(output::path), "gates": gates.as_ref().map(|report| report.verdict), "sweep": self.sweep.name, "cells": self.sweep.cells.len(),
                 "finished": finished, "by_status": counts, "present": standing.present, "reused": standing.reused,
                 "trained": standing.trained, "interrupted": standing.interrupted, "exit_code": standing.exit_code, "class": self.manifest.class,
                 "timings": self.manifest.timings, "summary": summaries, "stop_rules": rules,
             }))?;
         } else {
             for summary in summaries.iter().filter(|_| !self.run.reader().is_empty()) {
-                output::line(&render(summary, output::screen()))?;
+                output::line(&render(summary, terminal::of_output()))?;
             }
             let by_status: Vec<String> =
                 counts.iter().filter(|(_, n)| **n > 0).map(|(s, n)| format!(", {n} {s}")).collect();

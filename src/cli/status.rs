@@ -40,7 +40,7 @@ pub fn main(args: &StatusArgs) -> anyhow::Result<u8> {
     };
     if args.json {
         output::json(&json!({
-            "version": 1, "dir": dir, "state": state, "live": live, "complete": complete, "planned": planned,
+            "version": 1, "dir": output::path(dir), "state": state, "live": live, "complete": complete, "planned": planned,
             "finished": finished, "by_status": counts, "damaged": damaged, "class": reader.class(),
             "updated_utc": manifest.as_ref().map(|m| m.updated_utc.clone()),
         }))?;

@@ -6,24 +6,46 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::output;
+use super::terminal::Screen;
 use crate::analysis::Summary;
 use crate::numerics::shown::{Levels, rounded};
 use crate::store::{RecordedStatus, read_columns};
 
-/// Shades of a small heatmap, from the least mean to the greatest.
-const SHADES: [char; 5] = [' ', '\u{2591}', '\u{2592}', '\u{2593}', '\u{2588}'];
+/// Shades of a small heatmap, from the least mean to the greatest, and what stands where there is none.
+struct Shades {
+    steps: [char; 5],
+    none: char,
+}
 
-/// A summary as text. On a `screen` of so many characters means are shaded from the least to the greatest, and a table
-/// that is too wide for it becomes shades alone.
-pub fn render(summary: &Summary, screen: Option<usize>) -> String {
-    let span = screen.and_then(|_| span(summary));
-    let table = table(summary, span);
+const BLOCKS: Shades = Shades { steps: [' ', '\u{2591}', '\u{2592}', '\u{2593}', '\u{2588}'], none: '\u{b7}' };
+const ASCII: Shades = Shades { steps: [' ', '.', ':', '*', '#'], none: '?' };
+
+impl Shades {
+    fn of(screen: Screen) -> &'static Self {
+        if screen.unicode { &BLOCKS } else { &ASCII }
+    }
+
+    fn at(&self, mean: f64, (low, high): (f64, f64)) -> char {
+        let at = (mean - low) / (high - low) * self.steps.len() as f64;
+        self.steps[(at.max(0.0) as usize).min(self.steps.len() - 1)]
+    }
+}
+
+/// Means shaded between the least and the greatest.
+type Shading = Option<(&'static Shades, (f64, f64))>;
+
+/// A summary as text. On a `screen` means are shaded from the least to the greatest, and a table that is too wide for it
+/// becomes shades alone.
+pub fn render(summary: &Summary, screen: Option<Screen>) -> String {
+    let shading: Shading = screen.and_then(|screen| Some((Shades::of(screen), span(summary)?)));
+    let table = table(summary, shading);
     let width = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-    let narrow = |most: usize| (width(&table) > most).then(|| shades(summary, span)).filter(|text| width(text) <= most);
-    let narrow = screen.and_then(narrow);
-    let shaded = match span {
-        Some((low, high)) if narrow.is_some() => {
-            let steps = SHADES.iter().collect::<String>();
+    let narrow = screen
+        .map(|screen| screen.width)
+        .and_then(|most| (width(&table) > most).then(|| shades(summary, shading)).filter(|text| width(text) <= most));
+    let shaded = match shading {
+        Some((shades, (low, high))) if narrow.is_some() => {
+            let steps = shades.steps.iter().collect::<String>();
             format!("; shades [{steps}] from {} to {}", rounded(low), rounded(high))
         }
         _ => String::new(),
@@ -38,16 +60,11 @@ fn span(summary: &Summary) -> Option<(f64, f64)> {
     (low < high && (high - low).is_finite()).then_some((low, high))
 }
 
-fn shade(mean: f64, (low, high): (f64, f64)) -> char {
-    let at = (mean - low) / (high - low) * SHADES.len() as f64;
-    SHADES[(at.max(0.0) as usize).min(SHADES.len() - 1)]
-}
-
 fn row_name(level: &serde_json::Value, shown: Levels) -> String {
     if level.is_null() { "all cells".to_string() } else { shown.text(level) }
 }
 
-fn table(summary: &Summary, span: Option<(f64, f64)>) -> String {
+fn table(summary: &Summary, shading: Shading) -> String {
     let mut header = vec![match (summary.row_axis.as_str(), summary.column_axis.as_str()) {
         ("", _) => String::new(),
         (row, "") => row.to_string(),
@@ -59,8 +76,8 @@ fn table(summary: &Summary, span: Option<(f64, f64)>) -> String {
         level => across.text(level),
     }));
     let rows = summary.rows.iter().zip(&summary.cells).map(|(level, entries)| {
-        let value = |entry: &crate::analysis::Entry| match (entry.mean, span) {
-            (Some(mean), Some(span)) => format!("{} {1}{1}", rounded(mean), shade(mean, span)),
+        let value = |entry: &crate::analysis::Entry| match (entry.mean, shading) {
+            (Some(mean), Some((shades, span))) => format!("{} {1}{1}", rounded(mean), shades.at(mean, span)),
             (Some(mean), None) => rounded(mean),
             (None, _) if entry.without_value > 0 => "no value".to_string(),
             (None, _) => String::new(),
@@ -70,12 +87,12 @@ fn table(summary: &Summary, span: Option<(f64, f64)>) -> String {
     output::table(&header, rows.collect())
 }
 
-/// Two characters for each mean; dots where there is none.
-fn shades(summary: &Summary, span: Option<(f64, f64)>) -> String {
-    let Some(span) = span else { return String::new() };
+/// Two characters for each mean, and for each that is missing.
+fn shades(summary: &Summary, shading: Shading) -> String {
+    let Some((shades, span)) = shading else { return String::new() };
     let (down, across) = (Levels::of(&summary.rows), Levels::of(&summary.columns));
     let rows = summary.rows.iter().zip(&summary.cells).map(|(level, entries)| {
-        let drawn = entries.iter().map(|entry| entry.mean.map_or('\u{b7}', |mean| shade(mean, span)));
+        let drawn = entries.iter().map(|entry| entry.mean.map_or(shades.none, |mean| shades.at(mean, span)));
         vec![row_name(level, down), drawn.flat_map(|c| [c, c]).chain(['|']).collect()]
     });
     let ends = [summary.columns.first(), summary.columns.last()];
@@ -148,17 +165,37 @@ mod tests {
         summary
     }
 
+    fn screen(width: usize) -> Option<Screen> {
+        Some(Screen { width, unicode: true })
+    }
+
+    #[test]
+    fn where_only_ascii_is_shown_the_same_tables_are_ascii() {
+        let summary = summary();
+        for width in [80, 48, 10] {
+            let blocks = render(&summary, screen(width));
+            let ascii = render(&summary, Some(Screen { width, unicode: false }));
+            assert!(ascii.is_ascii() && !blocks.is_ascii(), "{ascii}");
+            let mut turned: String = blocks;
+            for (block, char) in BLOCKS.steps.iter().chain([&BLOCKS.none]).zip(ASCII.steps.iter().chain([&ASCII.none]))
+            {
+                turned = turned.replace(*block, &char.to_string());
+            }
+            assert_eq!(turned, ascii);
+        }
+    }
+
     #[test]
     fn means_are_shaded_on_a_screen_only() {
         let summary = summary();
         assert!(!render(&summary, None).contains('\u{2588}'));
-        let wide = render(&summary, Some(80));
+        let wide = render(&summary, screen(80));
         assert!(wide.contains("1.001   ") && wide.contains("6.006 \u{2588}\u{2588}"), "{wide}");
         assert!(wide.contains("3.503 \u{2592}\u{2592}") && wide.contains("no value"), "{wide}");
         // The numbers need 51 characters, shades alone 44.
-        let narrow = render(&summary, Some(48));
+        let narrow = render(&summary, screen(48));
         assert!(narrow.contains("shades [ \u{2591}\u{2592}\u{2593}\u{2588}] from 1.001 to 6.006"), "{narrow}");
         assert!(narrow.contains("image.noise from 0 to 0.5") && narrow.contains("  \u{b7}\u{b7}|"), "{narrow}");
-        assert_eq!(render(&summary, Some(10)), wide, "what fits nowhere keeps its numbers");
+        assert_eq!(render(&summary, screen(10)), wide, "what fits nowhere keeps its numbers");
     }
 }

@@ -64,7 +64,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     let files = seal.ledger.as_ref().map(|ledger| ledger.lines().count());
     if args.json {
         output::json(&json!({
-            "version": 1, "dir": dir, "passed": problems.is_empty(), "problems": problems, "cells": cells.len(),
+            "version": 1, "dir": output::path(dir), "passed": problems.is_empty(), "problems": problems, "cells": cells.len(),
             "missing": missing, "files": files,
             "retrained": sample,
         }))?;
@@ -172,7 +172,7 @@ fn verify_without_cells(args: &VerifyArgs, seal: &SealCheck) -> anyhow::Result<u
     let passed = problems.is_empty();
     if args.json {
         output::json(&json!({
-            "version": 1, "dir": dir, "passed": passed, "problems": problems, "cells": 0, "missing": 0, "files": files,
+            "version": 1, "dir": output::path(dir), "passed": passed, "problems": problems, "cells": 0, "missing": 0, "files": files,
             "not_in_the_bundle": seal.left_out, "retrained": [],
         }))?;
     } else {

@@ -1,5 +1,6 @@
 //! `cliffline world check` and `world export`.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use super::embed::{CONFOUNDER_COLUMNS, described, list_column};
 use super::{OverrideArgs, exit, output};
+use crate::aligner::backend::Place;
 use crate::numerics::shown::{exact, rounded};
 use crate::spec::config::Config;
 use crate::store::{TableInfo, write_table};
@@ -28,7 +30,7 @@ pub enum WorldCommand {
 pub struct CheckArgs {
     /// Path or name of a spec; the world of its first cell is checked
     #[arg(value_name = "SPEC", default_value = "collapse")]
-    spec: String,
+    spec: OsString,
     #[command(flatten)]
     overrides: OverrideArgs,
     /// Probe every perturbation at a few strengths as well; takes some ten times longer
@@ -43,7 +45,7 @@ pub struct CheckArgs {
 pub struct ExportArgs {
     /// Path or name of a spec; the world of its first cell is written
     #[arg(value_name = "SPEC", default_value = "collapse")]
-    spec: String,
+    spec: OsString,
     #[command(flatten)]
     overrides: OverrideArgs,
     /// Parquet file to write
@@ -61,8 +63,9 @@ pub fn main(command: &WorldCommand) -> anyhow::Result<u8> {
     }
 }
 
-fn first_cell(spec: &str, overrides: &OverrideArgs) -> anyhow::Result<Config> {
+fn first_cell(spec: &OsStr, overrides: &OverrideArgs) -> anyhow::Result<Config> {
     let sweep = overrides.load(spec)?;
+    super::require_memory_for(&sweep.cells, Place::Native)?;
     Ok(sweep.cells.into_iter().next().context("the sweep has no cells")?.config)
 }
 
@@ -200,7 +203,9 @@ fn export(args: &ExportArgs) -> anyhow::Result<u8> {
     let frame = DataFrame::new_infer_height(columns.into_iter().map(|(c, _)| c).collect())?;
     let written = write_table(&args.output, &frame, &info)?;
     if args.json {
-        output::json(&json!({"version": 1, "file": args.output, "rows": written.rows, "blake3": written.blake3}))?;
+        output::json(
+            &json!({"version": 1, "file": output::path(&args.output), "rows": written.rows, "blake3": written.blake3}),
+        )?;
     } else {
         output::line(&format!("{}: {} samples", args.output.display(), written.rows))?;
     }

@@ -162,6 +162,27 @@ fn fitting(bytes: u64, config: &Config) -> usize {
     (bytes / (lane_bytes(config) + view_bytes(config)).max(1)) as usize
 }
 
+/// Memory that a run takes without its cells: the smallest takes 57 MiB.
+const PROGRAM_BYTES: u64 = 72 << 20;
+
+/// Memory for the tables and the report of a run, for each cell and for each combination of levels beside the seed, beside
+/// buffers that grow by so much for each cell up to a size. Runs of 1,000 to 72,000 tiny cells took 34 to 310 MiB for
+/// theirs, at most nine tenths of this.
+const TABLE_BYTES_PER_CELL: u64 = 2 << 10;
+const TABLE_BYTES_PER_COMBINATION: u64 = 8 << 10;
+const TABLE_BUFFERS: u64 = 180 << 20;
+const BUFFERS_PER_CELL: u64 = 35 << 10;
+
+/// Memory for one point of one series while tables are made. 400 cells of 1,000 and of 4,000 points took 70 bytes.
+const MEMORY_PER_POINT: u64 = 72;
+
+/// Address space that a run takes beside its memory, where the allocator is told to spare it: stacks and libraries.
+const MAPPED_BYTES: u64 = 32 << 20;
+
+/// Stack of a thread, and how many threads there are for each that trains: one more renders and draws.
+const STACK_BYTES: u64 = 2 << 20;
+const STACKS_PER_WORKER: u64 = 2;
+
 /// Costs of training some packs.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Estimate {
@@ -171,8 +192,10 @@ pub struct Estimate {
     pub largest_pack: usize,
     /// Optimiser steps, summed over cells.
     pub cell_steps: u64,
-    /// Memory for data and training at the peak, bytes.
+    /// Memory at the peak, bytes: for data and training, or for tables and report after it, and for the program itself.
     pub memory_bytes: u64,
+    /// Address space at the peak, bytes: that memory, and what is mapped without being used.
+    pub mapped_bytes: u64,
     /// What the run directory will take, bytes, roughly.
     pub disk_bytes: u64,
 }
@@ -218,12 +241,23 @@ pub fn estimate(cells: &[Cell], packs: &[Pack], workers: usize, place: Place) ->
         let surfaces = BYTES_PER_SURFACE * (1 + cell.conditions.len() as u64) / seeds;
         BYTES_PER_CELL + full + conditions + surfaces + points(config) * BYTES_PER_POINT
     };
+    let training = kept + packs.iter().map(of_pack).max().unwrap_or(0) * workers.min(packs.len()) as u64;
+    // The tables are of all cells of the sweep, trained now or before.
+    let n = cells.len() as u64;
+    let series = cells.iter().map(|c| points(&c.config)).sum::<u64>();
+    let tables = n * TABLE_BYTES_PER_CELL
+        + n / seeds * TABLE_BYTES_PER_COMBINATION
+        + TABLE_BUFFERS.min(n * BUFFERS_PER_CELL)
+        + series * MEMORY_PER_POINT;
+    // Worlds stay until the end.
+    let memory_bytes = PROGRAM_BYTES + training.max(kept + tables);
     Estimate {
         cells: each().count(),
         packs: packs.len(),
         largest_pack: packs.iter().map(|p| p.cells.len()).max().unwrap_or(0),
         cell_steps: each().map(|c| c.train.steps).sum(),
-        memory_bytes: kept + packs.iter().map(of_pack).max().unwrap_or(0) * workers.min(packs.len()) as u64,
+        memory_bytes,
+        mapped_bytes: memory_bytes + MAPPED_BYTES + STACKS_PER_WORKER * STACK_BYTES * workers as u64,
         disk_bytes: BYTES_PER_RUN + packs.iter().flat_map(|p| &p.cells).map(|c| bytes_of(&cells[*c])).sum::<u64>(),
     }
 }
@@ -294,7 +328,12 @@ pub fn training_rates(
     };
     let mut readings: Vec<(Instant, u64)> = Vec::new();
     std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(again)).collect();
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, again);
+        let (handles, refused): (Vec<_>, Vec<_>) = (0..workers.max(1)).map(start).partition(Result::is_ok);
+        let handles: Vec<_> = handles.into_iter().flatten().collect();
+        if let (true, Some(Err(error))) = (handles.is_empty(), refused.first()) {
+            return Err(TrainError::Failed(format!("cannot start a thread: {error}")));
+        }
         // Two readings make a rate, however long a step takes.
         let enough = |r: &[(Instant, u64)]| r.len() > 1 && r[0].0.elapsed() >= budget;
         while handles.iter().any(|h| !h.is_finished()) && !enough(&readings) {

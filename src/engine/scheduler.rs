@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread::Builder;
 use std::time::Instant;
 
 use super::outcome::{ConditionOutcome, Outcome, Status, all_missing};
@@ -66,6 +67,11 @@ pub enum Event {
         cells: usize,
         reason: String,
     },
+    /// Some threads could not be started. The others do their work; with none that trains, nothing is trained.
+    FewerThreads {
+        training: usize,
+        source: std::io::Error,
+    },
 }
 
 /// Finished packs that wait to be heard, at most; workers then wait too, so that memory stays that of some packs.
@@ -107,17 +113,24 @@ pub fn run_packs<E>(
         // At most one job per host thread waits, so that memory stays that of some packs.
         let (jobs, to_do) = mpsc::sync_channel(workers.host);
         let to_do = Arc::new(Mutex::new(to_do));
-        for _ in 0..workers.host {
+        let mut refused = None;
+        let mut is_started = |started: std::io::Result<_>| started.map_err(|error| refused = Some(error)).is_ok();
+        let start_host = |_: &usize| {
             let (to_do, sender, shared) = (to_do.clone(), sender.clone(), &shared);
-            scope.spawn(move || help(shared, &to_do, &sender));
-        }
-        for _ in 0..workers.training.max(1) {
+            is_started(Builder::new().spawn_scoped(scope, move || help(shared, &to_do, &sender)).map(drop))
+        };
+        let host = (0..workers.host).take_while(start_host).count();
+        let start_training = |_: &usize| {
             let (sender, shared) = (sender.clone(), &shared);
-            let jobs = (workers.host > 0).then(|| jobs.clone());
-            scope.spawn(move || work(shared, jobs.as_ref(), &sender));
-        }
+            let jobs = (host > 0).then(|| jobs.clone());
+            is_started(Builder::new().spawn_scoped(scope, move || work(shared, jobs.as_ref(), &sender)).map(drop))
+        };
+        let training = (0..workers.training.max(1)).take_while(start_training).count();
         drop((sender, jobs));
-        let mut result = Ok(());
+        let mut result = refused.map_or(Ok(()), |source| on_event(Event::FewerThreads { training, source }));
+        if result.is_err() {
+            control.cancel.store(true, Ordering::Relaxed);
+        }
         while let Ok(first) = receiver.recv() {
             for event in gather(first, receiver.try_iter().take(WAITING)) {
                 if result.is_ok() {
@@ -321,6 +334,7 @@ mod tests {
             match event {
                 Event::Finished(done) => outcomes.extend(done),
                 Event::Retrying { .. } => retries += 1,
+                Event::FewerThreads { source, .. } => return Err(source.to_string()),
             }
             if outcomes.len() >= stop_after { Err("disk full".to_string()) } else { Ok(()) }
         });

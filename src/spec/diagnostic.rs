@@ -67,6 +67,8 @@ pub struct Report {
 pub enum SpecError {
     #[error("cannot read the spec {path}: {source}\n  = help: give the path of a TOML file, or one of: {}", known.join(", "))]
     Read { path: String, known: Vec<String>, source: std::io::Error },
+    #[error("cannot read the spec {path}: {reason}\n  = help: {help}")]
+    NoText { path: String, reason: String, help: String },
     #[error(
         "no spec is called `{name}`: the nearest is `{nearest}`\n  = help: give the path of a TOML file, or one of: {}",
         known.join(", ")

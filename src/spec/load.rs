@@ -1,11 +1,10 @@
 //! From the name of a spec, and flags, to a checked sweep.
 
-use std::path::Path;
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::builtin::BUILTINS;
 use super::check::{RULES, Rule};
 use super::condition::Condition;
 use super::config::{AppliesTo, Config};
@@ -16,12 +15,7 @@ use super::preset::{PRESETS, Preset, preset_named};
 use super::scalar::nearest;
 use super::sweep::{Axis, Cell, Sweep, levels};
 use super::tree::At;
-use super::{flags, gate, grid, include, tree};
-
-/// Where named specs are looked for before the built-in ones.
-const FOLDER: &str = "sweeps";
-/// Memory taken to be available where the system does not say: that of a small laptop.
-const FALLBACK_MEMORY: u64 = 8 << 30;
+use super::{flags, gate, grid, include, source, tree};
 
 /// Command-line overrides, as typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,44 +26,14 @@ pub struct Overrides {
     pub axis: Vec<String>,
 }
 
-/// Loads the spec `spec`: the path of a file, else `NAME` of `./sweeps/NAME.toml`, else the name of a built-in spec.
+/// Loads the spec `spec`: `-` for standard input, the path of a file, else `NAME` of `./sweeps/NAME.toml`, else the name of
+/// a built-in spec.
 ///
 /// # Errors
 /// An unreadable file, an unknown name, or everything found wrong with the spec and the flags.
-pub fn load(spec: &str, overrides: &Overrides) -> Result<Sweep, SpecError> {
-    let name = spec.strip_suffix(".toml").unwrap_or(spec);
-    let in_folder = Path::new(FOLDER).join(format!("{name}.toml"));
-    let is_path = spec.contains(['/', '\\']);
-    let file = [Path::new(spec), &in_folder].into_iter().find(|path| path.is_file());
-    if file.is_some() || is_path {
-        let path = file.unwrap_or(Path::new(spec)).display().to_string();
-        let text = std::fs::read_to_string(file.unwrap_or(Path::new(spec))).map_err(|source| SpecError::Read {
-            path: path.clone(),
-            known: known(),
-            source,
-        })?;
-        return from_str(&text, &path, overrides);
-    }
-    match BUILTINS.iter().find(|builtin| builtin.name == name) {
-        Some(builtin) => from_str(builtin.text, &format!("{FOLDER}/{name}.toml (built in)"), overrides),
-        None => {
-            let known = known();
-            let nearest = nearest(name, known.iter().map(String::as_str)).to_string();
-            Err(SpecError::Unknown { name: spec.to_string(), nearest, known })
-        }
-    }
-}
-
-/// The names that [`load`] finds: those of `./sweeps` and of the built-in specs, sorted.
-fn known() -> Vec<String> {
-    let files = std::fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
-    let stems = files
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .filter_map(|path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
-    let mut names: Vec<String> = stems.chain(BUILTINS.iter().map(|builtin| builtin.name.to_string())).collect();
-    names.sort();
-    names.dedup();
-    names
+pub fn load(spec: impl AsRef<OsStr>, overrides: &Overrides) -> Result<Sweep, SpecError> {
+    let source::Text { name, text } = source::find(spec.as_ref())?;
+    from_str(&text, &name, overrides)
 }
 
 /// Loads a spec from its text. `file_name` appears in errors only.
@@ -85,7 +49,7 @@ fn known() -> Vec<String> {
 /// # Ok::<(), cliffline::spec::SpecError>(())
 /// ```
 pub fn from_str(text: &str, file_name: &str, overrides: &Overrides) -> Result<Sweep, SpecError> {
-    from_str_within(text, file_name, overrides, memory_available())
+    from_str_within(text, file_name, overrides, crate::machine::memory_available())
 }
 
 /// [`from_str`] with `memory` bytes for the cells.
@@ -299,19 +263,11 @@ fn size(bytes: u128) -> String {
     if value < 1e6 { format!("{value:.1} {}", units[unit]) } else { format!("{value:.1e} {}", units[unit]) }
 }
 
-/// Bytes of memory that can be had without swapping, where the system says (Linux); else 8 GiB.
-pub fn memory_available() -> u64 {
-    let parse = |text: String| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-    };
-    std::fs::read_to_string("/proc/meminfo").ok().and_then(parse).unwrap_or(FALLBACK_MEMORY)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::builtin::BUILTINS;
     use super::*;
 
     fn overridden(text: &str, set: &[&str], axis: &[&str]) -> Result<Sweep, SpecError> {
@@ -332,7 +288,7 @@ mod tests {
         let error = load(missing.to_str().expect("utf-8"), &Overrides::default()).expect_err("missing");
         assert!(matches!(error, SpecError::Read { .. }), "{error}");
         std::fs::write(&file, [0xff, 0xfe]).expect("written");
-        assert!(matches!(load(path, &Overrides::default()), Err(SpecError::Read { .. })));
+        assert!(matches!(load(path, &Overrides::default()), Err(SpecError::NoText { .. })));
         let error = load("smok", &Overrides::default()).expect_err("unknown");
         assert!(matches!(&error, SpecError::Unknown { nearest, .. } if nearest == "smoke"), "{error}");
     }

@@ -7,6 +7,7 @@
 //! | `builtin` | [`BUILTINS`], the specs compiled into the program |
 //! | `tree` | TOML values with their places in the source |
 //! | `scalar` | one value against what its parameter accepts; the nearest valid key |
+//! | `meant` | what to write instead of a value that is not taken |
 //! | `scale` | how far apart two levels are |
 //! | `axis` | the ways to write an axis, and the levels they make |
 //! | `draft` | a spec's keys, checked one by one |
@@ -16,6 +17,7 @@
 //! | `gate` | constraints that are judged after the run |
 //! | `check` | rules across the parameters of one cell |
 //! | `sweep` | [`Sweep`]: the cells, the hash, the resolved spec |
+//! | `source` | the text of a spec: a file, standard input, a built-in |
 //! | `load` | [`load`]: finds a spec and runs the steps above |
 //! | `diagnostic` | errors with their place, nearest key and remedy |
 //! | `reference` | the parameter table and the schema, from the registries |
@@ -33,6 +35,7 @@ mod gate;
 mod grid;
 mod include;
 mod load;
+mod meant;
 mod params;
 mod preset;
 mod reference;
@@ -40,6 +43,7 @@ mod reference;
 mod rendered;
 mod scalar;
 mod scale;
+mod source;
 mod sweep;
 mod tree;
 
@@ -48,7 +52,7 @@ pub use condition::{CLEAN, Condition};
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Location, Report, Site, Source, SpecError};
 pub use gate::{ALL_GATES, Gate, LOST, Scope, constraints_of};
-pub use load::{Overrides, from_str, load, memory_available};
+pub use load::{Overrides, from_str, load};
 pub use params::{Kind, LEAST, PARAMS, Param, Role, param_at};
 pub use preset::{PRESETS, Preset, preset_named};
 pub use reference::{reference, schema};

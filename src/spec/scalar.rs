@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use super::diagnostic::{Diagnostic, Site};
+use super::meant::instead;
 use super::params::{Kind, LEAST, PARAMS, Param};
 use super::tree::{At, Node};
 
@@ -65,7 +66,9 @@ pub(super) fn check(param: &Param, at: &At<Node>) -> Result<Value, Diagnostic> {
         (Ok(_), Kind::Float { .. }) => Err(out_of_range(param, at)),
         _ => {
             let message = format!("`{path}` takes {}, not {}", type_name(param.kind), at.value.describe());
-            Err(Diagnostic::new(&at.site, message, accepts(param)))
+            let mut problem = Diagnostic::new(&at.site, message, accepts(param));
+            problem.label = instead(param, &at.value).map_or(String::new(), |instead| format!("write {instead}"));
+            Err(problem)
         }
     }
 }

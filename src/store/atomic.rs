@@ -45,10 +45,7 @@ impl Pending {
         // Results are for sharing: the umask decides, not the private mode that temporary files get by default.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        // The error names the temporary file, which nobody asked for; what is wrong is its kind.
-        let file = builder
-            .tempfile_in(directory_of(path))
-            .map_err(|e| StoreError::io("create", path)(io::Error::from(e.kind())))?;
+        let file = builder.tempfile_in(directory_of(path)).map_err(StoreError::io("create", path))?;
         Ok(Self { writer: BufWriter::with_capacity(1 << 20, file) })
     }
 

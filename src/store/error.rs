@@ -77,7 +77,7 @@ impl StoreError {
     /// An IO error with what was being done, for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io { action, path, source: plain(source) }
     }
 
     pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
@@ -95,13 +95,28 @@ impl StoreError {
     }
 }
 
+/// An error without the name of a temporary file, which nobody asked for; that is in its text alone.
+fn plain(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_some() {
+        return error;
+    }
+    let text = error.to_string();
+    let code = text.split_once("(os error ").and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());
+    code.map_or(error, io::Error::from_raw_os_error)
+}
+
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// What a person can do about an IO error, appended to its message.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            " (larger than a limit on files lets it be, of `ulimit -f` or of the file system: raise it and run the same \
+             command again; every finished cell is kept)"
+        }
         _ if is_full(error) => {
             " (the disk is full: free some space and run the same command again; every finished cell is kept)"
         }
@@ -124,5 +139,9 @@ mod tests {
         let text = error.to_string();
         assert!(text.starts_with("cannot write run/parts/a.part: "), "{text}");
         assert!(text.contains("free some space and run the same command again"), "{text}");
+        let named = io::Error::other("File too large (os error 27) at path \"/run/parts/.cliffline-1.tmp\"");
+        let error = StoreError::io("write", Path::new("run/parts/a.part"))(named);
+        assert!(!error.to_string().contains(".cliffline-1.tmp"), "{error}");
+        assert!(error.is_disk_full() && error.to_string().contains("ulimit -f"), "{error}");
     }
 }

@@ -1,0 +1,115 @@
+//! What somebody probably meant by a value that a parameter does not take.
+
+use super::params::{Kind, Param};
+use super::tree::Node;
+
+/// What to write instead of a value, where that is clear and `param` takes it.
+pub(super) fn instead(param: &Param, node: &Node) -> Option<String> {
+    let number = || match node {
+        Node::Float(value) => Some(*value),
+        Node::Text(text) => number(text),
+        _ => None,
+    };
+    match param.kind {
+        Kind::Float { min, max } => {
+            let value = number()?;
+            let fits = (min..=max).contains(&value) && !Kind::is_too_small(value);
+            // Debug keeps the exponent of large and small numbers, as TOML writes them.
+            fits.then(|| format!("{:?}", value + 0.0))
+        }
+        Kind::Int { min, max } => {
+            let value = number().filter(|value| value.fract() == 0.0 && (0.0..EXACT).contains(value))? as u64;
+            (min..=max).contains(&value).then(|| value.to_string())
+        }
+        Kind::Bool => match node {
+            Node::Int(1) => Some("true".to_string()),
+            Node::Int(0) => Some("false".to_string()),
+            Node::Text(text) => truth(text).map(|truth| truth.to_string()),
+            _ => None,
+        },
+        // The nearest is named anyway.
+        Kind::Choice(_) => None,
+    }
+}
+
+/// Below this every whole number is a floating-point number.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+fn truth(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "y" => Some(true),
+        "false" | "no" | "off" | "n" => Some(false),
+        _ => None,
+    }
+}
+
+/// A number as people and other programs write it: `.05`, `5.`, `1 000`, `5%`, `1/3`, `0,05`, `10^-3`.
+fn number(text: &str) -> Option<f64> {
+    let grouping = |c: &char| !c.is_whitespace() && !['_', '\''].contains(c);
+    let text: String = text.trim().replace(['\u{2212}', '\u{2013}'], "-").chars().filter(grouping).collect();
+    let parse = |text: &str| text.parse::<f64>().ok();
+    let value = if let Some(percent) = text.strip_suffix('%') {
+        // Divided, and not multiplied, so that 5% is 0.05.
+        parse(percent)? / 100.0
+    } else if let Some((above, below)) = text.split_once('/') {
+        parse(above)? / parse(below)?
+    } else if let Some((base, exponent)) = text.split_once('^').or_else(|| text.split_once("**")) {
+        parse(base)?.powf(parse(exponent)?)
+    } else if text.starts_with("0,") {
+        // Other commas may separate levels, or thousands.
+        parse(&text.replacen(',', ".", 1))?
+    } else {
+        parse(&text)?
+    };
+    value.is_finite().then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::params::param_at;
+    use super::*;
+
+    fn meant(path: &str, node: Node) -> Option<String> {
+        instead(param_at(path).expect("a parameter"), &node)
+    }
+
+    fn text(text: &str) -> Node {
+        Node::Text(text.to_string())
+    }
+
+    #[test]
+    fn numbers_written_otherwise_are_recognised_where_the_parameter_takes_them() {
+        let cases = [
+            ("train.temperature", ".07", Some("0.07")),
+            ("train.temperature", "7.", Some("7.0")),
+            ("train.temperature", "+.5", Some("0.5")),
+            ("train.temperature", "0,25", Some("0.25")),
+            ("train.temperature", "5%", Some("0.05")),
+            ("train.temperature", "1/4", Some("0.25")),
+            ("train.temperature", "10^-2", Some("0.01")),
+            ("train.temperature", "0.1", Some("0.1")),
+            ("train.temperature", "1,2", None),
+            ("train.temperature", ".00001", None),
+            ("train.temperature", "nan", None),
+            ("train.temperature", "1/0", None),
+            ("train.temperature", "warm", None),
+            ("train.temperature", "", None),
+            ("train.steps", "3e2", Some("300")),
+            ("train.steps", "12 000", Some("12000")),
+            ("train.steps", "2^5", Some("32")),
+            ("train.steps", "1.5", None),
+            ("train.steps", "-3", None),
+            ("train.steps", "1e30", None),
+            ("stop.freeze", "Yes", Some("true")),
+            ("stop.freeze", "OFF", Some("false")),
+            ("stop.freeze", "maybe", None),
+        ];
+        for (path, written, expected) in cases {
+            assert_eq!(meant(path, text(written)).as_deref(), expected, "{path} = {written}");
+        }
+        assert_eq!(meant("train.steps", Node::Float(700.0)).as_deref(), Some("700"));
+        assert_eq!(meant("train.steps", Node::Float(0.5)), None);
+        assert_eq!(meant("stop.freeze", Node::Int(0)).as_deref(), Some("false"));
+        assert_eq!(meant("pairing.kind", text("SWAP")), None);
+    }
+}
