@@ -126,7 +126,7 @@ impl Shared {
 
     fn draw_bar(&self) {
         let bar = ProgressBar::no_length();
-        if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
         while !self.done.load(Ordering::Relaxed) {
