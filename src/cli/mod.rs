@@ -161,10 +161,10 @@ struct BackendArgs {
     #[arg(long, value_enum, default_value = "auto", env = "CLIFFLINE_BACKEND")]
     backend: Choice,
     /// Worker threads on the CPU; 0 uses every core
-    #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_THREADS", value_parser = threads)]
+    #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_THREADS", value_parser = threads, allow_negative_numbers = true)]
     threads: usize,
     /// Cells trained together; 0 chooses by memory and caches. Results do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_PACK", value_parser = pack)]
+    #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_PACK", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pack: usize,
 }
 
@@ -178,8 +178,9 @@ fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
-fn pack(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "give a whole number, such as 8, or 0".to_string())
+/// A whole number, for flags that take one.
+fn whole<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "give a whole number, such as 8".to_string())
 }
 
 fn cores() -> usize {

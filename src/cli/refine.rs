@@ -53,7 +53,7 @@ pub struct RefineArgs {
     #[arg(long, value_name = "DISTANCE", value_parser = distance, allow_negative_numbers = true)]
     floor: Option<f64>,
     /// Most cells to train now [default: as many as it takes]
-    #[arg(long, value_name = "CELLS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "CELLS", value_parser = super::whole::<u64>, allow_negative_numbers = true)]
     budget: Option<u64>,
     #[command(flatten)]
     backend: BackendArgs,

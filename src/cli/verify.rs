@@ -18,7 +18,7 @@ pub struct VerifyArgs {
     #[command(flatten)]
     dir: DirArgs,
     /// Share of the finished cells to train again and compare, 0 to 1; at least one cell when above 0
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.0, allow_negative_numbers = true)]
     rerun: f64,
     /// Print one JSON document
     #[arg(long)]

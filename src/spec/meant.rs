@@ -44,7 +44,7 @@ fn truth(text: &str) -> Option<bool> {
 }
 
 /// A number as people and other programs write it: `.05`, `5.`, `1 000`, `5%`, `1/3`, `0,05`, `10^-3`.
-fn number(text: &str) -> Option<f64> {
+pub(super) fn number(text: &str) -> Option<f64> {
     let grouping = |c: &char| !c.is_whitespace() && !['_', '\''].contains(c);
     let text: String = text.trim().replace(['\u{2212}', '\u{2013}'], "-").chars().filter(grouping).collect();
     let parse = |text: &str| text.parse::<f64>().ok();

@@ -55,9 +55,30 @@ pub(super) fn parse(text: &str, source: usize) -> Result<Table, Vec<Diagnostic>>
     let problem = |error: &toml::de::Error| {
         let span = error.span().unwrap_or(0..0);
         let site = Site { source, start: span.start, end: span.end };
-        Diagnostic::new(&site, format!("not valid TOML: {}", error.message()), "see https://toml.io for the syntax")
+        let help = "see https://toml.io for the syntax";
+        let mut problem = Diagnostic::new(&site, format!("not valid TOML: {}", error.message()), help);
+        let number = value_at(text, span.start).and_then(super::meant::number);
+        problem.label = number.map_or(String::new(), |number| format!("write {number:?}"));
+        problem
     };
     Err(errors.iter().map(problem).collect())
+}
+
+/// What is written as one value around a place: between `=` and the end of the line, or between the commas of a list.
+fn value_at(text: &str, at: usize) -> Option<&str> {
+    let at = text.floor_char_boundary(at);
+    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let end = text[at..].find('\n').map_or(text.len(), |length| at + length);
+    let line = text.get(start..end)?;
+    let value = line.find('=').map_or(0, |equals| equals + 1);
+    let whole = line.get(value..)?.split('#').next()?.trim();
+    if !whole.starts_with('[') {
+        return Some(whole);
+    }
+    let (before, after) = line.split_at(at - start);
+    let (begins, ends) = (before.rfind([',', '[']).map_or(0, |i| i + 1), after.find([',', ']', '#']));
+    let ends = ends.map_or(line.len(), |length| before.len() + length);
+    line.get(begins..ends).map(str::trim)
 }
 
 /// One value of a flag: TOML where it is TOML, otherwise text, so that a choice needs no quotes.
@@ -121,6 +142,26 @@ mod tests {
         assert_eq!(found, ["1000", "16", "1500.0"]);
         let site = &items[1].site;
         assert_eq!((site.source, &text[site.start..site.end]), (3, "0x10"));
+    }
+
+    #[test]
+    fn numbers_that_are_no_toml_are_told_how_to_write_them() {
+        let label = |text: &str| parse(text, 0).expect_err("not TOML")[0].label.clone();
+        let cases = [
+            ("a = .05", "write 0.05"),
+            ("b = 1\na = 5. # five", "write 5.0"),
+            ("a = 0,5\n", "write 0.5"),
+            ("a = [1, .25, 3]", "write 0.25"),
+            ("a = [.5]", "write 0.5"),
+            ("a = 12%", "write 0.12"),
+            ("a = warm", ""),
+            ("[a", ""),
+            ("a = [\u{fc}, \u{fc}]", ""),
+            ("= .5", "write 0.5"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(label(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -110,6 +110,16 @@ fn values_of_other_programs_are_told_how_to_write_them() {
     for (flags, phrases) in cases {
         refused(&sandbox, &format!("plan smoke {flags}"), phrases);
     }
+    for (flags, phrases) in [
+        ("run smoke --pack -3", "give a whole number"),
+        ("run smoke --threads -1", "give a whole number from 0 to 1024"),
+        ("refine run --budget 1e2", "give a whole number"),
+        ("verify run --rerun -0.5", "--rerun -0.5 is not a share"),
+    ] {
+        refused(&sandbox, flags, &[phrases]);
+    }
+    sandbox.write("s.toml", "name = \"s\"\n[train]\ntemperature = .07\n");
+    refused(&sandbox, "plan s.toml", &["not valid TOML", "s.toml:3:15", "write 0.07"]);
     // Digits may be grouped, in a spec and in a flag.
     let plan = |set: &str| sandbox.ok(&format!("plan smoke --no-calibration --json {set}")).json()["spec_hash"].clone();
     assert_eq!(plan("--set train.steps=1_000"), plan("--set train.steps=1000"));
