@@ -84,11 +84,14 @@ pub fn cell(record: &CellRecord) -> anyhow::Result<Cell> {
     Ok(cell)
 }
 
+/// Refuses to train a recorded cell again where it does not fit into memory.
+pub fn require_memory(trainer: &BurnTrainer, record: &CellRecord) -> anyhow::Result<()> {
+    super::require_memory_for(&[cell(record)?], trainer.backend().place())
+}
+
 /// Trains a recorded cell again.
 pub fn retrain(trainer: &BurnTrainer, record: &CellRecord) -> anyhow::Result<Retrained> {
-    let cell = cell(record)?;
-    super::require_memory_for(std::slice::from_ref(&cell), trainer.backend().place())?;
-    Ok(trainer.retrain(&cell, &Control::default())?)
+    Ok(trainer.retrain(&cell(record)?, &Control::default())?)
 }
 
 /// What differs between a record and the same cell trained again; empty when nothing does.

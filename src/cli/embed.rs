@@ -40,6 +40,7 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
     let cell = super::checked::cell(&record)?;
     let condition = condition(&cell, args.condition.as_deref())?;
     let trainer = super::checked::trainer_for(&record.class)?;
+    super::checked::require_memory(&trainer, &record)?;
     let again = super::checked::retrain(&trainer, &record)?;
     let differing = super::checked::differences(&record, &again.outcome);
     if !differing.is_empty() {

@@ -191,7 +191,9 @@ fn verify_without_cells(args: &VerifyArgs, seal: &SealCheck) -> anyhow::Result<u
 /// Trains the cells of a sample again and adds what differs to `problems`.
 fn retrain(reader: &RunReader, sample: &[&str], problems: &mut Vec<String>) -> anyhow::Result<()> {
     let Some(first) = sample.first() else { return Ok(()) };
-    let trainer = super::checked::trainer_for(&reader.record(first)?.class)?;
+    let first = reader.record(first)?;
+    let trainer = super::checked::trainer_for(&first.class)?;
+    super::checked::require_memory(&trainer, &first)?;
     for (i, cell_id) in sample.iter().enumerate() {
         output::note(&format!("training cell {cell_id} again ({} of {})", i + 1, sample.len()));
         let record = reader.record(cell_id)?;
