@@ -319,6 +319,12 @@ fn say_variables(error: &clap::Error) {
     }
 }
 
+/// Refuses limits under which no command works.
+fn require_limits() -> anyhow::Result<()> {
+    machine::require_stack()?;
+    Ok(machine::require_floor()?)
+}
+
 /// Commands that make do without a single thread beside their own.
 const THREADLESS: [&str; 10] =
     ["agree", "completions", "devices", "gradcheck", "man", "plan", "reference", "show", "status", "verify"];
@@ -351,8 +357,8 @@ pub fn main() -> ExitCode {
     forget_empty_variables();
     interrupt::heed();
     machine::spare_address_space();
-    if let Err(error) = machine::require_floor() {
-        output::note(&format!("error: {error}"));
+    if let Err(error) = require_limits() {
+        say(&error);
         return ExitCode::from(exit::ERROR);
     }
     let command = Cli::command().after_long_help(EXIT_CODES);

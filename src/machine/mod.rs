@@ -20,31 +20,60 @@ pub fn spare_address_space() {
 /// Files that are open at once while tables are made, and some.
 const FILES: u64 = 64;
 
-/// Too few files may be open at once.
+/// Stack of the first thread that any command may take; 256 KiB were enough for all.
+const STACK: u64 = 512 << 10;
+
+/// A limit of the process that is too low, and cannot be raised.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} files may be open at once (ulimit -n), and up to {FILES} are: raise the limit")]
-pub struct TooFewFiles(u64);
+pub enum TooLow {
+    #[error("{0} files may be open at once (ulimit -n), and up to {FILES} are: raise the limit")]
+    Files(u64),
+    #[error("the stack may take {} KiB (ulimit -s), and it takes up to {} KiB: raise the limit", .0 >> 10, STACK >> 10)]
+    Stack(u64),
+}
 
 /// Makes sure that enough files may be open, raising the limit as far as this process may.
 ///
 /// # Errors
 /// The limit, where it cannot be raised.
-pub fn require_files() -> Result<(), TooFewFiles> {
+pub fn require_files() -> Result<(), TooLow> {
     #[cfg(unix)]
-    {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: fills a struct of plain data, and reads one.
-        if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 || limit.rlim_cur >= FILES {
-            return Ok(());
-        }
-        let found = limit.rlim_cur;
-        limit.rlim_cur = limit.rlim_max.min(FILES);
-        let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } == 0;
-        if !raised || limit.rlim_cur < FILES {
-            return Err(TooFewFiles(if raised { limit.rlim_cur } else { found }));
-        }
+    if let Some(limit) = too_low(libc::RLIMIT_NOFILE, FILES) {
+        return Err(TooLow::Files(limit));
     }
     Ok(())
+}
+
+/// As [`require_files`], of the stack of the first thread, which grows up to its limit.
+///
+/// # Errors
+/// The limit, where it cannot be raised.
+pub fn require_stack() -> Result<(), TooLow> {
+    #[cfg(unix)]
+    if let Some(limit) = too_low(libc::RLIMIT_STACK, STACK) {
+        return Err(TooLow::Stack(limit));
+    }
+    Ok(())
+}
+
+#[cfg(all(unix, target_env = "gnu"))]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(all(unix, not(target_env = "gnu")))]
+type Resource = libc::c_int;
+
+/// A limit that is below what is wanted and cannot be raised so far.
+#[cfg(unix)]
+fn too_low(resource: Resource, wanted: u64) -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: fills a struct of plain data.
+    if unsafe { libc::getrlimit(resource, &mut limit) } != 0 || limit.rlim_cur >= wanted {
+        return None;
+    }
+    let found = limit.rlim_cur;
+    limit.rlim_cur = wanted;
+    // SAFETY: reads a struct of plain data.
+    let raised = limit.rlim_max >= wanted && unsafe { libc::setrlimit(resource, &limit) } == 0;
+    (!raised).then_some(found)
 }
 
 /// Writes to standard error without allocating or locking: for signal handlers, and where there is no memory.
