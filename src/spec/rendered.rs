@@ -75,7 +75,7 @@ fn two_wrong_types() {
      --> sweeps/a.toml:2:15
       |
     2 | train.steps = "600"
-      |               ^^^^^
+      |               ^^^^^ write 600
       |
       = help: `train.steps` (optimiser steps) takes a whole number from 0 to 16777216
 
@@ -83,7 +83,7 @@ fn two_wrong_types() {
      --> sweeps/a.toml:3:15
       |
     3 | stop.freeze = 1
-      |               ^
+      |               ^ write true
       |
       = help: `stop.freeze` (stop training a collapsed cell; false only records it) takes true or false
     "#);
