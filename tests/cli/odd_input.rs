@@ -89,8 +89,8 @@ fn specs_in_other_encodings() {
 fn values_of_other_programs_are_told_how_to_write_them() {
     let sandbox = Sandbox::new();
     let cases: &[(&str, &[&str])] = &[
-        ("--set train.temperature=.07", &["not the text \".07\"", "write 0.07"]),
-        ("--set train.temperature=7.", &["write 7.0"]),
+        ("--set train.momentum=.07", &["not the text \".07\"", "write 0.07"]),
+        ("--set train.clip_norm=7.", &["write 7.0"]),
         ("--set train.steps=3e2", &["not 300.0", "write 300"]),
         ("--set train.steps=40.0", &["write 40"]),
         ("--set stop.freeze=yes", &["write true"]),
