@@ -11,7 +11,7 @@
 //! the page.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -214,8 +214,7 @@ fn round(cells: u64) -> Line {
     clock.time("summary", || summarise(&sweep, run.reader()));
     clock.time("seal", || {
         std::fs::write(dir.join(MANIFEST_FILE), "{}").expect("a manifest");
-        let nothing = BTreeSet::new();
-        seal(&dir, Scope::AllBut(&nothing), Bundling::IfSmall, |seal| seal_manifest(&dir, seal)).expect("sealed");
+        seal(&dir, Scope::Own, Bundling::IfSmall, |seal| seal_manifest(&dir, seal)).expect("sealed");
         // For the runs that follow it is no manifest.
         std::fs::remove_file(dir.join(MANIFEST_FILE)).expect("removed");
     });

@@ -15,6 +15,8 @@ mod compare;
 mod conditions;
 #[path = "cli/exemplars.rs"]
 mod exemplars;
+#[path = "cli/foreign.rs"]
+mod foreign;
 #[path = "cli/gate.rs"]
 mod gate;
 #[path = "cli/include.rs"]

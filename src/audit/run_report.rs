@@ -15,7 +15,7 @@ use super::risk_log::{RISK_LOG_FILE, RiskLog};
 use crate::analysis::StopRules;
 use crate::analysis::gate::{GateResult, Verdict};
 use crate::store::strict_report::{NOT_VERIFIED, cite};
-use crate::store::{Fact, MANIFEST_FILE, RunState, StrictReport, VERIFICATION_STATEMENT};
+use crate::store::{Fact, MANIFEST_FILE, RunState, SPEC_FILE, StrictReport, VERIFICATION_STATEMENT};
 use places::{boundaries, extremes};
 use words::{assumptions, open_items};
 
@@ -23,7 +23,6 @@ use words::{assumptions, open_items};
 pub const RUN_REPORT_FILE: &str = "report.json";
 
 const GATES_FILE: &str = "gates.json";
-const SPEC_FILE: &str = "spec.toml";
 
 /// Why there is no report.
 #[derive(Debug, Error)]

@@ -14,7 +14,7 @@ use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated, Evidence, Model, Opi
 use crate::numerics::shown::{level, rounded};
 use crate::spec::Sweep;
 use crate::spec::config::Panel;
-use crate::store::{RunReader, VERIFICATION_STATEMENT};
+use crate::store::{RunReader, VERIFICATION_STATEMENT, read_file};
 
 /// Version of the JSON document.
 ///
@@ -50,7 +50,7 @@ pub fn main(args: &AttributeArgs) -> anyhow::Result<u8> {
     );
     let sweep = super::checked::spec(dir)?;
     let path = args.by.join(ATTRIBUTION_FILE);
-    let text = std::fs::read(&path)
+    let text = read_file(&path)
         .with_context(|| format!("cannot read {}: `cliffline lab failures` writes it", path.display()))?;
     let calibrated: Calibrated =
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;

@@ -4,9 +4,11 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
+use super::finish::claim;
 use super::{DirArgs, exit, output};
 use crate::store::{
-    BUNDLE_FILE, LEDGER_FILE, Ledger, RunManifest, RunReader, VERIFICATION_STATEMENT, bundle, is_live, seal_manifest,
+    BUNDLE_FILE, Holds, LEDGER_FILE, Ledger, RunManifest, RunReader, StoreError, VERIFICATION_STATEMENT, bundle, holds,
+    is_live, seal_manifest,
 };
 
 #[derive(Debug, Args)]
@@ -23,6 +25,10 @@ pub struct BundleArgs {
 
 pub fn main(args: &BundleArgs) -> anyhow::Result<u8> {
     let (dir, parts) = (&args.dir.dir, args.with_parts);
+    let held = holds(dir)?;
+    if let Holds::Other(found) = held {
+        return Err(StoreError::Foreign { dir: dir.clone(), found }.into());
+    }
     anyhow::ensure!(!is_live(dir)?, "{} is at work: it makes its bundle at its end", dir.display());
     let ledger = Ledger::read(dir)?;
     anyhow::ensure!(
@@ -31,6 +37,7 @@ pub fn main(args: &BundleArgs) -> anyhow::Result<u8> {
          that is there",
         dir.display()
     );
+    claim(dir, &held)?;
     if RunReader::is_run(dir) {
         let mut manifest = RunManifest::read(dir)?.context("there is no manifest.json")?;
         bundle(dir, parts, |seal| manifest.write_sealed(dir, seal))?;

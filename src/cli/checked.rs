@@ -8,7 +8,9 @@ use crate::aligner::backend::{Backend, Choice};
 use crate::engine::{BurnTrainer, Control, Outcome, Retrained};
 use crate::spec::config::Config;
 use crate::spec::{Cell, Overrides, Sweep};
-use crate::store::{CellRecord, NamedFault, RunManifest, RunReader, StoreError, hash_file};
+use crate::store::{
+    CellRecord, Holds, NamedFault, RunManifest, RunReader, StoreError, enclosing, hash_file, read_text,
+};
 
 /// What to do about a derived file.
 const REMADE: &str = "the command that made the run writes it again";
@@ -16,7 +18,7 @@ const REMADE: &str = "the command that made the run writes it again";
 /// The resolved spec of a run.
 pub fn spec(dir: &Path) -> anyhow::Result<Sweep> {
     let path = dir.join("spec.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}; {REMADE}", path.display()))?;
+    let text = read_text(&path).with_context(|| format!("cannot read {}; {REMADE}", path.display()))?;
     Ok(crate::spec::from_str(&text, &path.display().to_string(), &Overrides::default())?)
 }
 
@@ -52,11 +54,14 @@ pub fn require_writable(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     anyhow::ensure!(folder.is_dir(), "cannot create {}: there is no folder {}", path.display(), folder.display());
     anyhow::ensure!(!path.is_dir(), "cannot create {}: it is a folder; name a file with -o", path.display());
-    let is_run = |dir: &Path| dir.join("parts").is_dir() && dir.join("spec.toml").exists();
-    let folder = folder.canonicalize()?;
-    let inside = folder.ancestors().any(is_run);
-    anyhow::ensure!(!inside, "{} would lie inside a run; choose another path with -o", path.display());
-    Ok(())
+    require_outside(path)
+}
+
+/// Refuses to write `path` into a run or a laboratory, which lists what it has.
+pub fn require_outside(path: &Path) -> anyhow::Result<()> {
+    let Some((inside, holds)) = enclosing(path) else { return Ok(()) };
+    let what = if holds == Holds::Laboratory { "laboratory" } else { "run" };
+    anyhow::bail!("{} would lie inside a {what}, {}; choose another path with -o", path.display(), inside.display())
 }
 
 /// A trainer of the class that made a record.

@@ -18,7 +18,7 @@ use crate::numerics::shown::rounded;
 use crate::spec::{Cell, Sweep};
 use crate::store::{
     BOUNDARIES_TABLE, CELLS_TABLE, ColumnInfo, EXEMPLARS_TABLE, RunReader, TableBytes, TableInfo, read_columns,
-    read_table, write_table,
+    read_table, remove_own, write_table,
 };
 
 /// Most of a run's training that may be done a second time for pictures.
@@ -104,13 +104,8 @@ pub(super) fn write(
 
 /// Removes the table of an earlier state of the run.
 pub(super) fn remove(dir: &Path) -> anyhow::Result<()> {
-    let path = dir.join(EXEMPLARS_TABLE);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
+    remove_own(dir, EXEMPLARS_TABLE)?;
+    Ok(())
 }
 
 /// One table of all cells, with the columns that any of them has: null where a cell lacks one.

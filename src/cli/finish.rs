@@ -10,8 +10,8 @@ use super::{gate, output};
 use crate::audit::{Evidence, RISK_LOG_FILE, RUN_REPORT_FILE, risk_log, run_report, write_risk_log};
 use crate::spec::Sweep;
 use crate::store::{
-    Bundling, DIRECTIVES_FILE, Directives, LEDGER_FILE, Ledger, Redactor, RunManifest, RunState, SMALL_BUNDLE_BYTES,
-    Scope, SealCheck, StrictReport, check_seal, seal,
+    Bundling, DIRECTIVES_FILE, Directives, Holds, LEDGER_FILE, Ledger, Redactor, RunManifest, RunState,
+    SMALL_BUNDLE_BYTES, Scope, SealCheck, StrictReport, check_seal, make_way_for_all, require_ours, seal,
 };
 
 /// What the log of directives must not say.
@@ -57,13 +57,6 @@ impl Trail {
         Ok(log)
     }
 
-    /// Files that were not the run's when the session began, and are not sealed as if they were. Parts are: they may have
-    /// been moved or merged since.
-    fn strangers(&self) -> BTreeSet<String> {
-        let extra = self.seal.extra.iter().map(|(path, _)| path);
-        extra.filter(|path| !path.starts_with("parts/")).cloned().collect()
-    }
-
     /// Ends the work on a run whose tables are written: says what it comes to, and seals all that is its own.
     pub(super) fn finish(
         &self,
@@ -78,12 +71,12 @@ impl Trail {
         write_risk_log(dir, &risks)?;
         let report: StrictReport = run_report(dir, &evidence, &risks)?;
         report.write(&dir.join(RUN_REPORT_FILE))?;
-        let text = format!("write {RISK_LOG_FILE} and {RUN_REPORT_FILE}; list every file in {LEDGER_FILE}");
+        let text = format!("write {RISK_LOG_FILE} and {RUN_REPORT_FILE}; list every file of the run in {LEDGER_FILE}");
         log.record("seal", "say which controls are on and what the facts are, and seal the directory", &text)?;
         log.finish()?;
         let complete = manifest.state == RunState::Complete;
         let bundling = if complete { Bundling::IfSmall } else { Bundling::No };
-        let sealed = seal(dir, Scope::AllBut(&self.strangers()), bundling, |seal| manifest.write_sealed(dir, seal))?;
+        let sealed = seal(dir, Scope::Own, bundling, |seal| manifest.write_sealed(dir, seal))?;
         if complete && sealed.seal.bundle.is_none() {
             output::note(&format!(
                 "no bundle.zip: its files have {}, more than {}; `cliffline bundle {}` makes it",
@@ -94,6 +87,25 @@ impl Trail {
         }
         Ok(())
     }
+}
+
+/// Makes a directory that holds `wanted` ready to be written to: what is not ours and lies where files of ours go is set
+/// aside, which is said.
+///
+/// # Errors
+/// A directory that holds something else, or links or pipes.
+pub(super) fn claim(dir: &Path, wanted: &Holds) -> anyhow::Result<()> {
+    require_ours(dir, wanted)?;
+    for (file, aside) in make_way_for_all(dir)? {
+        say_set_aside(&file, &aside);
+    }
+    Ok(())
+}
+
+/// Says that a file was set aside.
+pub(super) fn say_set_aside(file: &Path, aside: &Path) {
+    let (file, aside) = (file.display(), aside.display());
+    output::note(&format!("{file} was not made by this program, or is damaged beyond telling: it is now {aside}"));
 }
 
 /// The command line of this process; what is not Unicode is shown as U+FFFD.

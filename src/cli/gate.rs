@@ -7,15 +7,15 @@ use clap::Args;
 use polars_core::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::{Value, json};
 
-use super::finish::{Step, amend};
+use super::finish::{Step, amend, claim};
 use super::{DirArgs, exit, output};
 use crate::analysis::gate::{Combination, GateReport, GateResult, Verdict, evaluate};
 use crate::analysis::{columns_of_cells, columns_of_conditions};
 use crate::numerics::shown::{exact, percent, rounded};
 use crate::spec::{CLEAN, Gate, Sweep};
 use crate::store::{
-    CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, is_live, read_columns,
-    write_atomic,
+    CELLS_TABLE, CONDITIONS_TABLE, Holds, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, is_live,
+    read_columns, read_file, remove_own, write_atomic,
 };
 
 /// Where the verdicts are.
@@ -49,12 +49,14 @@ pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
         output::note(&format!(
             "the run is at work: these are the cells of its last tables; {GATES_FILE} is left to it"
         ));
-    } else if let Some(kept) = keep(dir, &report)?
-        && manifest.tables.get(GATES_FILE) != Some(&kept)
-    {
-        manifest.tables.insert(GATES_FILE.to_string(), kept);
-        let step = Step { name: "gates", description: "judge the run by the gates of its spec" };
-        amend(dir, &mut manifest, [GATES_FILE.to_string()].into(), &step)?;
+    } else {
+        claim(dir, &Holds::Run)?;
+        let kept = keep(dir, &report)?;
+        if let Some(kept) = kept.filter(|kept| manifest.tables.get(GATES_FILE) != Some(kept)) {
+            manifest.tables.insert(GATES_FILE.to_string(), kept);
+            let step = Step { name: "gates", description: "judge the run by the gates of its spec" };
+            amend(dir, &mut manifest, [GATES_FILE.to_string()].into(), &step)?;
+        }
     }
     let code = if report.verdict == Verdict::Pass { exit::OK } else { exit::NO };
     if args.json {
@@ -125,14 +127,12 @@ pub fn write(dir: &Path, sweep: &Sweep) -> anyhow::Result<Option<TableBytes>> {
 fn keep(dir: &Path, report: &GateReport) -> anyhow::Result<Option<TableBytes>> {
     let path = dir.join(GATES_FILE);
     if report.gates.is_empty() {
-        return match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(None),
-        };
+        remove_own(dir, GATES_FILE)?;
+        return Ok(None);
     }
     let mut bytes = serde_json::to_vec_pretty(&document(report)?)?;
     bytes.push(b'\n');
-    if std::fs::read(&path).ok().as_ref() != Some(&bytes) {
+    if read_file(&path).ok().as_ref() != Some(&bytes) {
         write_atomic(&path, |out| out.write_all(&bytes))?;
     }
     Ok(Some(TableBytes {

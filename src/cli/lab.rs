@@ -8,8 +8,9 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
+use super::checked::require_outside;
 use super::exemplars::Effort;
-use super::finish::{RedactArgs, command_line};
+use super::finish::{RedactArgs, claim, command_line};
 use super::report::REPORT_FILE;
 use super::run::{ExemplarArgs, Session, Standing};
 use super::{BackendArgs, OverrideArgs, exit, output};
@@ -24,12 +25,11 @@ use crate::numerics::shown::rounded;
 use crate::report::lab::{lab_page, lab_pictures};
 use crate::spec::{Overrides, Sweep, load};
 use crate::store::{
-    Bundling, DirLock, Directives, MANIFEST_FILE, Redactor, RunManifest, RunReader, Scope, VERIFICATION_STATEMENT,
-    check_seal, now_utc, seal, seal_manifest, unseal, write_atomic,
+    Bundling, DirLock, Directives, Holds, LAB_FORMAT, MANIFEST_FILE, Redactor, RunManifest, RunReader, Scope,
+    VERIFICATION_STATEMENT, check_seal, mark, now_utc, read_file, remove_own, require_ours, seal, seal_manifest,
+    take_lacking, unseal, write_atomic,
 };
 
-/// What a laboratory's `manifest.json` is called.
-pub(super) const LAB_MANIFEST_FORMAT: &str = "cliffline-lab-manifest";
 /// Version of a laboratory's `manifest.json`.
 ///
 /// # Changelog
@@ -67,7 +67,9 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     let Some(lab) = laboratory(&args.laboratory) else { anyhow::bail!("there is no laboratory {}", args.laboratory) };
     let sweeps = sweeps(lab, args)?;
     let dir = args.output.clone().unwrap_or_else(|| default_dir(lab, &sweeps));
-    require_place(&dir)?;
+    if !require_ours(&dir, &Holds::Laboratory)? {
+        require_outside(&dir)?;
+    }
     let fewest = sweeps.iter().map(|(_, sweep)| seeds(sweep)).min().unwrap_or(0);
     if fewest < MIN_SEEDS {
         output::note(&format!("with {fewest} seeds nothing can be judged: {MIN_SEEDS} are needed, and more tell more"));
@@ -84,9 +86,10 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         return Ok(exit::NO);
     }
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    mark(&dir, &Holds::Laboratory)?;
     let _lock = DirLock::acquire(&dir)?;
-    // What lies here and is not the laboratory's, before anything of it changes.
-    let strangers = strangers(&dir)?;
+    take_lacking().iter().for_each(|lacking| output::note(lacking));
+    say_changed(&dir)?;
     begin(&dir, lab)?;
     let mut log = Directives::open(&dir, Redactor::of_this_machine(&args.redact.redact))?;
     let hashes: Vec<String> = sweeps.iter().map(|(_, sweep)| format!("{} {}", sweep.name, sweep.hash())).collect();
@@ -115,7 +118,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     log.record("judge", "judge what the source expects, attribute mechanisms, seal the directory", "")?;
     log.finish()?;
     let models = baseline.map(|baseline| Calibrated::new(lab.name, &baseline, models));
-    finish(&dir, lab, &document, models, &runs, strangers)?;
+    finish(&dir, lab, &document, models, &runs)?;
     if args.json {
         output::json(&document)?;
     } else {
@@ -128,34 +131,22 @@ fn seeds(sweep: &Sweep) -> usize {
     sweep.axes.iter().find(|axis| axis.path == SEED).map_or(1, |axis| axis.levels.len())
 }
 
-/// Refuses what holds something else: it would be sealed as the laboratory's.
-fn require_place(dir: &Path) -> anyhow::Result<()> {
-    anyhow::ensure!(!dir.exists() || dir.is_dir(), "{} is a file; choose a directory with -o", dir.display());
-    let empty = !dir.is_dir() || std::fs::read_dir(dir)?.next().is_none();
-    anyhow::ensure!(
-        empty || super::verify::is_laboratory(dir) || dir.join(RUNS_FOLDER).is_dir(),
-        "{} holds something that is no laboratory; choose another directory with -o",
-        dir.display()
-    );
-    Ok(())
-}
-
-/// Files beside the runs that an earlier session did not seal.
-fn strangers(dir: &Path) -> anyhow::Result<BTreeSet<String>> {
+/// Says which files are not what an earlier session sealed.
+fn say_changed(dir: &Path) -> anyhow::Result<()> {
     let found = check_seal(dir)?;
     if !found.faults.is_empty() {
         let names: Vec<&str> = found.faults.iter().map(|(name, _)| name.as_str()).collect();
         output::note(&format!("changed or lost since the last session sealed them: {}", names.join(", ")));
     }
-    let beside = found.extra.into_iter().map(|(path, _)| path);
-    Ok(beside.filter(|path| !path.starts_with(RUNS_FOLDER)).collect())
+    Ok(())
 }
 
 /// Takes the seal away, and says that the laboratory is at work.
 fn begin(dir: &Path, lab: &Laboratory) -> anyhow::Result<()> {
+    claim(dir, &Holds::Laboratory)?;
     unseal(dir)?;
     let manifest = json!({
-        "format": LAB_MANIFEST_FORMAT, "version": LAB_MANIFEST_VERSION, "laboratory": lab.name, "state": "running",
+        "format": LAB_FORMAT, "version": LAB_MANIFEST_VERSION, "laboratory": lab.name, "state": "running",
         "created_utc": created(dir), "verification_statement": VERIFICATION_STATEMENT,
     });
     write(&dir.join(MANIFEST_FILE), &manifest)
@@ -163,7 +154,7 @@ fn begin(dir: &Path, lab: &Laboratory) -> anyhow::Result<()> {
 
 /// When the laboratory in `dir` began: now, where there is none.
 fn created(dir: &Path) -> String {
-    let earlier = std::fs::read(dir.join(MANIFEST_FILE)).ok();
+    let earlier = read_file(&dir.join(MANIFEST_FILE)).ok();
     let earlier: Option<Value> = earlier.and_then(|text| serde_json::from_slice(&text).ok());
     earlier.and_then(|manifest| manifest["created_utc"].as_str().map(String::from)).unwrap_or_else(now_utc)
 }
@@ -187,13 +178,12 @@ fn finish(
     document: &LabDocument,
     models: Option<Calibrated>,
     runs: &[FamilyRun],
-    mut strangers: BTreeSet<String>,
 ) -> anyhow::Result<()> {
     write(&dir.join(LAB_FILE), document)?;
     match models.filter(|calibrated| !calibrated.models.is_empty()) {
         Some(calibrated) => write(&dir.join(ATTRIBUTION_FILE), &calibrated)?,
         // One of an earlier session would not be of these runs.
-        None => remove_if_there(&dir.join(ATTRIBUTION_FILE))?,
+        None => drop(remove_own(dir, ATTRIBUTION_FILE)?),
     }
     let page = lab_page(document, &lab_pictures(dir, lab, document)?);
     write_atomic(&dir.join(REPORT_FILE), |out| out.write_all(page.as_bytes()))?;
@@ -202,11 +192,7 @@ fn finish(
     write_lab_risk_log(dir, &risks)?;
     lab_report(document, &risks).write(&dir.join(RUN_REPORT_FILE))?;
     write(&dir.join(MANIFEST_FILE), &manifest(dir, document, runs)?)?;
-    for run in runs {
-        let extra = check_seal(&run.dir)?.extra;
-        strangers.extend(extra.into_iter().map(|(path, _)| format!("{RUNS_FOLDER}/{}/{path}", run.family.sweep)));
-    }
-    let sealed = seal(dir, Scope::AllBut(&strangers), Bundling::IfSmall, |seal| seal_manifest(dir, seal))?;
+    let sealed = seal(dir, Scope::Own, Bundling::IfSmall, |seal| seal_manifest(dir, seal))?;
     if sealed.seal.bundle.is_none() {
         output::note(&format!(
             "no bundle.zip: its files have {}; `cliffline bundle {}` makes it",
@@ -215,15 +201,6 @@ fn finish(
         ));
     }
     Ok(())
-}
-
-fn remove_if_there(path: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn risks(run: &FamilyRun) -> anyhow::Result<RiskLog> {
@@ -245,7 +222,7 @@ fn manifest(dir: &Path, document: &LabDocument, runs: &[FamilyRun]) -> anyhow::R
         );
     }
     Ok(json!({
-        "format": LAB_MANIFEST_FORMAT, "version": LAB_MANIFEST_VERSION, "laboratory": document.laboratory,
+        "format": LAB_FORMAT, "version": LAB_MANIFEST_VERSION, "laboratory": document.laboratory,
         "state": "complete", "quick": document.quick, "complete": document.complete, "created_utc": created(dir),
         "runs": listed,
         "code": super::code::code(), "environment": environment,

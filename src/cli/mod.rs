@@ -378,7 +378,9 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    match start_threads(&matches).and_then(|()| dispatch(cli.command)) {
+    let ended = start_threads(&matches).and_then(|()| dispatch(cli.command));
+    crate::store::take_lacking().iter().for_each(|lacking| output::note(lacking));
+    match ended {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             say(&error);

@@ -1,25 +1,23 @@
 //! `cliffline report`: the pictures of a run as one HTML page and as SVG files.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::json;
 
-use super::finish::{Step, amend};
+use super::finish::{Step, amend, claim, say_set_aside};
 use super::{DirArgs, exit, output};
 use crate::report::{Figure, Report, RunData, page};
 use crate::store::{
-    CELLS_TABLE, RUN_TABLES, RunManifest, RunReader, SURFACES_TABLE, TableBytes, VERIFICATION_STATEMENT, is_live,
-    write_atomic,
+    CELLS_TABLE, Holds, PLOTS, RUN_TABLES, RunManifest, RunReader, SURFACES_TABLE, TableBytes, VERIFICATION_STATEMENT,
+    is_live, make_way, read_file, remove_own, write_atomic,
 };
 
 /// The page.
 pub const REPORT_FILE: &str = "report.html";
-/// The folder of the pictures.
-const PLOTS: &str = "plots";
 
 /// Tables without which there is nothing to report. Runs of earlier versions lack others, and the pictures of them.
 const REQUIRED: [&str; 2] = [CELLS_TABLE, SURFACES_TABLE];
@@ -71,6 +69,7 @@ pub fn main(args: &ReportArgs) -> anyhow::Result<u8> {
     if let Some(manifest) = &manifest {
         super::checked::require_tables(dir, manifest, &RUN_TABLES)?;
     }
+    claim(dir, &Holds::Run)?;
     let drawn = if is_live(dir)? {
         output::note("the run is at work: this is the report of its last tables, and its manifest does not list it");
         draw(&RunData::open(dir)?)?
@@ -121,7 +120,7 @@ pub(super) fn draw(run: &RunData) -> anyhow::Result<Drawn> {
     // Each waits for the disk.
     let files = texts.par_iter().map(|(file, text, rows)| keep(&run.dir, file, text, *rows));
     let files = files.collect::<anyhow::Result<Vec<_>>>()?;
-    let removed = remove_stale(&folder, &files.iter().map(|(file, _)| run.dir.join(file)).collect())?;
+    let removed = remove_stale(&run.dir, &files.iter().map(|(file, _)| file.clone()).collect())?;
     Ok(Drawn { page_bytes: html.len() as u64, figures, removed, files })
 }
 
@@ -133,16 +132,10 @@ pub(super) fn list(manifest: &mut RunManifest, drawn: &Drawn) {
 
 /// Removes the report of earlier tables.
 pub(super) fn remove(dir: &Path) -> anyhow::Result<()> {
-    let page = dir.join(REPORT_FILE);
-    match std::fs::remove_file(&page) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove {}", page.display()));
-        }
-        _ => {}
-    }
+    remove_own(dir, REPORT_FILE)?;
     let folder = dir.join(PLOTS);
     if folder.is_dir() {
-        remove_stale(&folder, &BTreeSet::new())?;
+        remove_stale(dir, &BTreeSet::new())?;
         // What others put there keeps it.
         let _ = std::fs::remove_dir(&folder);
     }
@@ -156,20 +149,24 @@ fn picture(figure: &Figure) -> String {
 /// Writes a file of the report unless it is there already.
 fn keep(dir: &Path, file: &str, text: &str, rows: usize) -> anyhow::Result<(String, TableBytes)> {
     let path = dir.join(file);
-    if std::fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
+    if read_file(&path).ok().as_deref() != Some(text.as_bytes()) {
+        if let Some(aside) = make_way(dir, file)? {
+            say_set_aside(&path, &aside);
+        }
         write_atomic(&path, |out| out.write_all(text.as_bytes()))?;
     }
     let blake3 = blake3::hash(text.as_bytes()).to_hex().to_string();
     Ok((file.to_string(), TableBytes { bytes: text.len() as u64, blake3, rows: rows as u64 }))
 }
 
-/// Removes pictures of an earlier report that this one does not have.
-fn remove_stale(folder: &Path, current: &BTreeSet<PathBuf>) -> anyhow::Result<usize> {
+/// Removes pictures of an earlier report that this one does not have, and none of anybody else's.
+fn remove_stale(dir: &Path, current: &BTreeSet<String>) -> anyhow::Result<usize> {
+    let folder = dir.join(PLOTS);
     let mut removed = 0;
-    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "svg") && !current.contains(&path) {
-            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let name = entry?.file_name();
+        let Some(file) = name.to_str().map(|name| format!("{PLOTS}/{name}")) else { continue };
+        if !current.contains(&file) && remove_own(dir, &file)? {
             removed += 1;
         }
     }

@@ -12,9 +12,10 @@ use clap::Args;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::json;
 
+use super::checked::require_outside;
 use super::exemplars::Effort;
 pub(super) use super::exemplars::ExemplarArgs;
-use super::finish::{RedactArgs, Trail};
+use super::finish::{RedactArgs, Trail, claim, say_set_aside};
 use super::progress::Progress;
 use super::report::{self, DrawArgs, REPORT_FILE};
 use super::summary::{failed_example, render, write_step_summary};
@@ -26,9 +27,9 @@ use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome
 use crate::report::RunData;
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
-    CELLS_TABLE, CellRecord, Directives, EXEMPLARS_TABLE, Environment, Found, Identity, Levels, RUN_TABLES, RunDir,
-    RunManifest, RunReader, RunState, RunTables, TableSpec, hash_file, now_utc, read_columns, unseal, write_atomic,
-    write_run_tables,
+    CELLS_TABLE, CellRecord, Directives, EXEMPLARS_TABLE, Environment, Found, Holds, Identity, Levels, RUN_TABLES,
+    RunDir, RunManifest, RunReader, RunState, RunTables, SPEC_FILE, TableSpec, hash_file, mark, now_utc, read_columns,
+    read_text, require_ours, set_aside, take_lacking, unseal, write_atomic, write_run_tables,
 };
 
 /// Metrics of the table at the end of a run.
@@ -60,6 +61,9 @@ pub struct RunArgs {
 pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
     let sweep = args.spec.load()?;
     let dir = args.output.clone().unwrap_or_else(|| default_dir(&sweep));
+    if !require_ours(&dir, &Holds::Run)? {
+        require_outside(&dir)?;
+    }
     let (sweep, kept) = keeping(sweep, &dir);
     let backend = args.backend.open()?;
     let begins = !RunReader::is_run(&dir);
@@ -103,7 +107,7 @@ pub(super) struct Standing {
 /// of this sweep it is left as it is, and the directory is refused.
 pub(super) fn keeping(sweep: Sweep, dir: &Path) -> (Sweep, usize) {
     // Most runs have none, and reading a large sweep takes its time.
-    let mentioned = std::fs::read_to_string(dir.join("spec.toml")).is_ok_and(|text| text.contains("include"));
+    let mentioned = read_text(&dir.join(SPEC_FILE)).is_ok_and(|text| text.contains("include"));
     let earlier = (mentioned && RunReader::is_run(dir)).then(|| super::checked::spec(dir).ok()).flatten();
     let kept = earlier
         .filter(|earlier| earlier.name == sweep.name && !earlier.include.is_empty())
@@ -147,6 +151,8 @@ pub(super) struct Session<'a> {
     /// Whether the caller made sure that there is memory and that there are threads.
     pub(super) has_room: bool,
     trail: Trail,
+    /// Hash of the spec that the manifest of an earlier session records.
+    spec_before: Option<String>,
     /// The gates of an earlier session that finished cells; none where no cell was finished.
     gates_before: Option<BTreeMap<String, serde_json::Value>>,
 }
@@ -173,12 +179,14 @@ impl<'a> Session<'a> {
             levels: levels(sweep),
         };
         let (mut run, found) = RunDir::open(dir, &identity)?;
+        take_lacking().iter().for_each(|lacking| output::note(lacking));
         drop(identity);
         report_damage(&found);
         let earlier = RunManifest::read(dir)?;
         let sessions = earlier.as_ref().and_then(|m| m.more.get("sessions").cloned());
         let gates_before = earlier.as_ref().filter(|_| !run.reader().is_empty()).map(gate::recorded);
         let gates_changed = earlier.as_ref().and_then(|m| m.more.get(GATES_CHANGED).cloned());
+        let spec_before = earlier.as_ref().map(|m| m.spec_blake3.clone());
         let before = earlier.filter(|m| m.spec_blake3 == sweep.hash() && m.class == class);
         let adapter = backend.adapter.as_ref();
         let environment =
@@ -220,6 +228,7 @@ impl<'a> Session<'a> {
             made_by,
             exemplars: Effort::Small,
             trail: Trail::of(dir)?,
+            spec_before,
             gates_before,
             draws: false,
             has_room: false,
@@ -343,11 +352,15 @@ impl<'a> Session<'a> {
 
     /// Writes the spec and the manifest of a run at work, and what was asked for.
     fn begin(&mut self, trainer: &BurnTrainer) -> anyhow::Result<Directives> {
+        claim(&self.dir, &Holds::Run)?;
+        let text = self.sweep.to_toml();
+        self.keep_edited_spec(&text)?;
+        // Runs of earlier versions have no marker.
+        mark(&self.dir, &Holds::Run)?;
         unseal(&self.dir)?;
         self.manifest.forget_seal();
         self.manifest.set_cells_root(None);
-        let text = self.sweep.to_toml();
-        write_atomic(&self.dir.join("spec.toml"), |out| out.write_all(text.as_bytes()))?;
+        write_atomic(&self.dir.join(SPEC_FILE), |out| out.write_all(text.as_bytes()))?;
         self.manifest.state = RunState::Running;
         // The tables of an earlier state are about to be replaced.
         self.manifest.tables.clear();
@@ -359,6 +372,20 @@ impl<'a> Session<'a> {
         }
         self.manifest.write(&self.dir)?;
         self.trail.begin(&self.dir, self.sweep, self.present + self.reused)
+    }
+
+    /// Sets a `spec.toml` aside that is not as this program writes it: somebody edited it where it lay.
+    fn keep_edited_spec(&self, text: &str) -> anyhow::Result<()> {
+        let Ok(there) = read_text(&self.dir.join(SPEC_FILE)) else { return Ok(()) };
+        let known = |sweep: &Sweep| {
+            let recorded = self.spec_before.as_ref().is_some_and(|hash| *hash == sweep.hash());
+            recorded || sweep.to_toml() == there
+        };
+        if there == text || super::checked::spec(&self.dir).is_ok_and(|sweep| known(&sweep)) {
+            return Ok(());
+        }
+        say_set_aside(&self.dir.join(SPEC_FILE), &set_aside(&self.dir, SPEC_FILE)?);
+        Ok(())
     }
 
     /// Packs of the size that trains fastest here, where that was left to us and the run is long enough to try.
@@ -459,7 +486,7 @@ impl<'a> Session<'a> {
 
     /// Whether the derived files are those of a complete run of this very plan.
     fn files_are_intact(&self) -> bool {
-        let spec = std::fs::read_to_string(self.dir.join("spec.toml"));
+        let spec = read_text(&self.dir.join(SPEC_FILE));
         spec.is_ok_and(|text| text == self.sweep.to_toml()) && self.tables_are_intact() && self.trail.is_whole()
     }
 

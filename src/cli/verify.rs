@@ -9,8 +9,8 @@ use serde_json::json;
 use super::{DirArgs, exit, output};
 use crate::engine::Status;
 use crate::store::{
-    LEDGER_FILE, MANIFEST_FILE, NamedFault, RUN_TABLES, RunManifest, RunReader, RunState, SealCheck, SoundCells,
-    TableBytes, check_seal, hash_file, is_live,
+    Holds, LEDGER_FILE, MANIFEST_FILE, NamedFault, OTHER_LINE_ENDS, RUN_TABLES, RunManifest, RunReader, RunState,
+    SealCheck, SoundCells, TableBytes, check_seal, has_other_line_ends, hash_file, holds, is_live,
 };
 
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     if (sealed || !seal.faults.is_empty()) && !RunReader::is_run(dir) {
         return verify_without_cells(args, &seal);
     }
-    if !RunReader::is_run(dir) && is_laboratory(dir) {
+    if holds(dir)? == Holds::Laboratory {
         anyhow::bail!(
             "{}: the laboratory is at work, or was stopped before it sealed its directory; the same command goes on",
             dir.display()
@@ -65,11 +65,11 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     if args.json {
         output::json(&json!({
             "version": 1, "dir": output::path(dir), "passed": problems.is_empty(), "problems": problems, "cells": cells.len(),
-            "missing": missing, "files": files,
+            "missing": missing, "files": files, "harmless": seal.harmless,
             "retrained": sample,
         }))?;
     } else {
-        for problem in &problems {
+        for problem in problems.iter().chain(&harmless(&seal)) {
             output::line(problem)?;
         }
         let verdict = match (problems.is_empty(), unfinished) {
@@ -86,13 +86,6 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
         (true, true) => exit::INCOMPLETE,
         (true, false) => exit::OK,
     })
-}
-
-/// Whether a directory is that of a laboratory.
-pub(super) fn is_laboratory(dir: &Path) -> bool {
-    let manifest = std::fs::read(dir.join(MANIFEST_FILE)).ok();
-    let manifest: Option<serde_json::Value> = manifest.and_then(|text| serde_json::from_slice(&text).ok());
-    manifest.is_some_and(|manifest| manifest["format"] == super::lab::LAB_MANIFEST_FORMAT)
 }
 
 /// What a look at the files of a run found.
@@ -128,6 +121,11 @@ fn look(reader: &RunReader, seal: &SealCheck, live: bool) -> anyhow::Result<Look
         found.add("parts", "the root over their cells is not the cells_merkle_root of manifest.json".to_string());
     }
     Ok(Looked { cells, manifest, problems: found.problems })
+}
+
+/// What lies beside the files of a run and is no fault, in words.
+fn harmless(seal: &SealCheck) -> Vec<String> {
+    seal.harmless.iter().map(|(name, why)| format!("{name}: {why}")).collect()
 }
 
 /// Why there is no ledger to hold files to.
@@ -173,10 +171,10 @@ fn verify_without_cells(args: &VerifyArgs, seal: &SealCheck) -> anyhow::Result<u
     if args.json {
         output::json(&json!({
             "version": 1, "dir": output::path(dir), "passed": passed, "problems": problems, "cells": 0, "missing": 0, "files": files,
-            "not_in_the_bundle": seal.left_out, "retrained": [],
+            "not_in_the_bundle": seal.left_out, "harmless": seal.harmless, "retrained": [],
         }))?;
     } else {
-        problems.iter().try_for_each(|problem| output::line(problem))?;
+        problems.iter().chain(&harmless(seal)).try_for_each(|problem| output::line(problem))?;
         let verdict = if passed { "passed" } else { "FAILED" };
         let there = files - seal.left_out;
         let absent = if bundle { format!(" ({} files of the ledger)", seal.left_out) } else { String::new() };
@@ -209,10 +207,11 @@ fn retrain(reader: &RunReader, sample: &[&str], problems: &mut Vec<String>) -> a
 fn table_problems(dir: &Path, manifest: &RunManifest) -> Vec<NamedFault> {
     let problem = |(file, table): (&String, &TableBytes)| match hash_file(&dir.join(file)) {
         Err(e) => Some((file.clone(), format!("cannot be read: {e}"))),
-        Ok(blake3) if blake3 != table.blake3 => {
-            Some((file.clone(), "its BLAKE3 differs from the manifest's".to_string()))
+        Ok(blake3) if blake3 == table.blake3 => None,
+        Ok(_) if has_other_line_ends(&dir.join(file), &table.blake3) => {
+            Some((file.clone(), OTHER_LINE_ENDS.to_string()))
         }
-        Ok(_) => None,
+        Ok(_) => Some((file.clone(), "its BLAKE3 differs from the manifest's".to_string())),
     };
     let absent = RUN_TABLES.iter().filter(|file| !manifest.tables.contains_key(**file));
     let absent = absent.map(|file| (file.to_string(), "the manifest does not list it".to_string()));

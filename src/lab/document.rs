@@ -13,12 +13,12 @@ use super::margins::{Margin, margins};
 use super::observed::{LabError, Observed, Quantity};
 use super::outcomes::{OutcomeTable, outcome_table};
 use crate::spec::Sweep;
-use crate::store::{RunManifest, VERIFICATION_STATEMENT};
+use crate::store::{RUNS, RunManifest, VERIFICATION_STATEMENT, read_file};
 
 /// Where the document is.
 pub const LAB_FILE: &str = "lab.json";
 /// The folder of the runs, one each.
-pub const RUNS_FOLDER: &str = "runs";
+pub const RUNS_FOLDER: &str = RUNS;
 
 /// What the names of those gates begin with that decide whether something is accepted. The others are constraints whose
 /// margins are mapped: they fail where the geometry does.
@@ -186,7 +186,7 @@ fn acceptance(gates: &Value) -> Option<String> {
 /// The verdicts of a run; null where it has no gates.
 fn gates(dir: &Path) -> Result<Value, LabError> {
     let path = dir.join("gates.json");
-    match std::fs::read(&path) {
+    match read_file(&path) {
         Ok(text) => serde_json::from_slice(&text).map_err(|e| LabError::Unreadable { path, reason: e.to_string() }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
         Err(error) => Err(LabError::Unreadable { path, reason: error.to_string() }),

@@ -8,7 +8,7 @@ use super::run_data::{ReportError, RunData};
 use crate::analysis::StopRules;
 use crate::numerics::shown::{Levels, exact, percent, rounded_to};
 use crate::spec::{Axis, CLEAN, Gate, Sweep};
-use crate::store::{RunState, VERIFICATION_STATEMENT};
+use crate::store::{RunState, VERIFICATION_STATEMENT, read_file};
 
 /// Where `run` and `gate` write the verdicts.
 const GATES_FILE: &str = "gates.json";
@@ -104,7 +104,7 @@ fn by_status(counts: &BTreeMap<String, u64>) -> Vec<(String, u64)> {
 
 fn verdicts(run: &RunData) -> Result<Option<Value>, ReportError> {
     let path = run.dir.join(GATES_FILE);
-    let text = match std::fs::read(&path) {
+    let text = match read_file(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ReportError::Unreadable { path, reason: error.to_string() }),

@@ -7,7 +7,9 @@ use polars_core::prelude::{DataFrame, PolarsError};
 use thiserror::Error;
 
 use crate::spec::{Overrides, SpecError, Sweep, from_str};
-use crate::store::{RunManifest, StoreError, TableInfo, read_columns, read_rows, read_table, read_table_info};
+use crate::store::{
+    RunManifest, StoreError, TableInfo, read_columns, read_rows, read_table, read_table_info, read_text,
+};
 
 /// Why a report cannot be made.
 #[derive(Debug, Error)]
@@ -42,7 +44,7 @@ impl RunData<'_> {
         let missing = |file| ReportError::Missing { dir: dir.to_path_buf(), file };
         let manifest = RunManifest::read(dir)?.ok_or_else(|| missing("manifest.json"))?;
         let path = dir.join("spec.toml");
-        let text = std::fs::read_to_string(&path).map_err(|_| missing("spec.toml"))?;
+        let text = read_text(&path).map_err(|_| missing("spec.toml"))?;
         let sweep = from_str(&text, &path.display().to_string(), &Overrides::default()).map_err(Box::new)?;
         Ok(Self { dir: dir.to_path_buf(), manifest, sweep: Cow::Owned(sweep) })
     }

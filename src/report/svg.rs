@@ -156,6 +156,8 @@ mod tests {
         svg.text((1.0, 2.0), Anchor::End, "soft", "x < y");
         svg.path(&[vec![(0.0, 0.0), (1.0, 1.5)], vec![(2.0, 2.0)]], &[("class", &"line")]);
         let text = svg.finish("t", "a");
+        // By which a picture is known as ours when it is replaced or removed.
+        assert!(text.starts_with("<svg") && text.contains(crate::store::PICTURE_MARK));
         assert!(text.contains("<text x=\"1\" y=\"2\" text-anchor=\"end\" class=\"soft\">x &lt; y</text>"), "{text}");
         assert!(text.contains("<path d=\"M0 0L1 1.5M2 2\" class=\"line\"/>"), "{text}");
     }

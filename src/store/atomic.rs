@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use super::error::StoreError;
+use super::lacking::{Service, done_without, is_lacking};
 
 /// How the names of unfinished files begin and end. Only names with both are ever removed as leftovers.
 const TEMP_PREFIX: &str = ".cliffline-";
@@ -56,7 +57,7 @@ impl Pending {
     /// Syncs the file, renames it to `path` and syncs the directory.
     pub(crate) fn commit(mut self, path: &Path) -> Result<(), StoreError> {
         self.writer.flush().map_err(StoreError::io("write", path))?;
-        self.writer.get_ref().as_file().sync_all().map_err(StoreError::io("sync", path))?;
+        sync_file(self.writer.get_ref().as_file(), path)?;
         self.replace(path)?;
         sync_directory(directory_of(path))
     }
@@ -80,9 +81,26 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
 /// Makes renames and removals in `dir` durable. Where directories cannot be opened (Windows) the system does it.
 pub(crate) fn sync_directory(dir: &Path) -> Result<(), StoreError> {
     if cfg!(unix) {
-        File::open(dir).and_then(|d| d.sync_all()).map_err(StoreError::io("sync", dir))?;
+        let opened = File::open(dir).map_err(StoreError::io("sync", dir))?;
+        return synced(opened.sync_all(), dir, dir);
     }
     Ok(())
+}
+
+/// Waits until what was written into the file at `path` is on the disk.
+pub(crate) fn sync_file(file: &File, path: &Path) -> Result<(), StoreError> {
+    synced(file.sync_all(), path, directory_of(path))
+}
+
+/// Where there is no such service the file is as sound as any there.
+fn synced(result: io::Result<()>, path: &Path, dir: &Path) -> Result<(), StoreError> {
+    match result {
+        Err(error) if is_lacking(Service::Syncing, &error) => {
+            done_without(Service::Syncing, dir, &error);
+            Ok(())
+        }
+        other => other.map_err(StoreError::io("sync", path)),
+    }
 }
 
 /// True for the name of an unfinished file of this program.
@@ -94,7 +112,8 @@ pub(crate) fn is_leftover(name: &str) -> bool {
 pub(crate) fn remove_leftovers(dir: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
         let entry = entry.map_err(StoreError::io("list", dir))?;
-        if entry.file_name().to_str().is_some_and(is_leftover) {
+        let plain = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if plain && entry.file_name().to_str().is_some_and(is_leftover) {
             fs::remove_file(entry.path()).map_err(StoreError::io("remove", &entry.path()))?;
         }
     }

@@ -7,7 +7,6 @@
 //! # Changelog of [`BUNDLE_VERSION`]
 //! - 1: first version.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -19,6 +18,7 @@ use super::atomic::Pending;
 use super::error::StoreError;
 use super::ledger::{Artifact, BUNDLE_FILE, LEDGER_FILE, Ledger};
 use super::manifest::VERIFICATION_STATEMENT;
+use super::plain::{open_file, open_stored, read_file};
 use super::reader::PARTS;
 
 /// Version of the layout above.
@@ -70,14 +70,14 @@ impl BundleNote {
 
     /// The note of an unpacked bundle; none where `dir` is none. A note that is damaged speaks of no parts.
     pub(crate) fn read(dir: &Path) -> Option<Self> {
-        let bytes = std::fs::read(dir.join(BUNDLE_NOTE_FILE)).ok()?;
+        let bytes = read_file(&dir.join(BUNDLE_NOTE_FILE)).ok()?;
         let unreadable = Self::of(&Ledger::default(), false);
         Some(serde_json::from_slice(&bytes).unwrap_or(unreadable))
     }
 
     /// Whether the note in `dir` is the one of `ledger`, to the byte.
     pub(crate) fn is_of(&self, dir: &Path, ledger: &Ledger) -> bool {
-        std::fs::read(dir.join(BUNDLE_NOTE_FILE)).is_ok_and(|bytes| bytes == Self::of(ledger, self.parts).to_bytes())
+        read_file(&dir.join(BUNDLE_NOTE_FILE)).is_ok_and(|bytes| bytes == Self::of(ledger, self.parts).to_bytes())
     }
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn write_bundle(dir: &Path, ledger: &Ledger, parts: bool) -> Result<(
 /// Copies a file into the archive and holds it to its line of the ledger.
 fn copy(dir: &Path, artifact: &Artifact, out: &mut impl Write) -> Result<(), StoreError> {
     let path = dir.join(&artifact.path);
-    let mut file = File::open(&path).map_err(StoreError::io("open", &path))?;
+    let mut file = open_stored(&path)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -194,7 +194,7 @@ pub(crate) fn bundle_fault(dir: &Path, ledger: &Ledger, parts: bool) -> Option<S
     }
     let differs =
         |name: &str| format!("its {name} is not the one of this directory; `cliffline bundle` makes it again");
-    let opened = File::open(&path).map_err(io::Error::other).and_then(|f| ZipArchive::new(f).map_err(io::Error::other));
+    let opened = open_file(&path).and_then(|f| ZipArchive::new(f).map_err(io::Error::other));
     let mut archive = match opened {
         Ok(archive) => archive,
         Err(error) => return Some(unreadable(error)),
@@ -221,9 +221,21 @@ pub(crate) fn bundle_fault(dir: &Path, ledger: &Ledger, parts: bool) -> Option<S
     None
 }
 
+/// Whether a file is a bundle of ours, damaged or not.
+pub(crate) fn is_bundle(path: &Path) -> bool {
+    let end = || -> io::Result<Vec<u8>> {
+        let mut file = open_file(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub((COMMENT.len() + DIGITS) as u64)))?;
+        let mut end = Vec::new();
+        file.read_to_end(&mut end).map(|_| end)
+    };
+    end().is_ok_and(|end| end.starts_with(COMMENT.as_bytes()))
+}
+
 /// Whether the last characters are the hash of all before them.
 fn is_signed(path: &Path) -> io::Result<bool> {
-    let mut file = File::open(path)?;
+    let mut file = open_file(path)?;
     let Some(before) = file.metadata()?.len().checked_sub(DIGITS as u64) else { return Ok(false) };
     let hash = hash_of(&mut (&mut file).take(before))?;
     let mut digits = Vec::new();
@@ -249,13 +261,24 @@ mod tests {
     use super::*;
     use crate::store::MANIFEST_FILE;
 
+    const PART: &str = "parts/0123456789abcdef.part";
+
+    fn statement(of: &str) -> String {
+        format!("{{\"of\": \"{of}\", \"statement\": \"{VERIFICATION_STATEMENT}\"}}")
+    }
+
     fn directory() -> (tempfile::TempDir, Ledger) {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("parts")).unwrap();
         fs::create_dir_all(dir.path().join("plots")).unwrap();
-        for name in ["z.json", "plots/a.svg", "parts/1.part", MANIFEST_FILE] {
-            fs::write(dir.path().join(name), format!("{name} has this")).unwrap();
+        let svg = format!("<svg>{}</svg>", crate::store::PICTURE_MARK);
+        let part = "{\"format\":\"cliffline-part\"".to_string();
+        let files =
+            [("risk_log.json", statement("one")), ("plots/a.svg", svg), (PART, part), (MANIFEST_FILE, statement(""))];
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
         }
+        fs::write(dir.path().join("key.pem"), "secret").unwrap();
         let ledger = Ledger::of(dir.path()).unwrap();
         ledger.write(dir.path()).unwrap();
         (dir, ledger)
@@ -268,7 +291,7 @@ mod tests {
         let first = fs::read(dir.path().join(BUNDLE_FILE)).unwrap();
         let archive = ZipArchive::new(io::Cursor::new(&first)).unwrap();
         let names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
-        assert_eq!(names, [BUNDLE_NOTE_FILE, LEDGER_FILE, MANIFEST_FILE, "plots/a.svg", "z.json"]);
+        assert_eq!(names, [BUNDLE_NOTE_FILE, LEDGER_FILE, MANIFEST_FILE, "plots/a.svg", "risk_log.json"]);
         assert_eq!(bundle_fault(dir.path(), &ledger, false), None);
         std::thread::sleep(std::time::Duration::from_millis(20));
         write_bundle(dir.path(), &ledger, false).unwrap();
@@ -303,11 +326,11 @@ mod tests {
     fn a_stale_bundle_is_named_with_what_differs_and_a_changed_file_is_not_bundled() {
         let (dir, ledger) = directory();
         write_bundle(dir.path(), &ledger, false).unwrap();
-        fs::write(dir.path().join("z.json"), "other").unwrap();
+        fs::write(dir.path().join("risk_log.json"), statement("other")).unwrap();
         let newer = Ledger::of(dir.path()).unwrap();
         assert!(bundle_fault(dir.path(), &newer, false).unwrap().contains("its bundle.json is not"));
         let error = write_bundle(dir.path(), &ledger, false).unwrap_err().to_string();
-        assert!(error.contains("z.json") && error.contains("nothing is bundled"), "{error}");
+        assert!(error.contains("risk_log.json") && error.contains("nothing is bundled"), "{error}");
         assert_eq!(bundle_fault(dir.path(), &ledger, false), None, "the earlier one is left as it was");
     }
 

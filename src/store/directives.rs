@@ -12,8 +12,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::atomic::sync_file;
 use super::error::StoreError;
 use super::manifest::now_utc;
+use super::own::start_of;
+use super::plain::{open_in_place, read_text, stored_error};
 
 /// Version of [`Directive`].
 pub const DIRECTIVES_VERSION: u64 = 1;
@@ -103,7 +106,7 @@ impl Directives {
     /// [`StoreError::Io`].
     pub fn open(dir: &Path, redactor: Redactor) -> Result<Self, StoreError> {
         let path = dir.join(DIRECTIVES_FILE);
-        let open = OpenOptions::new().read(true).append(true).create(true).open(&path);
+        let open = open_in_place(&path, OpenOptions::new().append(true));
         let mut file = open.map_err(StoreError::io("open", &path))?;
         mend(&mut file).map_err(StoreError::io("mend", &path))?;
         Ok(Self { path, file, redactor })
@@ -131,7 +134,20 @@ impl Directives {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn finish(self) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(StoreError::io("sync", &self.path))
+        sync_file(&self.file, &self.path)
+    }
+}
+
+/// Longest first line by which a log is known.
+const FIRST_LINE_BYTES: usize = 1 << 20;
+
+/// Whether a file is a log of ours, if only the beginning of one.
+pub(crate) fn is_log(path: &Path) -> bool {
+    let text = start_of(path, FIRST_LINE_BYTES);
+    let begins = "{\"version\":";
+    match text.split_once('\n') {
+        Some((line, _)) => serde_json::from_str::<Directive>(line).is_ok(),
+        None => text.starts_with(begins) || begins.starts_with(&text),
     }
 }
 
@@ -157,7 +173,7 @@ fn mend(file: &mut File) -> std::io::Result<()> {
 /// [`StoreError::Io`], [`StoreError::Damaged`] for a line that is none.
 pub fn read_directives(dir: &Path) -> Result<Vec<Directive>, StoreError> {
     let path = dir.join(DIRECTIVES_FILE);
-    let text = std::fs::read_to_string(&path).map_err(StoreError::io("read", &path))?;
+    let text = read_text(&path).map_err(|error| stored_error("read", &path, error))?;
     let line = |(number, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|e| StoreError::damaged(&path, format!("line {}: {e}", number + 1)))
     };

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::place::Holds;
+
 /// An error of the store. Every variant names the path and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -15,12 +17,22 @@ pub enum StoreError {
     )]
     Locked { dir: PathBuf, holder: String },
 
+    #[error("{} {}: choose another directory with -o", dir.display(), instead(found, wanted))]
+    NotOurs { dir: PathBuf, found: Holds, wanted: &'static str },
+
     #[error(
-        "{} is not empty and is not a run directory (it has neither manifest.json nor parts/): \
-         choose another directory with -o",
+        "{} is not a run directory: it holds {found}, and none of what this program knows its own by (cliffline.json, \
+         manifest.json, parts/)",
         dir.display()
     )]
-    NotARun { dir: PathBuf },
+    Foreign { dir: PathBuf, found: String },
+
+    #[error(
+        "{} is {what}: a run has plain files and folders alone, and nothing is written through others; remove it, or put \
+         there what it stands for",
+        path.display()
+    )]
+    NotPlain { path: PathBuf, what: &'static str },
 
     #[error("{} is not a run directory: it has no parts/", dir.display())]
     NoRun { dir: PathBuf },
@@ -103,6 +115,19 @@ fn plain(error: io::Error) -> io::Error {
     let text = error.to_string();
     let code = text.split_once("(os error ").and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());
     code.map_or(error, io::Error::from_raw_os_error)
+}
+
+/// What is in a directory where a run or a laboratory should go.
+fn instead(found: &Holds, wanted: &str) -> String {
+    match found {
+        Holds::Other(names) => format!(
+            "is not empty and is not a {wanted} directory (it holds {names}, and none of what this program knows its own \
+             by: cliffline.json, manifest.json, parts/)"
+        ),
+        Holds::Run => format!("holds a run and no {wanted}"),
+        Holds::Laboratory => format!("holds a laboratory and no {wanted}"),
+        Holds::Nothing => format!("holds no {wanted}"),
+    }
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -1,4 +1,4 @@
-//! `ledger.jsonl`: every file of a directory with its length and hash, so that nothing can change unnoticed.
+//! `ledger.jsonl`: every file of ours in a directory with its length and hash, so that nothing can change unnoticed.
 //!
 //! ```text
 //! {"path":"cells.parquet","bytes":..,"blake3":".."}        one line per file, ascending by path
@@ -8,7 +8,7 @@
 //! The digits of the last line are the BLAKE3 of all bytes of the file before them, in every version. The lines before the
 //! manifest's are the leaves of a [Merkle tree](super::merkle) whose root the manifest carries; so the manifest vouches for
 //! the files, the ledger for the manifest, and the last line for the ledger. Not in it are the ledger itself, the bundle that
-//! is made of it, and lock files.
+//! is made of it, lock files, and [whatever is not ours](super::own).
 //!
 //! # Changelog of [`LEDGER_VERSION`]
 //! - 1: first version.
@@ -21,10 +21,14 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
 use super::atomic::{is_leftover, write_replaceable};
+use super::bundle::BUNDLE_NOTE_FILE;
 use super::error::StoreError;
+use super::litter::{is_litter, lies_in_litter};
 use super::lock::LOCK_FILE;
 use super::manifest::MANIFEST_FILE;
 use super::merkle;
+use super::own::{is_own, is_set_aside, may_hold_own};
+use super::plain::{odd_kind, open_stored, read_file, stored_error};
 use super::reader::NamedFault;
 
 /// Version of the layout above.
@@ -35,7 +39,7 @@ pub const LEDGER_FILE: &str = "ledger.jsonl";
 pub const BUNDLE_FILE: &str = "bundle.zip";
 
 const FORMAT: &str = "cliffline-ledger";
-/// Deeper than any run; a bound, so that a folder that contains itself through a link ends.
+/// Deeper than any run; a bound on what is looked through.
 const DEEPEST: usize = 16;
 
 /// One file, as a line of the ledger.
@@ -66,7 +70,7 @@ impl Artifact {
     pub(crate) fn of(dir: &Path, path: &str) -> Result<Self, StoreError> {
         let file = dir.join(path);
         let mut hasher = blake3::Hasher::new();
-        let open = fs::File::open(&file).map_err(StoreError::io("open", &file))?;
+        let open = open_stored(&file)?;
         hasher.update_reader(open).map_err(StoreError::io("read", &file))?;
         let (bytes, blake3) = (hasher.count(), hasher.finalize().to_hex().to_string());
         Ok(Self { path: path.to_string(), bytes, blake3 })
@@ -78,13 +82,14 @@ impl Artifact {
 }
 
 impl Ledger {
-    /// The files that lie in a directory now, the manifest apart from the others.
+    /// The files of ours that lie in a directory now, the manifest apart from the others.
     ///
     /// # Errors
-    /// [`StoreError::Io`] for a folder or file that cannot be read, and for a name that is no text.
+    /// [`StoreError::Io`] for a folder or file that cannot be read.
     pub fn of(dir: &Path) -> Result<Self, StoreError> {
-        let paths = files(dir)?;
-        let all: Result<Vec<Artifact>, StoreError> = paths.par_iter().map(|path| Artifact::of(dir, path)).collect();
+        let entries = entries(dir, &may_hold_own)?;
+        let own = entries.par_iter().filter(|entry| entry.odd.is_none() && is_own(dir, &entry.path));
+        let all: Result<Vec<Artifact>, StoreError> = own.map(|entry| Artifact::of(dir, &entry.path)).collect();
         let (manifest, artifacts) = all?.into_iter().partition::<Vec<_>, _>(|a| a.path == MANIFEST_FILE);
         Ok(Self { artifacts, manifest: manifest.into_iter().next() })
     }
@@ -95,7 +100,7 @@ impl Ledger {
     /// [`StoreError::Io`] for a file that cannot be read.
     pub fn update(&mut self, dir: &Path, paths: &BTreeSet<String>) -> Result<(), StoreError> {
         self.artifacts.retain(|artifact| !paths.contains(&artifact.path));
-        for path in paths.iter().filter(|path| dir.join(path).is_file()) {
+        for path in paths.iter().filter(|path| is_own(dir, path)) {
             self.artifacts.push(Artifact::of(dir, path)?);
         }
         self.artifacts.sort_by(|a, b| a.path.cmp(&b.path));
@@ -138,10 +143,10 @@ impl Ledger {
     /// program writes.
     pub fn read(dir: &Path) -> Result<Option<Self>, StoreError> {
         let path = dir.join(LEDGER_FILE);
-        match fs::read(&path) {
+        match read_file(&path) {
             Ok(bytes) => Self::parse(&path, &bytes).map(Some),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(StoreError::io("read", &path)(e)),
+            Err(e) => Err(stored_error("read", &path, e)),
         }
     }
 
@@ -171,6 +176,9 @@ impl Ledger {
     fn from_lines(lines: &[&str]) -> Option<Self> {
         let mut artifacts: Vec<Artifact> =
             lines.iter().map(|line| serde_json::from_str(line).ok()).collect::<Option<_>>()?;
+        if !artifacts.iter().all(|artifact| lies_inside(&artifact.path)) {
+            return None;
+        }
         let manifest = match artifacts.last() {
             Some(last) if last.path == MANIFEST_FILE => artifacts.pop(),
             _ => None,
@@ -189,15 +197,19 @@ impl Ledger {
     /// # Errors
     /// [`StoreError::Io`] for a folder that cannot be listed. A file that cannot be read is a fault.
     pub fn compare(&self, dir: &Path, excused: impl Fn(&str) -> bool + Sync) -> Result<Differences, StoreError> {
-        let there: BTreeSet<String> = files(dir)?.into_iter().collect();
+        let entries = entries(dir, &|_| true)?;
+        let there: BTreeSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
         let lines: Vec<&Artifact> = self.lines().collect();
         let listed: BTreeSet<&str> = lines.iter().map(|artifact| artifact.path.as_str()).collect();
         let fault = |artifact: &&Artifact| -> Option<NamedFault> {
-            let reason = match there.contains(&artifact.path) {
+            let reason = match there.contains(artifact.path.as_str()) {
                 false if excused(&artifact.path) => return None,
                 false => "missing, and the ledger lists it".to_string(),
                 true => match Artifact::of(dir, &artifact.path) {
                     Ok(now) if now == **artifact => return None,
+                    Ok(_) if has_other_line_ends(&dir.join(&artifact.path), &artifact.blake3) => {
+                        OTHER_LINE_ENDS.to_string()
+                    }
                     Ok(now) if now.bytes != artifact.bytes => {
                         format!("{} bytes, where the ledger lists {}", now.bytes, artifact.bytes)
                     }
@@ -208,9 +220,30 @@ impl Ledger {
             Some((artifact.path.clone(), reason))
         };
         let faults = lines.par_iter().filter_map(fault).collect();
-        let extra = there.iter().filter(|path| !listed.contains(path.as_str()));
-        Ok(Differences { faults, extra: extra.map(|path| (path.clone(), extra_text(path))).collect() })
+        let mut found = Differences { faults, ..Differences::default() };
+        for entry in entries.iter().filter(|entry| !listed.contains(entry.path.as_str())) {
+            let (harmless, why) = why_extra(entry);
+            let list = if harmless { &mut found.harmless } else { &mut found.extra };
+            list.push((entry.path.clone(), why));
+        }
+        Ok(found)
     }
+}
+
+/// Whether a path stays inside of the directory: one from elsewhere may name any file of this machine.
+fn lies_inside(path: &str) -> bool {
+    path.split('/').all(|name| !matches!(name, "" | "." | "..") && !name.contains(['\\', '\0']))
+}
+
+/// What to say of a file with [other line ends](has_other_line_ends).
+pub const OTHER_LINE_ENDS: &str = "its line ends were changed from LF to CRLF, as git does with core.autocrlf, and nothing \
+    else; `-text` in .gitattributes keeps them";
+
+/// Whether a file would have this BLAKE3 but for the ends of its lines.
+pub fn has_other_line_ends(path: &Path, blake3: &str) -> bool {
+    let text = read_file(path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let lines = text.filter(|text| text.contains("\r\n")).map(|text| text.replace("\r\n", "\n"));
+    lines.is_some_and(|lines| blake3::hash(lines.as_bytes()).to_hex().as_str() == blake3)
 }
 
 /// How a directory differs from its ledger: path and reason.
@@ -220,43 +253,78 @@ pub struct Differences {
     pub faults: Vec<NamedFault>,
     /// Files that are not listed.
     pub extra: Vec<NamedFault>,
+    /// Files that are not listed and need not trouble anybody: litter, and what was set aside.
+    pub harmless: Vec<NamedFault>,
 }
 
-fn extra_text(path: &str) -> String {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    match is_leftover(name) {
-        true => "a killed process left it unfinished: remove it".to_string(),
-        false => "not of this run: the ledger does not list it; keep files of your own elsewhere".to_string(),
-    }
+/// Why a file is not listed, and whether that is no fault.
+fn why_extra(entry: &Entry) -> (bool, String) {
+    let name = entry.path.rsplit('/').next().unwrap_or(&entry.path);
+    let (harmless, why) = match &entry.odd {
+        _ if lies_in_litter(&entry.path) => {
+            (true, "left by a file manager, an editor or the file system; not of this run")
+        }
+        _ if is_set_aside(&entry.path) => {
+            (true, "set aside by the program; not of this run: look at it, then remove it")
+        }
+        Some(odd) => return (false, format!("not of this run: it is {odd}")),
+        None if is_leftover(name) => (false, "a killed process left it unfinished: remove it"),
+        None => (false, "not of this run: the ledger does not list it; keep files of your own elsewhere"),
+    };
+    (harmless, why.to_string())
 }
 
-/// The files that a ledger of `dir` lists, ascending: all but the directory's own ledger and bundle, and lock files.
-fn files(dir: &Path) -> Result<Vec<String>, StoreError> {
+/// A file, or something else that is no folder.
+struct Entry {
+    /// Relative to the directory, with `/` between folders.
+    path: String,
+    /// What it is where it is no plain file.
+    odd: Option<String>,
+}
+
+/// What a ledger of `dir` may list, ascending: all but the directory's own ledger, bundle and its note, and lock files. Of
+/// folders below only those of which `descend` says so.
+fn entries(dir: &Path, descend: &dyn Fn(&str) -> bool) -> Result<Vec<Entry>, StoreError> {
     let mut found = Vec::new();
-    walk(dir, "", 0, &mut found)?;
-    found.retain(|path| path != LEDGER_FILE && path != BUNDLE_FILE);
-    found.sort();
+    walk(dir, "", 0, descend, &mut found)?;
+    found.retain(|entry| ![LEDGER_FILE, BUNDLE_FILE, BUNDLE_NOTE_FILE].contains(&entry.path.as_str()));
+    found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
 
-fn walk(dir: &Path, prefix: &str, depth: usize, found: &mut Vec<String>) -> Result<(), StoreError> {
-    if depth > DEEPEST {
-        return Err(StoreError::damaged(dir, "folders lie too deep in one another"));
-    }
+fn walk(
+    dir: &Path,
+    prefix: &str,
+    depth: usize,
+    descend: &dyn Fn(&str) -> bool,
+    found: &mut Vec<Entry>,
+) -> Result<(), StoreError> {
     for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
         let entry = entry.map_err(StoreError::io("list", dir))?;
         let path = entry.path();
-        let name = entry.file_name();
-        let name = name.to_str().ok_or_else(|| StoreError::damaged(&path, "its name is no text"))?;
+        // A name that is no text is none of ours, and is shown as far as it is one.
+        let name = entry.file_name().to_string_lossy().into_owned();
         if name == LOCK_FILE {
             continue;
         }
+        let kind = entry.file_type().map_err(StoreError::io("look at", &path))?;
         let relative = format!("{prefix}{name}");
-        if path.is_dir() {
-            walk(&path, &format!("{relative}/"), depth + 1, found)?;
-        } else {
-            found.push(relative);
-        }
+        let odd = match (odd_kind(kind), kind.is_dir()) {
+            (None, true) if is_litter(&name) => Some("a folder".to_string()),
+            (None, true) if !descend(&relative) => continue,
+            (None, true) if depth >= DEEPEST => Some("a folder too deep in others".to_string()),
+            (None, true) => match walk(&path, &format!("{relative}/"), depth + 1, descend, found) {
+                Err(StoreError::Io { action: "list", path: at, source }) if at == path && !may_hold_own(&relative) => {
+                    Some(format!("a folder that cannot be listed ({source})"))
+                }
+                result => {
+                    result?;
+                    continue;
+                }
+            },
+            (what, _) => what.map(String::from),
+        };
+        found.push(Entry { path: relative, odd });
     }
     Ok(())
 }
@@ -264,29 +332,42 @@ fn walk(dir: &Path, prefix: &str, depth: usize, found: &mut Vec<String>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::VERIFICATION_STATEMENT;
+
+    const PART: &str = "parts/0123456789abcdef.part";
 
     fn directory() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("parts/damaged")).unwrap();
-        let files = ["b.txt", "a.json", "parts/1.part", "parts/damaged/old", "manifest.json", ".lock", BUNDLE_FILE];
-        for name in files {
-            fs::write(dir.path().join(name), format!("{name} has this")).unwrap();
+        for name in ["risk_log.json", "gates.json", "manifest.json", ".lock", BUNDLE_FILE] {
+            fs::write(dir.path().join(name), format!("{name}: {VERIFICATION_STATEMENT}")).unwrap();
         }
+        fs::write(dir.path().join(PART), "{\"format\":\"cliffline-part\"").unwrap();
+        fs::write(dir.path().join("parts/damaged/old"), "old").unwrap();
         dir
     }
 
     #[test]
-    fn it_lists_every_file_but_itself_the_bundle_and_locks_and_reads_back() {
+    fn it_lists_every_file_of_ours_but_itself_the_bundle_and_locks_and_reads_back() {
         let dir = directory();
+        // What others put there, at a place of ours or not.
+        for name in ["key.pem", "parts/mine.part", "report.html", "plots/own.svg", ".DS_Store"] {
+            fs::create_dir_all(dir.path().join("plots")).unwrap();
+            fs::write(dir.path().join(name), "mine").unwrap();
+        }
         let ledger = Ledger::of(dir.path()).unwrap();
         let paths: Vec<&str> = ledger.lines().map(|artifact| artifact.path.as_str()).collect();
-        assert_eq!(paths, ["a.json", "b.txt", "parts/1.part", "parts/damaged/old", "manifest.json"]);
+        assert_eq!(paths, ["gates.json", PART, "risk_log.json", "manifest.json"]);
         assert_eq!(Ledger::read(dir.path()).unwrap(), None);
         ledger.write(dir.path()).unwrap();
         assert_eq!(Ledger::read(dir.path()).unwrap().as_ref(), Some(&ledger));
-        assert_eq!(ledger.compare(dir.path(), |_| false).unwrap(), Differences::default());
+        let Differences { faults, extra, harmless } = ledger.compare(dir.path(), |_| false).unwrap();
+        assert_eq!(faults, []);
+        let names = |list: Vec<NamedFault>| list.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(extra), ["key.pem", "parts/mine.part", "plots/own.svg", "report.html"]);
+        assert_eq!(names(harmless), [".DS_Store", "parts/damaged/old"]);
         let text = fs::read_to_string(dir.path().join(LEDGER_FILE)).unwrap();
-        assert_eq!(text.lines().count(), 6);
+        assert_eq!(text.lines().count(), 5);
         assert!(text.lines().last().unwrap().contains("\"version\":1"), "{text}");
     }
 
@@ -316,38 +397,88 @@ mod tests {
     fn changed_missing_and_extra_files_are_named() {
         let dir = directory();
         let ledger = Ledger::of(dir.path()).unwrap();
-        fs::write(dir.path().join("a.json"), "a.json has thIs").unwrap();
+        let gates = fs::read_to_string(dir.path().join("gates.json")).unwrap();
+        fs::write(dir.path().join("gates.json"), gates.to_uppercase()).unwrap();
         fs::write(dir.path().join("manifest.json"), "shorter").unwrap();
-        fs::remove_file(dir.path().join("parts/1.part")).unwrap();
+        fs::remove_file(dir.path().join(PART)).unwrap();
         fs::write(dir.path().join("plots.txt"), "mine").unwrap();
         fs::write(dir.path().join("parts/.cliffline-1.tmp"), "half").unwrap();
-        let Differences { faults, extra } = ledger.compare(dir.path(), |_| false).unwrap();
+        let Differences { faults, extra, .. } = ledger.compare(dir.path(), |_| false).unwrap();
         let names = |faults: &[NamedFault]| faults.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-        assert_eq!(names(&faults), ["a.json", "parts/1.part", "manifest.json"]);
+        assert_eq!(names(&faults), ["gates.json", PART, "manifest.json"]);
         assert_eq!(names(&extra), ["parts/.cliffline-1.tmp", "plots.txt"]);
         assert!(extra[1].1.contains("keep files of your own elsewhere"), "{}", extra[1].1);
         assert!(extra[0].1.contains("left it unfinished"), "{}", extra[0].1);
         let excused = ledger.compare(dir.path(), |path| path.starts_with("parts/")).unwrap();
-        assert_eq!(names(&excused.faults), ["a.json", "manifest.json"]);
+        assert_eq!(names(&excused.faults), ["gates.json", "manifest.json"]);
         assert_eq!(excused.extra.len(), 2, "a missing part is excused, an extra one is not");
     }
 
     #[test]
     fn an_update_vouches_for_the_named_files_alone() {
         let dir = directory();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        write("lab.json", VERIFICATION_STATEMENT);
         let mut ledger = Ledger::of(dir.path()).unwrap();
         let before = ledger.root();
-        fs::write(dir.path().join("a.json"), "new").unwrap();
-        fs::write(dir.path().join("b.txt"), "tampered with").unwrap();
-        fs::write(dir.path().join("c.txt"), "new as well").unwrap();
-        fs::remove_file(dir.path().join("parts/damaged/old")).unwrap();
-        let changed = ["a.json", "c.txt", "parts/damaged/old"].map(String::from);
+        write("gates.json", &format!("new: {VERIFICATION_STATEMENT}"));
+        write("risk_log.json", "tampered with");
+        write("report.json", &format!("new as well: {VERIFICATION_STATEMENT}"));
+        write("report.html", "mine");
+        fs::remove_file(dir.path().join("lab.json")).unwrap();
+        let changed = ["gates.json", "report.json", "report.html", "lab.json"].map(String::from);
         ledger.update(dir.path(), &BTreeSet::from(changed)).unwrap();
         let found = ledger.compare(dir.path(), |_| false).unwrap();
-        assert_eq!((found.faults.len(), found.extra.len()), (1, 0), "{found:?}");
-        assert_eq!(found.faults[0].0, "b.txt");
+        assert_eq!((found.faults.len(), found.extra.len()), (1, 1), "{found:?}");
+        assert_eq!((found.faults[0].0.as_str(), found.extra[0].0.as_str()), ("risk_log.json", "report.html"));
         assert_ne!(ledger.root(), before);
         let paths: Vec<&str> = ledger.artifacts.iter().map(|artifact| artifact.path.as_str()).collect();
-        assert_eq!(paths, ["a.json", "b.txt", "c.txt", "parts/1.part"]);
+        assert_eq!(paths, ["gates.json", PART, "report.json", "risk_log.json"]);
+    }
+
+    #[test]
+    fn a_ledger_from_elsewhere_names_no_file_outside() {
+        for path in ["/etc/hosts", "../mine", "a/../../mine", "a//b", "./a", "a\\..\\b", ""] {
+            let artifact = Artifact { path: path.to_string(), bytes: 1, blake3: "0".repeat(DIGITS) };
+            let bytes = Ledger { artifacts: vec![artifact], manifest: None }.to_bytes();
+            assert!(Ledger::parse(Path::new(LEDGER_FILE), &bytes).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn changed_line_ends_are_told_from_other_changes() {
+        let dir = directory();
+        let gates = dir.path().join("gates.json");
+        fs::write(&gates, format!("{{\n\"a\": \"{VERIFICATION_STATEMENT}\"\n}}\n")).unwrap();
+        let ledger = Ledger::of(dir.path()).unwrap();
+        let text = fs::read_to_string(&gates).unwrap();
+        let why = |text: String| {
+            fs::write(&gates, text).unwrap();
+            ledger.compare(dir.path(), |_| false).unwrap().faults.remove(0).1
+        };
+        assert!(why(text.replace('\n', "\r\n")).contains("core.autocrlf"));
+        assert!(!why(text.replace('\n', "\r\n").replace("\"a\"", "\"b\"")).contains("core.autocrlf"));
+    }
+
+    /// Folders of others may be unreadable, endless or full of links: nothing of that is looked into.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_named_and_never_followed() {
+        let dir = directory();
+        let ledger = Ledger::of(dir.path()).unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("plots")).unwrap();
+        fs::remove_file(dir.path().join("gates.json")).unwrap();
+        std::os::unix::fs::symlink("risk_log.json", dir.path().join("gates.json")).unwrap();
+        let deep = (0..20).map(|n| n.to_string()).collect::<Vec<_>>().join("/");
+        fs::create_dir_all(dir.path().join("mine").join(deep)).unwrap();
+        let found = ledger.compare(dir.path(), |_| false).unwrap();
+        assert_eq!(found.faults.len(), 1, "{found:?}");
+        assert!(found.faults[0].1.contains("symbolic link"), "{found:?}");
+        let extra: Vec<&str> = found.extra.iter().map(|(_, why)| why.as_str()).collect();
+        assert!(extra.iter().any(|why| why.contains("a symbolic link")), "{extra:?}");
+        assert!(extra.iter().any(|why| why.contains("too deep")), "{extra:?}");
+        let paths: Vec<String> =
+            Ledger::of(dir.path()).unwrap().lines().map(|artifact| artifact.path.clone()).collect();
+        assert_eq!(paths, [PART, "risk_log.json", "manifest.json"]);
     }
 }

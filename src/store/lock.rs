@@ -1,11 +1,14 @@
 //! One writer per run directory.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use super::error::StoreError;
+use super::lacking::{Service, done_without, is_lacking};
+use super::own::start_of;
+use super::plain::{open_file, open_in_place, stored_error};
 
 /// The lock file of a run directory. It is never removed: removing it could let two processes lock two files.
 pub(crate) const LOCK_FILE: &str = ".lock";
@@ -14,6 +17,15 @@ pub(crate) const LOCK_FILE: &str = ".lock";
 /// mistaken for a second writer.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// What the holder writes of itself begins with.
+const HOLDER: &str = "process ";
+
+/// Whether a file is a lock of ours: empty, or with a holder in it.
+pub(crate) fn is_lock(path: &Path) -> bool {
+    let text = start_of(path, HOLDER.len());
+    open_file(path).is_ok() && (text.is_empty() || text == HOLDER)
+}
 
 /// An exclusive hold on a directory, given back when dropped or when the process dies, however it dies.
 #[derive(Debug)]
@@ -25,16 +37,15 @@ impl DirLock {
     /// Takes the lock of `dir`, which must exist, and writes who holds it into the lock file.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when another process holds it, [`StoreError::Io`].
+    /// [`StoreError::Locked`] when another process holds it, [`StoreError::Damaged`] for a file that is none of ours,
+    /// [`StoreError::Io`]. Where the file system has no locks there is none, which is noted.
     pub fn acquire(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(LOCK_FILE);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(StoreError::io("open", &path))?;
+        let mut file =
+            open_in_place(&path, OpenOptions::new().write(true)).map_err(|error| stored_error("open", &path, error))?;
+        if !is_lock(&path) {
+            return Err(StoreError::damaged(&path, "it is not the lock of a run; move it out of the directory"));
+        }
         for attempt in 1..=ATTEMPTS {
             match file.try_lock() {
                 Ok(()) => break,
@@ -49,10 +60,14 @@ impl DirLock {
                     };
                     return Err(StoreError::Locked { dir: dir.to_path_buf(), holder });
                 }
+                Err(TryLockError::Error(error)) if is_lacking(Service::Locks, &error) => {
+                    done_without(Service::Locks, dir, &error);
+                    break;
+                }
                 Err(TryLockError::Error(source)) => return Err(StoreError::io("lock", &path)(source)),
             }
         }
-        let holder = format!("process {}{}\n", std::process::id(), on_host());
+        let holder = format!("{HOLDER}{}{}\n", std::process::id(), on_host());
         file.set_len(0)
             .and_then(|()| file.seek(SeekFrom::Start(0)))
             .and_then(|_| file.write_all(holder.as_bytes()))
@@ -69,20 +84,22 @@ impl Drop for DirLock {
     }
 }
 
-/// Whether a process holds the run directory `dir` right now. A directory without a lock file is not live.
+/// Whether a process holds the run directory `dir` right now, as far as can be seen: one without a lock file is not live,
+/// nor is one whose lock file may not be read or stands where there are no locks.
 ///
 /// # Errors
-/// [`StoreError::Io`] when the lock file exists but cannot be opened or tried.
+/// [`StoreError::Io`] when the lock file cannot be opened or tried for another reason.
 pub fn is_live(dir: &Path) -> Result<bool, StoreError> {
     let path = dir.join(LOCK_FILE);
-    let file = match File::open(&path) {
+    let file = match open_file(&path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(StoreError::io("open", &path)(e)),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => return Ok(false),
+        Err(e) => return Err(stored_error("open", &path, e)),
     };
     match file.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) if is_lacking(Service::Locks, &error) => Ok(false),
         Err(TryLockError::Error(source)) => Err(StoreError::io("lock", &path)(source)),
     }
 }

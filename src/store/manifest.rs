@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic::write_atomic;
 use super::bundle::promise;
 use super::error::StoreError;
+use super::plain::{read_file, stored_error};
 use super::seal::Seal;
 use super::table::TableBytes;
 
@@ -26,7 +27,8 @@ const SEAL_KEYS: [&str; 2] = ["merkle_root", "bundle"];
 /// Key of the root over the run's cells.
 const CELLS_ROOT: &str = "cells_merkle_root";
 
-const FORMAT: &str = "cliffline-run";
+/// What a run's manifest is called.
+pub(crate) const RUN_FORMAT: &str = "cliffline-run";
 const RUN_ID_CONTEXT: &str = "cliffline 2026-11 run v1";
 const RUN_ID_DIGITS: usize = 16;
 
@@ -149,7 +151,7 @@ impl RunManifest {
     ) -> Self {
         let now = now_utc();
         Self {
-            format: FORMAT.into(),
+            format: RUN_FORMAT.into(),
             version: MANIFEST_VERSION,
             run_id: run_id(spec_blake3, class, &now),
             state: RunState::Running,
@@ -217,15 +219,15 @@ impl RunManifest {
     /// [`StoreError::Newer`] for a newer program's manifest, [`StoreError::Damaged`] when it is not a manifest.
     pub fn read(dir: &Path) -> Result<Option<Self>, StoreError> {
         let path = dir.join(MANIFEST_FILE);
-        let text = match std::fs::read(&path) {
+        let text = match read_file(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(StoreError::io("read", &path)(e)),
+            Err(e) => return Err(stored_error("read", &path, e)),
         };
         let unreadable = |e: serde_json::Error| StoreError::damaged(&path, e.to_string());
         let loose: serde_json::Value = serde_json::from_slice(&text).map_err(unreadable)?;
-        if loose.get("format").and_then(|f| f.as_str()) != Some(FORMAT) {
-            return Err(StoreError::damaged(&path, format!("its format is not `{FORMAT}`")));
+        if loose.get("format").and_then(|f| f.as_str()) != Some(RUN_FORMAT) {
+            return Err(StoreError::damaged(&path, format!("its format is not `{RUN_FORMAT}`")));
         }
         let found = loose.get("version").and_then(|v| v.as_u64()).unwrap_or(0);
         if found > MANIFEST_VERSION {

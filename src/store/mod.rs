@@ -13,12 +13,17 @@ mod cell_tree;
 mod directives;
 mod error;
 mod id;
+mod lacking;
 mod ledger;
+mod litter;
 mod lock;
 mod manifest;
 mod merkle;
 mod ordered;
+mod own;
 mod part;
+mod place;
+mod plain;
 mod reader;
 mod record;
 mod reuse;
@@ -34,12 +39,18 @@ pub use bundle::{BUNDLE_NOTE_FILE, BUNDLE_VERSION, BundleNote, SMALL_BUNDLE_BYTE
 pub use cell_tree::{CELL_TREE_VERSION, CellProof, CellTree};
 pub use directives::{DIRECTIVES_FILE, DIRECTIVES_VERSION, Directive, Directives, Redactor, read_directives};
 pub use error::StoreError;
-pub use ledger::{Artifact, BUNDLE_FILE, Differences, LEDGER_FILE, LEDGER_VERSION, Ledger};
+pub use lacking::take_lacking;
+pub use ledger::{
+    Artifact, BUNDLE_FILE, Differences, LEDGER_FILE, LEDGER_VERSION, Ledger, OTHER_LINE_ENDS, has_other_line_ends,
+};
 pub use lock::{DirLock, is_live};
 pub use manifest::{
     Cells, Code, Environment, MANIFEST_FILE, MANIFEST_VERSION, RunManifest, RunState, VERIFICATION_STATEMENT, now_utc,
 };
+pub use own::{PICTURE_MARK, PLOTS, RUNS, SPEC_FILE, make_way, make_way_for_all, remove_own, set_aside};
 pub use part::{Columns, PART_VERSION, ScalarKind};
+pub use place::{Holds, LAB_FORMAT, MARKER_FILE, enclosing, holds, mark, require_ours};
+pub use plain::{open_file, read_file, read_text};
 pub use reader::{NamedFault, RunReader, SoundCells};
 pub use record::{
     CellRecord, RECORD_VERSION, RecordedCandidate, RecordedChecksums, RecordedCrossing, RecordedCurves, RecordedMetric,

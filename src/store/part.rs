@@ -16,7 +16,6 @@
 //! - 1: first version.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +25,8 @@ use serde::{Deserialize, Serialize};
 use super::atomic::Pending;
 use super::error::StoreError;
 use super::id::Id;
+use super::own::start_of;
+use super::plain::open_stored;
 use super::record::{CellRecord, RECORD_VERSION, RecordedStatus};
 use crate::spec::config::walk;
 
@@ -312,7 +313,7 @@ impl Part {
     /// [`StoreError::Newer`] for a newer program's part, [`StoreError::Damaged`] for an altered or truncated header or
     /// index, [`StoreError::Io`] when it cannot be read.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = File::open(path).map_err(StoreError::io("open", path))?;
+        let file = open_stored(path)?;
         let file_bytes = file.metadata().map_err(StoreError::io("read", path))?.len();
         let mut reader = BufReader::new(file);
         let mut line = Vec::new();
@@ -392,7 +393,7 @@ impl Part {
         let (Some(entry), Some(offset)) = (self.index.blocks.get(number), self.offsets.get(number)) else {
             return Err(StoreError::damaged(&self.path, format!("block {number} does not exist")));
         };
-        let mut file = File::open(&self.path).map_err(StoreError::io("open", &self.path))?;
+        let mut file = open_stored(&self.path)?;
         file.seek(SeekFrom::Start(*offset)).map_err(StoreError::io("read", &self.path))?;
         // A length from a damaged index must not decide how much memory is asked for.
         let there = self.lengths()?.0.saturating_sub(*offset);
@@ -408,6 +409,19 @@ impl Part {
         }
         Ok(bytes)
     }
+}
+
+/// Whether a file has the name of a part.
+pub(crate) fn has_part_name(path: &Path) -> bool {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let digits = stem.len() == NAME_DIGITS && stem.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    digits && path.extension().is_some_and(|extension| extension == EXTENSION)
+}
+
+/// Whether a file is a part, whole or not, of whichever version.
+pub(crate) fn is_part(path: &Path) -> bool {
+    let begins = format!("{{\"format\":\"{FORMAT}\"");
+    has_part_name(path) && start_of(path, begins.len()) == begins
 }
 
 /// The header, after the checks that hold for every version.

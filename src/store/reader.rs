@@ -7,7 +7,9 @@ use super::cell_tree::CellTree;
 use super::error::StoreError;
 use super::id::Id;
 use super::manifest::RunManifest;
-use super::part::{Columns, EXTENSION, Part};
+use super::part::{Columns, Part, has_part_name};
+use super::place::{Holds, holds};
+use super::plain::is_folder;
 use super::record::{CellRecord, RecordedStatus};
 use crate::engine::Status;
 
@@ -46,8 +48,12 @@ impl RunReader {
     /// [`damaged`](Self::damaged).
     ///
     /// # Errors
-    /// [`StoreError::NoRun`] when `dir` has no `parts/`, [`StoreError::Newer`] for a newer program's part.
+    /// [`StoreError::Foreign`] when `dir` is somebody else's, [`StoreError::NoRun`] when it has no `parts/`,
+    /// [`StoreError::Newer`] for a newer program's part.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        if let Holds::Other(found) = holds(dir)? {
+            return Err(StoreError::Foreign { dir: dir.to_path_buf(), found });
+        }
         if !Self::is_run(dir) {
             return Err(StoreError::NoRun { dir: dir.to_path_buf() });
         }
@@ -66,7 +72,7 @@ impl RunReader {
 
     /// Whether `dir` holds, or held, parts.
     pub fn is_run(dir: &Path) -> bool {
-        dir.join(PARTS).is_dir()
+        is_folder(&dir.join(PARTS))
     }
 
     pub(crate) fn empty(dir: &Path) -> Self {
@@ -297,7 +303,7 @@ pub(crate) fn list_parts(parts_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(parts_dir).map_err(StoreError::io("list", parts_dir))? {
         let path = entry.map_err(StoreError::io("list", parts_dir))?.path();
-        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+        if has_part_name(&path) {
             paths.push(path);
         }
     }

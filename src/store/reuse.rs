@@ -1,10 +1,12 @@
 //! Cells that another run in the same directory of runs has already finished.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
 use super::part::CellEntry;
+use super::place::{Holds, holds};
 use super::reader::{PARTS, RunReader};
 use super::record::{CellRecord, RecordedStatus};
 
@@ -30,7 +32,7 @@ impl Reused {
 /// Nothing is written and no lock is taken. What cannot be read is reported in [`Reused::skipped`].
 ///
 /// # Errors
-/// Only those of `take`, and [`StoreError::Io`] when `siblings` cannot be listed.
+/// Only those of `take`, and [`StoreError::Io`] when `siblings` cannot be listed for another reason than permission.
 pub fn find_reusable(
     siblings: &Path,
     own: &Path,
@@ -39,7 +41,15 @@ pub fn find_reusable(
     take: &mut dyn FnMut(Vec<CellRecord>) -> Result<(), StoreError>,
 ) -> Result<Reused, StoreError> {
     let mut reused = Reused::default();
-    for dir in sibling_runs(siblings, own)? {
+    let runs = match sibling_runs(siblings, own) {
+        // Others' folders can often be entered and not listed; what lies beside the run is no part of it.
+        Err(StoreError::Io { path, source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+            reused.skipped.push((path, format!("it cannot be listed: {source}")));
+            Vec::new()
+        }
+        other => other?,
+    };
+    for dir in runs {
         if wanted.is_empty() {
             break;
         }
@@ -85,7 +95,8 @@ fn sibling_runs(siblings: &Path, own: &Path) -> Result<Vec<PathBuf>, StoreError>
     let mut runs = Vec::new();
     for entry in std::fs::read_dir(siblings).map_err(StoreError::io("list", siblings))? {
         let path = entry.map_err(StoreError::io("list", siblings))?.path();
-        if path.join(PARTS).is_dir() && real(&path) != own {
+        let foreign = || matches!(holds(&path), Ok(Holds::Other(_)));
+        if RunReader::is_run(&path) && real(&path) != own && !foreign() {
             runs.push(path);
         }
     }

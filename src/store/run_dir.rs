@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::atomic::{is_leftover, remove_leftovers, sync_directory};
+use super::atomic::{remove_leftovers, sync_directory};
 use super::error::StoreError;
 use super::id::Id;
 use super::lock::{DirLock, LOCK_FILE};
 use super::manifest::{MANIFEST_FILE, RunManifest};
 use super::part::{BLOCK_CELLS, BlockEntry, Columns, Part, Source, encode_blocks, prepare_part, write_part};
+use super::place::{Holds, mark, require_ours};
 use super::reader::{PARTS, RunReader, list_parts, name_of};
 use super::record::CellRecord;
 use super::reuse::{Reused, find_reusable};
@@ -110,18 +111,22 @@ impl RunDir {
     /// kept; files that a killed process left unfinished are removed. A directory that is refused is left as it is.
     ///
     /// # Errors
-    /// Refused: a directory in use ([`StoreError::Locked`]), one that is not a run ([`StoreError::NotARun`]), another
-    /// sweep ([`StoreError::OtherSweep`]), another class ([`StoreError::OtherClass`]), cells that the plan lacks
+    /// Refused: a directory in use ([`StoreError::Locked`]), one that is not a run ([`StoreError::NotOurs`]) or has links or
+    /// pipes in it ([`StoreError::NotPlain`]), another sweep ([`StoreError::OtherSweep`]), another class ([`StoreError::OtherClass`]), cells that the plan lacks
     /// ([`StoreError::OtherPlan`]), a newer program's files ([`StoreError::Newer`]). A part that cannot be read for
     /// want of permission or a failing disk is [`StoreError::Io`]: it may be whole, so it is not given up.
     pub fn open(dir: &Path, identity: &Identity) -> Result<(Self, Found), StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
-        refuse_foreign(dir)?;
+        let begun = require_ours(dir, &Holds::Run)?;
         let parts_dir = dir.join(PARTS);
         if !dir.join(LOCK_FILE).exists() && parts_dir.is_dir() {
             // Nobody is at work here, and a directory that is refused gets not even a lock file.
             check_manifest(dir, identity)?;
             refuse_other_plan(dir, identity, &open_parts(&parts_dir)?.0)?;
+        }
+        if !begun {
+            // Before anything else, so that a kill leaves nothing that is not known again.
+            mark(dir, &Holds::Run)?;
         }
         let lock = DirLock::acquire(dir)?;
         let manifest_fault = check_manifest(dir, identity)?;
@@ -303,21 +308,6 @@ impl RunDir {
         }
         sync_directory(&self.dir().join(PARTS))
     }
-}
-
-/// Refuses a directory that has something in it but is no run.
-fn refuse_foreign(dir: &Path) -> Result<(), StoreError> {
-    if dir.join(MANIFEST_FILE).exists() || dir.join(PARTS).is_dir() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
-        let name = entry.map_err(StoreError::io("list", dir))?.file_name();
-        // A process killed just after it created the directory may have left these.
-        if name != LOCK_FILE && !name.to_str().is_some_and(is_leftover) {
-            return Err(StoreError::NotARun { dir: dir.to_path_buf() });
-        }
-    }
-    Ok(())
 }
 
 /// Compares `manifest.json`, where there is one, with `identity`; the reason when it is damaged.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::atomic::{directory_of, sync_directory, write_atomic};
+use super::atomic::{sync_directory, write_atomic};
 use super::bundle::{
     BUNDLE_NOTE_FILE, BundleNote, SMALL_BUNDLE_BYTES, bundle_bytes, bundle_fault, is_left_out, promise, promised,
     write_bundle,
@@ -17,13 +17,15 @@ use super::bundle::{
 use super::error::StoreError;
 use super::ledger::{Artifact, BUNDLE_FILE, Differences, LEDGER_FILE, Ledger};
 use super::manifest::MANIFEST_FILE;
+use super::own::remove_own;
+use super::plain::read_file;
 use super::reader::NamedFault;
 
 /// Which files a seal vouches for anew.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope<'a> {
-    /// All that are there but these: the caller made or checked each.
-    AllBut(&'a BTreeSet<String>),
+    /// All of ours that are there: the caller made or checked each.
+    Own,
     /// These, in a directory that is sealed: what another file was before, it must still be.
     Changed(&'a BTreeSet<String>),
 }
@@ -71,11 +73,9 @@ pub fn seal(
     write_manifest: impl FnOnce(&Seal) -> Result<(), StoreError>,
 ) -> Result<Sealed, StoreError> {
     let mut ledger = match scope {
-        Scope::AllBut(strangers) => {
+        Scope::Own => {
             unseal(dir)?;
-            let mut ledger = Ledger::of(dir)?;
-            ledger.artifacts.retain(|artifact| !strangers.contains(&artifact.path));
-            ledger
+            Ledger::of(dir)?
         }
         Scope::Changed(paths) => {
             let mut ledger = sealed_ledger(dir)?;
@@ -95,7 +95,7 @@ pub fn seal(
     ledger.write(dir)?;
     match bundle {
         Some(parts) => write_bundle(dir, &ledger, parts)?,
-        None => remove(&dir.join(BUNDLE_FILE))?,
+        None => remove(dir, BUNDLE_FILE)?,
     }
     Ok(Sealed { seal, files: ledger.lines().count(), bundle_bytes: small })
 }
@@ -145,16 +145,12 @@ fn sealed_ledger(dir: &Path) -> Result<Ledger, StoreError> {
 
 /// Removes ledger and bundle: from now on files change.
 pub fn unseal(dir: &Path) -> Result<(), StoreError> {
-    remove(&dir.join(BUNDLE_FILE))?;
-    remove(&dir.join(LEDGER_FILE))
+    remove(dir, BUNDLE_FILE)?;
+    remove(dir, LEDGER_FILE)
 }
 
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Ok(()) => sync_directory(directory_of(path)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(StoreError::io("remove", path)(e)),
-    }
+fn remove(dir: &Path, file: &str) -> Result<(), StoreError> {
+    if remove_own(dir, file)? { sync_directory(dir) } else { Ok(()) }
 }
 
 /// What a look at every file of a directory found.
@@ -166,6 +162,8 @@ pub struct SealCheck {
     pub faults: Vec<NamedFault>,
     /// Files that were not sealed, likewise.
     pub extra: Vec<NamedFault>,
+    /// Those of them that are no fault: litter, and what was set aside.
+    pub harmless: Vec<NamedFault>,
     /// Set for an unpacked bundle: whether it has parts.
     pub unpacked: Option<bool>,
     /// Files that a bundle without parts leaves out.
@@ -209,16 +207,13 @@ pub fn check_seal(dir: &Path) -> Result<SealCheck, StoreError> {
     };
     let note = BundleNote::read(dir);
     let unpacked = note.as_ref().map(|note| note.parts);
-    let Differences { mut faults, mut extra } =
+    let Differences { mut faults, extra, harmless } =
         ledger.compare(dir, |path| unpacked == Some(false) && is_left_out(path))?;
-    if let Some(note) = &note {
-        extra.retain(|(path, _)| path != BUNDLE_NOTE_FILE);
-        if !note.is_of(dir, &ledger) {
-            faults.push((BUNDLE_NOTE_FILE.to_string(), "not the note of a bundle of this ledger".to_string()));
-        }
+    if note.as_ref().is_some_and(|note| !note.is_of(dir, &ledger)) {
+        faults.push((BUNDLE_NOTE_FILE.to_string(), "not the note of a bundle of this ledger".to_string()));
     }
     let left_out = ledger.lines().filter(|a| unpacked == Some(false) && is_left_out(&a.path)).count();
-    let mut check = SealCheck { ledger: None, faults, extra, unpacked, left_out };
+    let mut check = SealCheck { ledger: None, faults, extra, harmless, unpacked, left_out };
     let manifest = if check.names(MANIFEST_FILE) { Value::Null } else { loose_manifest(dir) };
     if manifest["merkle_root"].as_str().is_some_and(|root| root != ledger.root()) {
         check.faults.push((LEDGER_FILE.to_string(), "its Merkle root is not the manifest's".to_string()));
@@ -241,7 +236,7 @@ pub fn check_seal(dir: &Path) -> Result<SealCheck, StoreError> {
 
 /// `manifest.json` as far as it is JSON; null where it is not.
 fn loose_manifest(dir: &Path) -> Value {
-    let bytes = std::fs::read(dir.join(MANIFEST_FILE)).unwrap_or_default();
+    let bytes = read_file(&dir.join(MANIFEST_FILE)).unwrap_or_default();
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
@@ -253,6 +248,10 @@ mod tests {
 
     use super::*;
 
+    const PART: &str = "runs/noise/parts/0123456789abcdef.part";
+    const FILES: [&str; 4] = ["lab.json", "runs/noise/manifest.json", "runs/noise/ledger.jsonl", PART];
+    const BEGINS: &str = "{\"format\":\"cliffline-part\"";
+
     fn write_manifest(dir: &Path, seal: &Seal) -> Result<(), StoreError> {
         fs::write(dir.join(MANIFEST_FILE), json!({"of": "anything"}).to_string()).unwrap();
         seal_manifest(dir, seal)
@@ -261,10 +260,10 @@ mod tests {
     fn sealed(bundling: Bundling) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("runs/noise/parts")).unwrap();
-        for name in ["a.json", "runs/noise/manifest.json", "runs/noise/ledger.jsonl", "runs/noise/parts/1.part"] {
-            fs::write(dir.path().join(name), name).unwrap();
+        for name in FILES {
+            fs::write(dir.path().join(name), format!("{BEGINS}, \"name\":\"{name}\"}}")).unwrap();
         }
-        seal(dir.path(), Scope::AllBut(&BTreeSet::new()), bundling, |seal| write_manifest(dir.path(), seal)).unwrap();
+        seal(dir.path(), Scope::Own, bundling, |seal| write_manifest(dir.path(), seal)).unwrap();
         dir
     }
 
@@ -283,8 +282,7 @@ mod tests {
     fn any_flipped_bit_is_of_the_file_that_has_it_and_of_no_other() {
         let dir = sealed(Bundling::IfSmall);
         assert!(check_seal(dir.path()).unwrap().is_intact());
-        let files = ["a.json", "runs/noise/manifest.json", "runs/noise/ledger.jsonl", "runs/noise/parts/1.part"];
-        for file in files.into_iter().chain([MANIFEST_FILE, LEDGER_FILE, BUNDLE_FILE]) {
+        for file in FILES.into_iter().chain([MANIFEST_FILE, LEDGER_FILE, BUNDLE_FILE]) {
             let path = dir.path().join(file);
             let bits = fs::read(&path).unwrap().len() * 8;
             for bit in (0..bits).step_by(1 + bits / 100) {
@@ -316,15 +314,16 @@ mod tests {
     #[test]
     fn a_change_is_sealed_alone() {
         let dir = sealed(Bundling::IfSmall);
-        fs::write(dir.path().join("b.json"), "new").unwrap();
-        fs::write(dir.path().join("a.json"), "tampered with").unwrap();
-        let changed = BTreeSet::from(["b.json".to_string()]);
+        fs::write(dir.path().join("gates.json"), BEGINS).unwrap();
+        let sound = fs::read(dir.path().join("lab.json")).unwrap();
+        fs::write(dir.path().join("lab.json"), "tampered with").unwrap();
+        let changed = BTreeSet::from(["gates.json".to_string()]);
         let again = |bundling| seal(dir.path(), Scope::Changed(&changed), bundling, |s| write_manifest(dir.path(), s));
         again(Bundling::No).unwrap();
-        assert_eq!(names(dir.path()), ["a.json"]);
+        assert_eq!(names(dir.path()), ["lab.json"]);
         // Nor does a bundle carry it on.
-        assert!(again(Bundling::IfSmall).unwrap_err().to_string().contains("a.json"));
-        fs::write(dir.path().join("a.json"), "a.json").unwrap();
+        assert!(again(Bundling::IfSmall).unwrap_err().to_string().contains("lab.json"));
+        fs::write(dir.path().join("lab.json"), sound).unwrap();
         again(Bundling::Yes { parts: true }).unwrap();
         assert!(check_seal(dir.path()).unwrap().is_intact());
         flip(&dir.path().join(MANIFEST_FILE), 9);
@@ -345,15 +344,15 @@ mod tests {
         assert!(check.is_intact(), "{:?}", check.faults);
         assert_eq!(check.unpacked, Some(false));
         assert!(!out.path().join("runs/noise/parts").exists());
-        for file in ["a.json", BUNDLE_NOTE_FILE, MANIFEST_FILE, LEDGER_FILE] {
+        for file in ["lab.json", BUNDLE_NOTE_FILE, MANIFEST_FILE, LEDGER_FILE] {
             flip(&out.path().join(file), 12);
             assert_eq!(names(out.path()), [file]);
             flip(&out.path().join(file), 12);
         }
-        fs::remove_file(out.path().join("a.json")).unwrap();
-        assert_eq!(names(out.path()), ["a.json"]);
+        fs::remove_file(out.path().join("lab.json")).unwrap();
+        assert_eq!(names(out.path()), ["lab.json"]);
         // Parts that go missing from a directory that was never packed are missing.
         fs::remove_dir_all(dir.path().join("runs/noise/parts")).unwrap();
-        assert_eq!(names(dir.path()), ["runs/noise/parts/1.part"]);
+        assert_eq!(names(dir.path()), [PART]);
     }
 }

@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -28,6 +27,7 @@ use serde_json::json;
 
 use super::atomic::Pending;
 use super::error::StoreError;
+use super::plain::{open_file, open_stored};
 
 /// Version of [`TableInfo`].
 pub const TABLE_VERSION: u64 = 1;
@@ -326,7 +326,7 @@ impl Write for SharedSink {
 
 /// Reads a Parquet table into memory.
 pub fn read_table(path: &Path) -> Result<DataFrame, StoreError> {
-    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let file = open_stored(path)?;
     ParquetReader::new(file)
         .read_parallel(ParallelStrategy::None)
         .finish()
@@ -341,7 +341,7 @@ pub fn read_columns(path: &Path, columns: &[String]) -> Result<DataFrame, StoreE
 /// As [`read_columns`], of at most `rows` rows from row `from` on; row groups beside them are not read.
 pub fn read_rows(path: &Path, columns: &[String], from: usize, rows: usize) -> Result<DataFrame, StoreError> {
     let table_error = |e: PolarsError| StoreError::Table { path: path.to_path_buf(), reason: e.to_string() };
-    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let file = open_stored(path)?;
     let mut reader = ParquetReader::new(file).read_parallel(ParallelStrategy::None);
     let schema = reader.schema().map_err(table_error)?;
     let there = columns.iter().filter(|name| schema.contains(name)).cloned().collect();
@@ -352,7 +352,7 @@ pub fn read_rows(path: &Path, columns: &[String], from: usize, rows: usize) -> R
 /// BLAKE3 of a file, 64 hex digits.
 pub fn hash_file(path: &Path) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
+    hasher.update_reader(open_file(path)?)?;
     Ok(hasher.finalize().to_hex().to_string())
 }
 
@@ -362,7 +362,7 @@ pub fn hash_file(path: &Path) -> io::Result<String> {
 /// [`StoreError::Table`] when it is not one of our tables, [`StoreError::Newer`] for a newer program's.
 pub fn read_table_info(path: &Path) -> Result<TableInfo, StoreError> {
     let table_error = |reason: String| StoreError::Table { path: path.to_path_buf(), reason };
-    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let file = open_stored(path)?;
     let mut reader = ParquetReader::new(file);
     let metadata = reader.get_metadata().map_err(|e| table_error(e.to_string()))?;
     let json = metadata
@@ -382,6 +382,8 @@ pub fn read_table_info(path: &Path) -> Result<TableInfo, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use polars_core::prelude::{IntoColumn, IntoSeries, ListChunked, NamedFrom};
 
     use super::*;

@@ -59,13 +59,22 @@ fn a_report_is_one_page_that_loads_nothing_and_the_same_twice() {
     }
 }
 
+/// Some picture of the run.
+fn picture_of(sandbox: &Sandbox) -> std::path::PathBuf {
+    let mut pictures = std::fs::read_dir(sandbox.path("run/plots")).expect("pictures");
+    pictures.next().expect("a picture").expect("an entry").path()
+}
+
 #[test]
 fn a_report_is_verified_with_its_run_and_pictures_that_are_no_more_are_removed() {
     let sandbox = finished();
     sandbox.ok("verify run");
-    sandbox.write("run/plots/of-an-earlier-version.svg", "<svg/>");
+    let picture = picture_of(&sandbox);
+    std::fs::copy(picture, sandbox.path("run/plots/of-an-earlier-version.svg")).expect("copied");
+    sandbox.write("run/plots/own.svg", "<svg xmlns=\"http://www.w3.org/2000/svg\"/>");
     assert_eq!(sandbox.ok("report run --json").json()["removed"], 1);
     assert!(!sandbox.path("run/plots/of-an-earlier-version.svg").exists());
+    std::fs::remove_file(sandbox.path("run/plots/own.svg")).expect("somebody else's is still there");
     flip(&sandbox.path("run/report.html"), 100);
     let verified = sandbox.run("verify run");
     assert_eq!(verified.code, Some(1));

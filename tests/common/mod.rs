@@ -60,7 +60,8 @@ impl Sandbox {
         ran
     }
 
-    /// Every file and folder inside with a hash of its content; of lock files only that they are there.
+    /// Every file and folder inside with a hash of its content; of lock files only that they are there, of links where they
+    /// lead.
     pub fn tree(&self) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         walk(self.dir.path(), self.dir.path(), &mut found);
@@ -72,9 +73,14 @@ fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<String, String>) {
     for entry in std::fs::read_dir(dir).expect("a folder") {
         let path = entry.expect("an entry").path();
         let name = path.strip_prefix(root).expect("below the root").display().to_string();
-        if path.is_dir() {
+        let kind = std::fs::symlink_metadata(&path).expect("an entry").file_type();
+        if kind.is_dir() {
             walk(root, &path, found);
             found.insert(name, "folder".to_string());
+        } else if kind.is_symlink() {
+            found.insert(name, format!("link to {}", std::fs::read_link(&path).expect("a link").display()));
+        } else if !kind.is_file() {
+            found.insert(name, "no file".to_string());
         } else if path.ends_with(LOCK) {
             found.insert(name, "lock".to_string());
         } else {

@@ -126,7 +126,7 @@ fn leftovers_of_a_kill_are_removed() {
     }
     let (run, found) = RunDir::open(dir.path(), &identity(2)).unwrap();
     assert_eq!((run.reader().len(), found.damaged.len()), (2, 0));
-    assert_eq!(names(dir.path()), [".lock", "parts"].map(String::from).into());
+    assert_eq!(names(dir.path()), [".lock", "cliffline.json", "parts"].map(String::from).into());
     assert_eq!(names(&dir.path().join(PARTS)).len(), 1);
 }
 
@@ -161,7 +161,7 @@ fn directories_that_are_not_this_run_are_refused_and_left_alone() {
     let foreign = dir.path().join("thesis");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("chapter.tex"), b"x").unwrap();
-    assert!(matches!(RunDir::open(&foreign, &identity(1)), Err(StoreError::NotARun { .. })));
+    assert!(matches!(RunDir::open(&foreign, &identity(1)), Err(StoreError::NotOurs { .. })));
     assert_eq!(names(&foreign), ["chapter.tex".to_string()].into());
 
     let path = dir.path().join("run");
