@@ -37,7 +37,7 @@ pub fn main(args: &BundleArgs) -> anyhow::Result<u8> {
          that is there",
         dir.display()
     );
-    claim(dir, &held)?;
+    claim(dir, &held, &[])?;
     if RunReader::is_run(dir) {
         let mut manifest = RunManifest::read(dir)?.context("there is no manifest.json")?;
         bundle(dir, parts, |seal| manifest.write_sealed(dir, seal))?;

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use polars_core::prelude::{Column, DataFrame, DataType, IntoColumn, NamedFrom, Series};
 
+use super::finish::say_set_aside;
 use super::{checked, embed, output};
 use crate::analysis::exemplars::{Exemplar, columns_of_exemplars, exemplars};
 use crate::analysis::grid_of;
@@ -17,8 +18,8 @@ use crate::engine::{BurnTrainer, training_flops};
 use crate::numerics::shown::rounded;
 use crate::spec::{Cell, Sweep};
 use crate::store::{
-    BOUNDARIES_TABLE, CELLS_TABLE, ColumnInfo, EXEMPLARS_TABLE, RunReader, TableBytes, TableInfo, read_columns,
-    read_table, remove_own, write_table,
+    BOUNDARIES_TABLE, CELLS_TABLE, ColumnInfo, EXEMPLARS_TABLE, RunReader, TableBytes, TableInfo, make_way,
+    read_columns, read_table, remove_own, write_table,
 };
 
 /// Most of a run's training that may be done a second time for pictures.
@@ -99,7 +100,9 @@ pub(super) fn write(
         return Ok(None);
     }
     let (frame, info) = together(tables)?;
-    Ok(Some(write_table(&dir.join(EXEMPLARS_TABLE), &frame, &info)?))
+    let path = dir.join(EXEMPLARS_TABLE);
+    make_way(dir, EXEMPLARS_TABLE)?.iter().for_each(|aside| say_set_aside(&path, aside));
+    Ok(Some(write_table(&path, &frame, &info)?))
 }
 
 /// Removes the table of an earlier state of the run.

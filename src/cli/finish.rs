@@ -11,7 +11,8 @@ use crate::audit::{Evidence, RISK_LOG_FILE, RUN_REPORT_FILE, risk_log, run_repor
 use crate::spec::Sweep;
 use crate::store::{
     Bundling, DIRECTIVES_FILE, Directives, Holds, LEDGER_FILE, Ledger, Redactor, RunManifest, RunState,
-    SMALL_BUNDLE_BYTES, Scope, SealCheck, StrictReport, check_seal, make_way_for_all, require_ours, seal,
+    SMALL_BUNDLE_BYTES, SPEC_FILE, Scope, SealCheck, StrictReport, check_seal, make_way_for, read_text, require_ours,
+    seal, set_aside,
 };
 
 /// What the log of directives must not say.
@@ -89,14 +90,14 @@ impl Trail {
     }
 }
 
-/// Makes a directory that holds `wanted` ready to be written to: what is not ours and lies where files of ours go is set
-/// aside, which is said.
+/// Makes a directory that holds `wanted` ready for `files`, and for what every change writes: what is not ours and lies
+/// there is set aside, which is said.
 ///
 /// # Errors
 /// A directory that holds something else, or links or pipes.
-pub(super) fn claim(dir: &Path, wanted: &Holds) -> anyhow::Result<()> {
+pub(super) fn claim(dir: &Path, wanted: &Holds, files: &[&str]) -> anyhow::Result<()> {
     require_ours(dir, wanted)?;
-    for (file, aside) in make_way_for_all(dir)? {
+    for (file, aside) in make_way_for(dir, files)? {
         say_set_aside(&file, &aside);
     }
     Ok(())
@@ -106,6 +107,17 @@ pub(super) fn claim(dir: &Path, wanted: &Holds) -> anyhow::Result<()> {
 pub(super) fn say_set_aside(file: &Path, aside: &Path) {
     let (file, aside) = (file.display(), aside.display());
     output::note(&format!("{file} was not made by this program, or is damaged beyond telling: it is now {aside}"));
+}
+
+/// Sets a `spec.toml` aside that somebody edited where it lay: one that is neither `text`, which is about to be written, nor
+/// as this program writes a spec, nor of the sweep whose hash an earlier session `recorded`.
+pub(super) fn keep_edited_spec(dir: &Path, text: &str, recorded: Option<&str>) -> anyhow::Result<()> {
+    let Ok(there) = read_text(&dir.join(SPEC_FILE)) else { return Ok(()) };
+    let known = |sweep: &Sweep| recorded == Some(sweep.hash().as_str()) || sweep.to_toml() == there;
+    if there != text && !super::checked::spec(dir).is_ok_and(|sweep| known(&sweep)) {
+        say_set_aside(&dir.join(SPEC_FILE), &set_aside(dir, SPEC_FILE)?);
+    }
+    Ok(())
 }
 
 /// The command line of this process; what is not Unicode is shown as U+FFFD.

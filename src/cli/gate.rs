@@ -7,7 +7,7 @@ use clap::Args;
 use polars_core::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::{Value, json};
 
-use super::finish::{Step, amend, claim};
+use super::finish::{Step, amend, claim, say_set_aside};
 use super::{DirArgs, exit, output};
 use crate::analysis::gate::{Combination, GateReport, GateResult, Verdict, evaluate};
 use crate::analysis::{columns_of_cells, columns_of_conditions};
@@ -15,7 +15,7 @@ use crate::numerics::shown::{exact, percent, rounded};
 use crate::spec::{CLEAN, Gate, Sweep};
 use crate::store::{
     CELLS_TABLE, CONDITIONS_TABLE, Holds, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, is_live,
-    read_columns, read_file, remove_own, write_atomic,
+    make_way, read_columns, read_file, remove_own, write_atomic,
 };
 
 /// Where the verdicts are.
@@ -50,7 +50,7 @@ pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
             "the run is at work: these are the cells of its last tables; {GATES_FILE} is left to it"
         ));
     } else {
-        claim(dir, &Holds::Run)?;
+        claim(dir, &Holds::Run, &[])?;
         let kept = keep(dir, &report)?;
         if let Some(kept) = kept.filter(|kept| manifest.tables.get(GATES_FILE) != Some(kept)) {
             manifest.tables.insert(GATES_FILE.to_string(), kept);
@@ -133,6 +133,7 @@ fn keep(dir: &Path, report: &GateReport) -> anyhow::Result<Option<TableBytes>> {
     let mut bytes = serde_json::to_vec_pretty(&document(report)?)?;
     bytes.push(b'\n');
     if read_file(&path).ok().as_ref() != Some(&bytes) {
+        make_way(dir, GATES_FILE)?.iter().for_each(|aside| say_set_aside(&path, aside));
         write_atomic(&path, |out| out.write_all(&bytes))?;
     }
     Ok(Some(TableBytes {

@@ -14,7 +14,9 @@ use super::finish::{RedactArgs, claim, command_line};
 use super::report::REPORT_FILE;
 use super::run::{ExemplarArgs, Session, Standing};
 use super::{BackendArgs, OverrideArgs, exit, output};
-use crate::audit::{Evidence, RUN_REPORT_FILE, RiskLog, lab_report, lab_risk_log, risk_log, write_lab_risk_log};
+use crate::audit::{
+    Evidence, RISK_LOG_FILE, RUN_REPORT_FILE, RiskLog, lab_report, lab_risk_log, risk_log, write_lab_risk_log,
+};
 use crate::engine::{self, BurnTrainer, Control};
 use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated};
 use crate::lab::{
@@ -35,6 +37,9 @@ use crate::store::{
 /// # Changelog
 /// - 1: first version.
 const LAB_MANIFEST_VERSION: u64 = 1;
+
+/// What a laboratory writes beside what every directory of ours has.
+const FILES: [&str; 5] = [LAB_FILE, ATTRIBUTION_FILE, REPORT_FILE, RUN_REPORT_FILE, RISK_LOG_FILE];
 
 /// The axis that every family has.
 const SEED: &str = "seed";
@@ -143,7 +148,7 @@ fn say_changed(dir: &Path) -> anyhow::Result<()> {
 
 /// Takes the seal away, and says that the laboratory is at work.
 fn begin(dir: &Path, lab: &Laboratory) -> anyhow::Result<()> {
-    claim(dir, &Holds::Laboratory)?;
+    claim(dir, &Holds::Laboratory, &FILES)?;
     unseal(dir)?;
     let manifest = json!({
         "format": LAB_FORMAT, "version": LAB_MANIFEST_VERSION, "laboratory": lab.name, "state": "running",

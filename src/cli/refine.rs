@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::finish::{RedactArgs, Step, amend};
+use super::finish::{RedactArgs, Step, amend, claim};
 use super::report::{DrawArgs, REPORT_FILE, renew};
 use super::run::{ExemplarArgs, Session, Standing};
 use super::{BackendArgs, DirArgs, exit, output};
@@ -19,7 +19,7 @@ use crate::analysis::{AxisLevels, constraint::Constraints, grid_of, read_for_loc
 use crate::engine::BurnTrainer;
 use crate::numerics::shown::{Levels, percent, rounded};
 use crate::spec::{ALL_GATES, Include, LOST, Scale, Sweep, constraints_of};
-use crate::store::{RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, write_atomic};
+use crate::store::{Holds, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, write_atomic};
 
 /// Where the state of a refinement is.
 pub const REFINEMENT_FILE: &str = "refinement.json";
@@ -368,6 +368,7 @@ fn draw(dir: &Path, args: &DrawArgs) -> anyhow::Result<Option<PathBuf>> {
 fn keep(dir: &Path, document: &Value) -> anyhow::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(document)?;
     bytes.push(b'\n');
+    claim(dir, &Holds::Run, &[REFINEMENT_FILE])?;
     write_atomic(&dir.join(REFINEMENT_FILE), |out| out.write_all(&bytes))?;
     let Some(mut manifest) = RunManifest::read(dir)? else { return Ok(()) };
     let blake3 = blake3::hash(&bytes).to_hex().to_string();

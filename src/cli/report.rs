@@ -69,7 +69,7 @@ pub fn main(args: &ReportArgs) -> anyhow::Result<u8> {
     if let Some(manifest) = &manifest {
         super::checked::require_tables(dir, manifest, &RUN_TABLES)?;
     }
-    claim(dir, &Holds::Run)?;
+    claim(dir, &Holds::Run, &[REPORT_FILE])?;
     let drawn = if is_live(dir)? {
         output::note("the run is at work: this is the report of its last tables, and its manifest does not list it");
         draw(&RunData::open(dir)?)?

@@ -15,21 +15,21 @@ use serde_json::json;
 use super::checked::require_outside;
 use super::exemplars::Effort;
 pub(super) use super::exemplars::ExemplarArgs;
-use super::finish::{RedactArgs, Trail, claim, say_set_aside};
+use super::finish::{RedactArgs, Trail, claim, keep_edited_spec};
 use super::progress::Progress;
 use super::report::{self, DrawArgs, REPORT_FILE};
 use super::summary::{failed_example, render, write_step_summary};
 use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, interrupt, output, require_memory, terminal};
 use crate::aligner::gradcheck::TensorCheck;
 use crate::analysis::{StopRules, Summary, write_derived};
-use crate::audit::GATES_CHANGED;
+use crate::audit::{GATES_CHANGED, RISK_LOG_FILE, RUN_REPORT_FILE};
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
 use crate::report::RunData;
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
     CELLS_TABLE, CellRecord, Directives, EXEMPLARS_TABLE, Environment, Found, Holds, Identity, Levels, RUN_TABLES,
     RunDir, RunManifest, RunReader, RunState, RunTables, SPEC_FILE, TableSpec, hash_file, mark, now_utc, read_columns,
-    read_text, require_ours, set_aside, take_lacking, unseal, write_atomic, write_run_tables,
+    read_text, require_ours, take_lacking, unseal, write_atomic, write_run_tables,
 };
 
 /// Metrics of the table at the end of a run.
@@ -352,9 +352,10 @@ impl<'a> Session<'a> {
 
     /// Writes the spec and the manifest of a run at work, and what was asked for.
     fn begin(&mut self, trainer: &BurnTrainer) -> anyhow::Result<Directives> {
-        claim(&self.dir, &Holds::Run)?;
+        let files = [RISK_LOG_FILE, RUN_REPORT_FILE].into_iter().chain(RUN_TABLES).collect::<Vec<_>>();
+        claim(&self.dir, &Holds::Run, &files)?;
         let text = self.sweep.to_toml();
-        self.keep_edited_spec(&text)?;
+        keep_edited_spec(&self.dir, &text, self.spec_before.as_deref())?;
         // Runs of earlier versions have no marker.
         mark(&self.dir, &Holds::Run)?;
         unseal(&self.dir)?;
@@ -372,20 +373,6 @@ impl<'a> Session<'a> {
         }
         self.manifest.write(&self.dir)?;
         self.trail.begin(&self.dir, self.sweep, self.present + self.reused)
-    }
-
-    /// Sets a `spec.toml` aside that is not as this program writes it: somebody edited it where it lay.
-    fn keep_edited_spec(&self, text: &str) -> anyhow::Result<()> {
-        let Ok(there) = read_text(&self.dir.join(SPEC_FILE)) else { return Ok(()) };
-        let known = |sweep: &Sweep| {
-            let recorded = self.spec_before.as_ref().is_some_and(|hash| *hash == sweep.hash());
-            recorded || sweep.to_toml() == there
-        };
-        if there == text || super::checked::spec(&self.dir).is_ok_and(|sweep| known(&sweep)) {
-            return Ok(());
-        }
-        say_set_aside(&self.dir.join(SPEC_FILE), &set_aside(&self.dir, SPEC_FILE)?);
-        Ok(())
     }
 
     /// Packs of the size that trains fastest here, where that was left to us and the run is long enough to try.

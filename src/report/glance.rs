@@ -103,6 +103,9 @@ fn by_status(counts: &BTreeMap<String, u64>) -> Vec<(String, u64)> {
 }
 
 fn verdicts(run: &RunData) -> Result<Option<Value>, ReportError> {
+    if run.sweep.gates.is_empty() {
+        return Ok(None);
+    }
     let path = run.dir.join(GATES_FILE);
     let text = match read_file(&path) {
         Ok(text) => text,

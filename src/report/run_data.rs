@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::spec::{Overrides, SpecError, Sweep, from_str};
 use crate::store::{
-    RunManifest, StoreError, TableInfo, read_columns, read_rows, read_table, read_table_info, read_text,
+    RUN_TABLES, RunManifest, StoreError, TableInfo, read_columns, read_rows, read_table, read_table_info, read_text,
 };
 
 /// Why a report cannot be made.
@@ -49,13 +49,20 @@ impl RunData<'_> {
         Ok(Self { dir: dir.to_path_buf(), manifest, sweep: Cow::Owned(sweep) })
     }
 
+    /// Where a table of the run is, if there is one. Not every run has each; then another's file may lie there.
+    fn path(&self, file: &str) -> Option<PathBuf> {
+        let path = self.dir.join(file);
+        let own = RUN_TABLES.contains(&file) || self.manifest.tables.contains_key(file);
+        (own && path.is_file()).then_some(path)
+    }
+
     /// A whole table; none where the run has no such file.
     ///
     /// # Errors
     /// A table that cannot be read.
     pub fn table(&self, file: &str) -> Result<Option<DataFrame>, ReportError> {
-        let path = self.dir.join(file);
-        Ok(if path.is_file() { Some(read_table(&path)?) } else { None })
+        let Some(path) = self.path(file) else { return Ok(None) };
+        Ok(Some(read_table(&path)?))
     }
 
     /// Some columns of a table; none where the run has no such file. Names that it does not have are left out.
@@ -63,10 +70,7 @@ impl RunData<'_> {
     /// # Errors
     /// A table that cannot be read.
     pub fn columns(&self, file: &str, names: &[&str]) -> Result<Option<DataFrame>, ReportError> {
-        let path = self.dir.join(file);
-        if !path.is_file() {
-            return Ok(None);
-        }
+        let Some(path) = self.path(file) else { return Ok(None) };
         let known = read_table_info(&path)?.columns;
         let names: Vec<String> =
             names.iter().filter(|name| known.contains_key(**name)).map(ToString::to_string).collect();
@@ -78,9 +82,9 @@ impl RunData<'_> {
     /// # Errors
     /// A table that cannot be read.
     pub fn rows(&self, file: &str, names: &[&str], from: usize, rows: usize) -> Result<Option<DataFrame>, ReportError> {
-        let path = self.dir.join(file);
+        let Some(path) = self.path(file) else { return Ok(None) };
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        Ok(if path.is_file() { Some(read_rows(&path, &names, from, rows)?) } else { None })
+        Ok(Some(read_rows(&path, &names, from, rows)?))
     }
 
     /// What the columns of a table mean; none where the run has no such file.
@@ -88,7 +92,7 @@ impl RunData<'_> {
     /// # Errors
     /// A table that cannot be read.
     pub fn info(&self, file: &str) -> Result<Option<TableInfo>, ReportError> {
-        let path = self.dir.join(file);
-        Ok(if path.is_file() { Some(read_table_info(&path)?) } else { None })
+        let Some(path) = self.path(file) else { return Ok(None) };
+        Ok(Some(read_table_info(&path)?))
     }
 }

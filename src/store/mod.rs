@@ -47,7 +47,7 @@ pub use lock::{DirLock, is_live};
 pub use manifest::{
     Cells, Code, Environment, MANIFEST_FILE, MANIFEST_VERSION, RunManifest, RunState, VERIFICATION_STATEMENT, now_utc,
 };
-pub use own::{PICTURE_MARK, PLOTS, RUNS, SPEC_FILE, make_way, make_way_for_all, remove_own, set_aside};
+pub use own::{PICTURE_MARK, PLOTS, RUNS, SPEC_FILE, make_way, make_way_for, remove_own, set_aside};
 pub use part::{Columns, PART_VERSION, ScalarKind};
 pub use place::{Holds, LAB_FORMAT, MARKER_FILE, enclosing, holds, mark, require_ours};
 pub use plain::{open_file, read_file, read_text};

@@ -40,7 +40,7 @@ const SET_ASIDE: &str = ".set-aside";
 type Own = (&'static str, fn(&Path) -> bool);
 
 /// Every file that is written into the directory of a run or of a laboratory.
-const OWN: [Own; 28] = [
+const OWN: [Own; 26] = [
     (MARKER_FILE, is_marker),
     (LOCK_FILE, is_lock),
     (MANIFEST_FILE, has_our_words),
@@ -69,9 +69,6 @@ const OWN: [Own; 28] = [
     // A laboratory's; its runs have the files above, below runs/NAME/.
     ("lab.json", has_our_words),
     ("attribution.json", has_our_words),
-    // Only in laboratories of earlier versions.
-    ("findings.json", has_our_words),
-    ("findings.parquet", is_table),
 ];
 
 /// Whether a file is a table whose footer says that this program wrote it, whichever version did.
@@ -164,13 +161,14 @@ pub fn set_aside(dir: &Path, path: &str) -> Result<PathBuf, StoreError> {
     Ok(free)
 }
 
-/// As [`make_way`], of every file that this program may write at the top of `dir`: old and new path of what was set aside.
+/// As [`make_way`], of the files that every change of a directory writes, and of `files`: old and new path of what was set
+/// aside.
 ///
 /// # Errors
 /// As [`make_way`].
-pub fn make_way_for_all(dir: &Path) -> Result<Vec<(PathBuf, PathBuf)>, StoreError> {
+pub fn make_way_for(dir: &Path, files: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>, StoreError> {
     let mut moved = Vec::new();
-    for (path, _) in OWN.iter().filter(|(path, _)| !path.contains('*') && *path != LOCK_FILE) {
+    for path in [MARKER_FILE, MANIFEST_FILE, DIRECTIVES_FILE, LEDGER_FILE, BUNDLE_FILE].iter().chain(files) {
         moved.extend(make_way(dir, path)?.map(|aside| (dir.join(path), aside)));
     }
     Ok(moved)
@@ -240,7 +238,9 @@ mod tests {
             fs::write(at("report.html"), format!("mine {round}")).unwrap();
             fs::write(at("gates.json"), VERIFICATION_STATEMENT).unwrap();
             let aside = at(&format!("report.html.set-aside{end}"));
-            assert_eq!(make_way_for_all(dir.path()).unwrap(), [(at("report.html"), aside.clone())]);
+            fs::write(at("exemplars.parquet"), "mine").unwrap();
+            let moved = make_way_for(dir.path(), &["gates.json", "report.html"]).unwrap();
+            assert_eq!(moved, [(at("report.html"), aside.clone())], "nothing is moved for what is not written");
             assert_eq!(fs::read_to_string(aside).unwrap(), format!("mine {round}"));
         }
         assert_eq!(make_way(dir.path(), "report.html").unwrap(), None, "nothing is there now");

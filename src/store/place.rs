@@ -57,30 +57,24 @@ impl Holds {
     }
 }
 
-/// What the marker says; none where there is none, or none of ours.
-fn marked(path: &Path) -> Result<Option<Holds>, StoreError> {
+/// What the marker says; none where there is none that this version wrote. A directory of a newer program is refused by
+/// what else is in it.
+fn marked(path: &Path) -> Option<Holds> {
     let text = start_of(path, MARKER_BYTES);
-    let marker: Value = serde_json::from_str(&text).unwrap_or_default();
-    if marker["format"] != FORMAT {
-        return Ok(None);
-    }
-    let found = marker["version"].as_u64().unwrap_or_default();
-    if found > VERSION {
-        return Err(StoreError::Newer { path: path.to_path_buf(), found, supported: VERSION });
-    }
-    Ok([Holds::Run, Holds::Laboratory].into_iter().find(|holds| marker["holds"] == holds.word()))
+    [Holds::Run, Holds::Laboratory].into_iter().find(|holds| holds.marker() == text)
 }
 
-/// Whether a file is a marker, or the beginning of one that a killed process left.
+/// Whether a file is a marker of whichever version, or the beginning of one that a killed process left.
 pub(crate) fn is_marker(path: &Path) -> bool {
     let text = start_of(path, MARKER_BYTES);
-    let begun = |holds: Holds| holds.marker().starts_with(&text);
-    open_file(path).is_ok() && (begun(Holds::Run) || begun(Holds::Laboratory) || !matches!(marked(path), Ok(None)))
+    let begun = [Holds::Run, Holds::Laboratory].iter().any(|holds| holds.marker().starts_with(&text));
+    let format = || serde_json::from_str::<Value>(&text).is_ok_and(|marker| marker["format"] == FORMAT);
+    open_file(path).is_ok() && (begun || format())
 }
 
 /// What shows that `dir` is ours, if anything does.
 fn evidence(dir: &Path) -> Result<Option<Holds>, StoreError> {
-    if let Some(holds) = marked(&dir.join(MARKER_FILE))? {
+    if let Some(holds) = marked(&dir.join(MARKER_FILE)) {
         return Ok(Some(holds));
     }
     // Earlier versions wrote no marker.
@@ -99,7 +93,7 @@ fn evidence(dir: &Path) -> Result<Option<Holds>, StoreError> {
 /// What `dir` holds; a directory that is not there holds nothing.
 ///
 /// # Errors
-/// [`StoreError::Newer`] for a directory of a newer program, [`StoreError::Io`] for one that cannot be listed.
+/// [`StoreError::Io`] for a directory that cannot be listed.
 pub fn holds(dir: &Path) -> Result<Holds, StoreError> {
     if let Some(holds) = evidence(dir)? {
         return Ok(holds);
