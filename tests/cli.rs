@@ -19,6 +19,8 @@ mod exemplars;
 mod foreign;
 #[path = "cli/gate.rs"]
 mod gate;
+#[path = "cli/hostile.rs"]
+mod hostile;
 #[path = "cli/include.rs"]
 mod include;
 #[path = "cli/inspect.rs"]

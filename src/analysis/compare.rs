@@ -8,11 +8,13 @@
 //! | `edges` | the edges of a run's lines, from its table of boundaries |
 //! | `boundaries` | how far they moved, paired by seed |
 //! | `differences` | metrics, `b` minus `a`, paired by seed |
+//! | `fail_on` | conditions on all of this, for an exit code |
 
 mod boundaries;
 mod differences;
 mod edges;
 mod environment;
+mod fail_on;
 mod pairs;
 mod spec;
 
@@ -22,6 +24,7 @@ pub use boundaries::{BoundaryShifts, Shift, Transition, WithoutEdge, boundary_sh
 pub use differences::{Difference, Differences, Intervals, Largest, Measured, intervals, order};
 pub use edges::State;
 pub use environment::{EnvironmentDiff, What, compare_environments};
+pub use fail_on::{Answer, FailOn, Judged};
 pub use pairs::{Changed, Outcomes, Pairing, StatusPair, columns_of_cells};
 pub use spec::{AxisDiff, ByName, SpecDiff, compare_specs};
 
@@ -29,7 +32,8 @@ pub use spec::{AxisDiff, ByName, SpecDiff, compare_specs};
 ///
 /// # Changelog
 /// - 1: first version.
-pub const COMPARISON_VERSION: u64 = 1;
+/// - 2: `changed` of every difference; `fail_on` and `exit_code`.
+pub const COMPARISON_VERSION: u64 = 2;
 
 /// A value of each run.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::risk_log::{RISK_LOG_FILE, RISK_LOG_VERSION, RiskLog};
-use crate::lab::{Finding, LAB_FILE, LabDocument, Verdict};
+use crate::lab::{Finding, LAB_FILE, LabDocument, PILOT_SEEDS, Standing, Verdict};
 use crate::store::strict_report::{NOT_VERIFIED, cite};
 use crate::store::{Fact, StoreError, StrictReport, VERIFICATION_STATEMENT, write_replaceable};
 
@@ -94,7 +94,7 @@ pub fn lab_report(lab: &LabDocument, risks: &LabRiskLog) -> StrictReport {
         citation
     };
     let of = |value: serde_json::Value, unit: &str, at: &str| Fact::new(value, unit, LAB_FILE, at);
-    let mut said = Vec::new();
+    let mut said = standing(lab, &mut fact);
     let families = fact("families".into(), of(lab.families.len().into(), "runs", "families: how many"));
     let findings = fact("findings".into(), of(lab.findings.len().into(), "sentences", "findings: how many"));
     let mut counts = Vec::new();
@@ -122,16 +122,57 @@ pub fn lab_report(lab: &LabDocument, risks: &LabRiskLog) -> StrictReport {
     }
     let mut report = StrictReport {
         facts_provided: facts,
-        assumptions: ASSUMPTIONS.map(String::from).to_vec(),
+        assumptions: ASSUMPTIONS.map(String::from).into_iter().chain([pilots(lab)]).collect(),
         open_items: open_items(lab, risks),
         analysis: said.join("\n"),
         draft_output: String::new(),
         verification_status: NOT_VERIFIED.to_string(),
         questions_to_verify: QUESTIONS.map(String::from).to_vec(),
     };
-    let text = format!("{}: {families}; of {findings} {}. {VERIFICATION_STATEMENT}", lab.title, counts.join(", "));
+    let changed = if lab.changed.is_empty() { String::new() } else { format!("Changed: {}. ", lab.changed.join("; ")) };
+    let exploratory = match lab.standing {
+        Standing::Registered => String::new(),
+        Standing::Exploratory => format!("Its verdicts are exploratory: {}. ", lab.why_exploratory.join("; ")),
+    };
+    let text = format!(
+        "{changed}{exploratory}{}: {families}; of {findings} {}. {VERIFICATION_STATEMENT}",
+        lab.title,
+        counts.join(", ")
+    );
     report.draft_output = report.resolve(&text);
     report
+}
+
+/// What was changed, how the verdicts are to be read, and by what they were to be judged: the first sentences.
+fn standing(lab: &LabDocument, fact: &mut impl FnMut(String, Fact) -> String) -> Vec<String> {
+    let mut text = |name: String, value: &str, at: &str| fact(name, Fact::new(value, "", LAB_FILE, at));
+    let mut said = Vec::new();
+    for (n, change) in lab.changed.iter().enumerate() {
+        let cited = text(format!("changed.{n}"), change, &format!("changed[{n}]"));
+        said.push(format!("Changed on the command line: {cited}."));
+    }
+    let word = text("standing".into(), lab.standing.word(), "standing");
+    said.push(format!("The standing of every verdict: {word}."));
+    for (n, why) in lab.why_exploratory.iter().enumerate() {
+        let cited = text(format!("why_exploratory.{n}"), why, &format!("why_exploratory[{n}]"));
+        said.push(format!("Why: {cited}."));
+    }
+    let hash = text("registration.blake3".into(), &lab.registration.blake3, "registration.blake3");
+    let utc = text("registration.recorded_utc".into(), &lab.registration.recorded_utc, "registration.recorded_utc");
+    said.push(format!("What is judged and by what has the hash {hash} and was recorded at {utc}."));
+    let taken = Fact::new(lab.cells_taken_over, "cells", LAB_FILE, "cells_taken_over");
+    let taken = fact("cells_taken_over".into(), taken);
+    said.push(format!("Taken over from other runs, which may have been made before that: {taken}."));
+    said
+}
+
+/// What the thresholds were chosen from.
+fn pilots(lab: &LabDocument) -> String {
+    let used = lab.registration.seeds().into_iter().filter(|seed| PILOT_SEEDS.contains(seed)).count();
+    let used =
+        if used == 0 { "none of which is used here".to_string() } else { format!("{used} of which are used here") };
+    let (first, last) = (PILOT_SEEDS.start(), PILOT_SEEDS.end());
+    format!("The smallest differences that matter were chosen from the seeds {first} to {last}, {used}.")
 }
 
 /// What came of one expectation, with its facts.
@@ -140,7 +181,7 @@ fn sentence(finding: &Finding, fact: &mut impl FnMut(String, Fact) -> String) ->
     let at = |what: &str| format!("findings[name = {}].{what}", finding.name);
     let mut text = |what: &str, value: &str| fact(name(what), Fact::new(value, "", LAB_FILE, &at(what)));
     let (says, quantity) = (text("says", finding.says), text("quantity", &finding.quantity));
-    let verdict = text("verdict", finding.verdict.words());
+    let verdict = text("verdict", &finding.verdict_words());
     let origin = text("origin", finding.origin.words());
     let mut number = |what: &str, value: f64| fact(name(what), Fact::new(value, finding.unit, LAB_FILE, &at(what)));
     let matters = number("matters", finding.matters);
@@ -156,12 +197,11 @@ fn sentence(finding: &Finding, fact: &mut impl FnMut(String, Fact) -> String) ->
     )
 }
 
-const ASSUMPTIONS: [&str; 5] = [
+const ASSUMPTIONS: [&str; 4] = [
     "The world is synthetic: factors, renderer, grammar and every failure are planted and known.",
     "Encoders are two-layer networks; what they do under a knob need not be what larger ones do.",
     "Seeds stand for one another: an interval is over seeds of this world, not over worlds.",
     "Information and canonical correlations are proxies with biases of their own, read beside permutation nulls.",
-    "The smallest differences that matter were chosen from seeds that no laboratory uses.",
 ];
 
 const QUESTIONS: [&str; 4] = [
@@ -174,6 +214,9 @@ const QUESTIONS: [&str; 4] = [
 /// What this laboratory leaves open.
 fn open_items(lab: &LabDocument, risks: &LabRiskLog) -> Vec<String> {
     let mut open = vec![VERIFICATION_STATEMENT.to_string()];
+    if lab.standing == Standing::Exploratory {
+        open.push(format!("The verdicts are exploratory: {}.", lab.why_exploratory.join("; ")));
+    }
     if lab.quick {
         open.push("This is the quick version: intervals are wide, and rest on few seeds.".to_string());
     }

@@ -2,13 +2,14 @@
 
 use anyhow::Context;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::finish::claim;
+use super::redact::{REDACTION, is_left};
 use super::{DirArgs, exit, output};
 use crate::store::{
-    BUNDLE_FILE, Holds, LEDGER_FILE, Ledger, RunManifest, RunReader, StoreError, VERIFICATION_STATEMENT, bundle, holds,
-    is_live, seal_manifest,
+    BUNDLE_FILE, Holds, LEDGER_FILE, Ledger, MANIFEST_FILE, RunManifest, RunReader, StoreError, VERIFICATION_STATEMENT,
+    bundle, holds, is_live, read_file, seal_manifest,
 };
 
 #[derive(Debug, Args)]
@@ -18,6 +19,9 @@ pub struct BundleArgs {
     /// Put in the parts as well, so that cells can be read and trained again from it
     #[arg(long)]
     with_parts: bool,
+    /// Make it even where something that --redact marks could not be taken out of the run
+    #[arg(long)]
+    with_unredacted: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -35,6 +39,14 @@ pub fn main(args: &BundleArgs) -> anyhow::Result<u8> {
         ledger.is_some(),
         "{} has no {LEDGER_FILE}, which a bundle is made by: the command that made the run writes it, and trains nothing \
          that is there",
+        dir.display()
+    );
+    let manifest = read_file(&dir.join(MANIFEST_FILE)).ok();
+    let manifest: Value = manifest.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    anyhow::ensure!(
+        args.with_unredacted || !is_left(manifest.get(REDACTION)),
+        "something that --redact marks stands in the files of {}: {MANIFEST_FILE} says where, under {REDACTION}; to hand it \
+         on all the same, give --with-unredacted",
         dir.display()
     );
     claim(dir, &held, &[])?;

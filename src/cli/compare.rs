@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 
 use super::{checked, exit, gate, output};
 use crate::analysis::compare::{
-    BoundaryShifts, COMPARISON_VERSION, Comparison, Differences, Each, Measured, Outcomes, Pairing, boundary_shifts,
-    columns_of_boundaries, columns_of_cells, compare_environments, compare_specs, intervals, order,
+    Answer, BoundaryShifts, COMPARISON_VERSION, Comparison, Differences, Each, FailOn, Judged, Measured, Outcomes,
+    Pairing, boundary_shifts, columns_of_boundaries, columns_of_cells, compare_environments, compare_specs, intervals,
+    order,
 };
 use crate::metric::descriptors;
 use crate::spec::Sweep;
@@ -24,8 +25,10 @@ use crate::store::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "Cells are paired by their levels, the seed among them, not by their ids. The exit code is 0 \
-                        whatever differs, and 2 where nothing can be compared.")]
+#[command(
+    after_help = "Cells are paired by their levels, the seed among them, not by their ids. Without --fail-on the \
+                        exit code is 0 whatever differs; it is 2 where nothing can be compared."
+)]
 pub struct CompareArgs {
     /// Run directory, called a
     #[arg(value_name = "A")]
@@ -33,6 +36,11 @@ pub struct CompareArgs {
     /// Run directory, called b; differences are b - a
     #[arg(value_name = "B")]
     b: PathBuf,
+    /// Exit 1 where the whole 95% interval of a metric's mean difference b - a lies beyond a number, as in
+    /// 'retrieval_at_1_i2t<-0.02', 'alignment>0.1' or 'alignment@noisy>0.1' under a condition; or, with any-change, where
+    /// any cell differs in a bit. Too few seeds to tell count as well; may be repeated
+    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true)]
+    fail_on: Vec<FailOn>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -56,13 +64,18 @@ pub fn main(args: &CompareArgs) -> anyhow::Result<u8> {
             output::note(&format!("{} is at work: these are the cells of its last tables", run.dir.display()));
         }
     }
-    let comparison = compare(&a, &b)?;
+    let (comparison, judged) = compare(&a, &b, &args.fail_on)?;
+    let code = if judged.iter().all(|judged| judged.answer == Answer::DoesNotHold) { exit::OK } else { exit::NO };
     if args.json {
-        output::json(&document(&a, &b, &comparison)?)?;
+        let mut document = document(&a, &b, &comparison)?;
+        document["fail_on"] = json!(judged);
+        document["exit_code"] = json!(code);
+        output::json(&document)?;
     } else {
         output::line(&text::render(&a, &b, &comparison))?;
+        judged.iter().try_for_each(|judged| output::line(&text::answer(judged)))?;
     }
-    Ok(exit::OK)
+    Ok(code)
 }
 
 impl Run {
@@ -109,7 +122,7 @@ impl Run {
     }
 }
 
-fn compare(a: &Run, b: &Run) -> anyhow::Result<Comparison> {
+fn compare(a: &Run, b: &Run, fail_on: &[FailOn]) -> anyhow::Result<(Comparison, Vec<Judged>)> {
     let spec = compare_specs(&a.sweep, &b.sweep);
     let pairing = Pairing::new(&a.sweep, &b.sweep);
     if pairing.is_empty() {
@@ -154,7 +167,7 @@ fn compare(a: &Run, b: &Run) -> anyhow::Result<Comparison> {
         }
     }
     order(&mut differences);
-    Ok(Comparison {
+    let comparison = Comparison {
         format: "cliffline-comparison",
         version: COMPARISON_VERSION,
         spec,
@@ -164,7 +177,14 @@ fn compare(a: &Run, b: &Run) -> anyhow::Result<Comparison> {
         intervals: intervals(&differences),
         differences,
         metrics_only: only,
-    })
+    };
+    let shared = rows.conditions();
+    let judge = |condition: &FailOn| -> anyhow::Result<Judged> {
+        condition.check(&comparison, &shared).map_err(anyhow::Error::msg)?;
+        Ok(condition.judge(&comparison, &same))
+    };
+    let judged = fail_on.iter().map(judge).collect::<anyhow::Result<_>>()?;
+    Ok((comparison, judged))
 }
 
 /// None where a run has no table of them that could be used.

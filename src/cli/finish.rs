@@ -4,24 +4,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use clap::Args;
-
+use super::redact::{REDACTION, RedactArgs, WITHHELD, is_left, is_redacted};
 use super::{gate, output};
 use crate::audit::{Evidence, RISK_LOG_FILE, RUN_REPORT_FILE, risk_log, run_report, write_risk_log};
 use crate::spec::Sweep;
 use crate::store::{
-    Bundling, DIRECTIVES_FILE, Directives, Holds, LEDGER_FILE, Ledger, Redactor, RunManifest, RunState,
+    Bundling, DIRECTIVES_FILE, Directives, Holds, LEDGER_FILE, Ledger, Redaction, Redactor, RunManifest, RunState,
     SMALL_BUNDLE_BYTES, SPEC_FILE, Scope, SealCheck, StrictReport, check_seal, make_way_for, read_text, require_ours,
     seal, set_aside,
 };
-
-/// What the log of directives must not say.
-#[derive(Clone, Debug, Default, Args)]
-pub(super) struct RedactArgs {
-    /// Text to replace in directives.jsonl, beside the home directory and the host's name; may be repeated
-    #[arg(long, value_name = "TEXT")]
-    pub redact: Vec<String>,
-}
 
 /// What one session knows of the audit trail of its run.
 #[derive(Debug)]
@@ -43,7 +34,7 @@ impl Trail {
 
     /// Begins the session's lines in the log with what was asked for; `there` cells are finished.
     pub(super) fn begin(&self, dir: &Path, sweep: &Sweep, there: usize) -> anyhow::Result<Directives> {
-        let mut log = Directives::open(dir, Redactor::of_this_machine(&self.redact.redact))?;
+        let mut log = Directives::open(dir, self.redact.redaction()?)?;
         if self.seal.names(DIRECTIVES_FILE) {
             log.record("notice", "the log was changed or lost since the last session sealed it", "")?;
         }
@@ -75,7 +66,8 @@ impl Trail {
         let text = format!("write {RISK_LOG_FILE} and {RUN_REPORT_FILE}; list every file of the run in {LEDGER_FILE}");
         log.record("seal", "say which controls are on and what the facts are, and seal the directory", &text)?;
         log.finish()?;
-        let complete = manifest.state == RunState::Complete;
+        self.redact.mark(dir, manifest);
+        let complete = manifest.state == RunState::Complete && !is_left(manifest.more.get(REDACTION));
         let bundling = if complete { Bundling::IfSmall } else { Bundling::No };
         let sealed = seal(dir, Scope::Own, bundling, |seal| manifest.write_sealed(dir, seal))?;
         if complete && sealed.seal.bundle.is_none() {
@@ -142,14 +134,16 @@ pub(super) fn amend(
     let Some(ledger) = Ledger::read(dir)? else { return Ok(manifest.write(dir)?) };
     // A log that was tampered with is left as it is, for verify to find.
     if ledger.is_current(dir, DIRECTIVES_FILE) {
-        let mut log = Directives::open(dir, Redactor::of_this_machine(&[]))?;
-        log.record(step.name, step.description, &command_line())?;
+        let redaction = Redaction { redactor: Redactor::of_this_machine(&[]), key: None };
+        let mut log = Directives::open(dir, redaction)?;
+        let text = if is_redacted(manifest) { WITHHELD.to_string() } else { command_line() };
+        log.record(step.name, step.description, &text)?;
         log.finish()?;
         changed.insert(DIRECTIVES_FILE.to_string());
     }
     let bundling = match (manifest.bundle(), manifest.state) {
         (Some(parts), _) => Bundling::Yes { parts },
-        (None, RunState::Complete) => Bundling::IfSmall,
+        (None, RunState::Complete) if !is_left(manifest.more.get(REDACTION)) => Bundling::IfSmall,
         (None, _) => Bundling::No,
     };
     seal(dir, Scope::Changed(&changed), bundling, |seal| manifest.write_sealed(dir, seal))?;

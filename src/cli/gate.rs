@@ -1,18 +1,23 @@
-//! `cliffline gate`: does a run keep the constraints of its spec? Also writes `gates.json`, for `run` as well.
+//! `cliffline gate`: does a run keep the constraints of its spec, or of another? Also writes `gates.json`, for `run` as
+//! well.
 
-use std::collections::BTreeMap;
+mod thresholds;
+
+use std::collections::HashSet;
 use std::path::Path;
 
 use clap::Args;
 use polars_core::prelude::{DataFrame, NamedFrom, Series};
 use serde_json::{Value, json};
 
+pub use thresholds::{Registration, recorded, thresholds};
+
 use super::finish::{Step, amend, claim, say_set_aside};
 use super::{DirArgs, exit, output};
 use crate::analysis::gate::{Combination, GateReport, GateResult, Verdict, evaluate};
 use crate::analysis::{columns_of_cells, columns_of_conditions};
 use crate::numerics::shown::{exact, percent, rounded};
-use crate::spec::{CLEAN, Gate, Sweep};
+use crate::spec::{CLEAN, Cell, Gate, Overrides, Sweep};
 use crate::store::{
     CELLS_TABLE, CONDITIONS_TABLE, Holds, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, is_live,
     make_way, read_columns, read_file, remove_own, write_atomic,
@@ -25,31 +30,89 @@ pub const GATES_FILE: &str = "gates.json";
 const SHOWN: usize = 5;
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "With --spec the cells are those of the run, and only the gates are those of SPEC. It writes nothing."
+)]
 pub struct GateArgs {
     #[command(flatten)]
     dir: DirArgs,
+    /// Judge by the gates of this spec, and say where they are not those that the run was begun with
+    #[arg(long, value_name = "SPEC")]
+    spec: Option<String>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
 
+/// What `run` and `refine` do about gates at their end.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(super) struct GateExit {
+    /// Exit as `gate` would, where all else ended well: 0 when every gate passes, 1 when one fails or lacks evidence
+    #[arg(long)]
+    gate: bool,
+}
+
+impl GateExit {
+    /// Refuses to promise an exit code of gates that are not there.
+    pub(super) fn require(self, sweep: &Sweep) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !self.gate || !sweep.gates.is_empty(),
+            "--gate: {} has no gates to exit by; write a [[gate]] with a metric and its min or max, or leave the flag out",
+            sweep.name
+        );
+        Ok(())
+    }
+
+    /// The verdicts, where they are asked for.
+    pub(super) fn judge(self, dir: &Path, sweep: &Sweep) -> anyhow::Result<Option<GateReport>> {
+        self.gate.then(|| judge(dir, sweep)).transpose()
+    }
+
+    /// The exit code of a command that would end with `code`, given what its gates say.
+    pub(super) fn code(self, code: u8, report: Option<&GateReport>) -> u8 {
+        match report {
+            Some(report) if self.gate && code == exit::OK => code_of(report),
+            _ => code,
+        }
+    }
+
+    /// What to print of gates that decide the exit code: those that do not pass in full, all in a line.
+    pub(super) fn lines(self, sweep: &Sweep, report: &GateReport) -> Vec<String> {
+        let failed = report.gates.iter().filter(|gate| self.gate && gate.verdict != Verdict::Pass);
+        failed.map(|gate| render(sweep, gate)).chain([in_short(report)]).collect()
+    }
+}
+
+fn code_of(report: &GateReport) -> u8 {
+    if report.verdict == Verdict::Pass { exit::OK } else { exit::NO }
+}
+
 pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
     let reader = RunReader::open(dir)?;
-    let sweep = super::checked::spec(dir)?;
+    let own = super::checked::spec(dir)?;
+    let mut manifest = read_manifest(&reader)?;
+    let sweep = match &args.spec {
+        Some(spec) => given(spec, &own)?,
+        None => own,
+    };
     anyhow::ensure!(
         !sweep.gates.is_empty(),
-        "{} has no gates: write a [[gate]] with a metric and its min or max in the spec, and run it again; no cell is \
-         trained twice",
-        dir.display()
+        "{} has no gates: write a [[gate]] with a metric and its min or max in the spec, and run it again, which trains no \
+         cell twice; or judge by the gates of another spec with --spec",
+        args.spec.as_ref().map_or_else(|| dir.display().to_string(), Clone::clone)
     );
-    let mut manifest = require_as_recorded(&reader, &sweep)?;
+    let registration = Registration::of(args.spec.as_deref(), &manifest, &sweep.gates);
+    anyhow::ensure!(
+        args.spec.is_some() || registration.differ.is_empty(),
+        "spec.toml has other gates than manifest.json records: change them in the spec that the run was made from, and run \
+         it again; or judge by another spec with --spec"
+    );
     let report = judge(dir, &sweep)?;
     if is_live(dir)? {
-        output::note(&format!(
-            "the run is at work: these are the cells of its last tables; {GATES_FILE} is left to it"
-        ));
-    } else {
+        let left = if args.spec.is_none() { format!("; {GATES_FILE} is left to it") } else { String::new() };
+        output::note(&format!("the run is at work: these are the cells of its last tables{left}"));
+    } else if args.spec.is_none() {
         claim(dir, &Holds::Run, &[])?;
         let kept = keep(dir, &report)?;
         if let Some(kept) = kept.filter(|kept| manifest.tables.get(GATES_FILE) != Some(kept)) {
@@ -58,47 +121,51 @@ pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
             amend(dir, &mut manifest, [GATES_FILE.to_string()].into(), &step)?;
         }
     }
-    let code = if report.verdict == Verdict::Pass { exit::OK } else { exit::NO };
+    let code = code_of(&report);
     if args.json {
         let mut document = document(&report)?;
         document["dir"] = json!(output::path(dir));
+        document["thresholds"] = json!(registration);
         document["exit_code"] = json!(code);
         output::json(&document)?;
     } else {
         report.gates.iter().try_for_each(|gate| output::line(&render(&sweep, gate)))?;
+        registration.lines().iter().try_for_each(|line| output::line(line))?;
         output::line(&format!("{}: {}", dir.display(), in_short(&report)))?;
     }
     Ok(code)
 }
 
-/// The manifest, once it is sure that the tables are those that it lists and that the thresholds are those that the run
-/// was begun with: they are set before the results are seen.
-fn require_as_recorded(reader: &RunReader, sweep: &Sweep) -> anyhow::Result<RunManifest> {
+/// The run's own sweep under the gates of another spec.
+fn given(spec: &str, own: &Sweep) -> anyhow::Result<Sweep> {
+    let asked = crate::spec::load(spec, &Overrides::default())?;
+    let (sweep, dropped) = own.with_gates(&asked.gates, &format!("the spec of the run with the gates of {spec}"))?;
+    dropped.iter().for_each(|dropped| output::note(dropped));
+    let (planned, judged) = (ids(&asked.cells), ids(&sweep.cells));
+    let (absent, more) = (planned.difference(&judged).count(), judged.difference(&planned).count());
+    if absent + more > 0 {
+        output::note(&format!(
+            "{spec} plans other cells than this run, which lacks {absent} of its {} and has {more} others: those of the run \
+             are judged",
+            planned.len()
+        ));
+    }
+    Ok(sweep)
+}
+
+fn ids(cells: &[Cell]) -> HashSet<&str> {
+    cells.iter().map(|cell| cell.id.as_str()).collect()
+}
+
+/// The manifest, once it is sure that the tables are those that it lists.
+fn read_manifest(reader: &RunReader) -> anyhow::Result<RunManifest> {
     let (manifest, damage) = super::checked::manifest(reader)?;
     let Some(manifest) = manifest else {
         let why = damage.map_or("missing".to_string(), |(_, why)| why);
         anyhow::bail!("manifest.json: {why}; without it nothing says which thresholds the run was begun with");
     };
-    anyhow::ensure!(
-        recorded(&manifest) == thresholds(&sweep.gates),
-        "spec.toml has other gates than manifest.json records: change them in the spec that the run was made from, and run \
-         it again"
-    );
     super::checked::require_tables(reader.dir(), &manifest, &[CELLS_TABLE, CONDITIONS_TABLE])?;
     Ok(manifest)
-}
-
-/// The gates of a spec, under their keys among the thresholds of a manifest.
-pub fn thresholds(gates: &[Gate]) -> BTreeMap<String, Value> {
-    gates.iter().map(|gate| (format!("{KEY}{}", gate.name), json!(gate))).collect()
-}
-
-/// What the keys of gates begin with.
-const KEY: &str = "gate.";
-
-/// The gates among the thresholds of a manifest.
-pub fn recorded(manifest: &RunManifest) -> BTreeMap<String, Value> {
-    manifest.thresholds.iter().filter(|(key, _)| key.starts_with(KEY)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 /// Judges the gates of a sweep by the tables in `dir`. Tables that are not there yet have no cells.
@@ -228,4 +295,31 @@ fn place(sweep: &Sweep, gate: &Gate, combination: &Combination) -> String {
         _ => format!("; seed {} {}", worst.seed, worst.ended.as_deref().unwrap_or("has no value")),
     });
     format!("{at}: {} of {} seeds hold, {} must{others}{worst}", seeds.hold, seeds.planned, combination.needed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gates_decide_the_exit_code_of_what_ended_well_and_of_nothing_else() {
+        let report = |verdict: Verdict| GateReport {
+            format: "cliffline-gates",
+            version: 1,
+            sweep: "t".to_string(),
+            verdict,
+            gates: Vec::new(),
+        };
+        let asked = GateExit { gate: true };
+        for (verdict, code) in
+            [(Verdict::Pass, exit::OK), (Verdict::Fail, exit::NO), (Verdict::InsufficientEvidence, exit::NO)]
+        {
+            let report = report(verdict);
+            assert_eq!(asked.code(exit::OK, Some(&report)), code);
+            assert_eq!(GateExit::default().code(exit::OK, Some(&report)), exit::OK, "nobody asked");
+            for before in [exit::CELLS_FAILED, exit::INCOMPLETE, exit::INTERRUPTED] {
+                assert_eq!(asked.code(before, Some(&report)), before);
+            }
+        }
+    }
 }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::checked::require_outside;
 use super::exemplars::Effort;
-use super::finish::{RedactArgs, claim, command_line};
+use super::finish::{claim, command_line};
+use super::redact::{REDACTION, RedactArgs, is_left};
 use super::report::REPORT_FILE;
 use super::run::{ExemplarArgs, Session, Standing};
 use super::{BackendArgs, OverrideArgs, exit, output};
@@ -20,14 +21,14 @@ use crate::audit::{
 use crate::engine::{self, BurnTrainer, Control};
 use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated};
 use crate::lab::{
-    Family, FamilyRun, Finding, LAB_FILE, LABORATORIES, LabDocument, Laboratory, MIN_SEEDS, Origin, RUNS_FOLDER,
-    Verdict, assemble, laboratory,
+    Changes, Family, FamilyRun, Finding, LAB_FILE, LABORATORIES, LabDocument, Laboratory, MIN_SEEDS, Origin,
+    RUNS_FOLDER, Registration, Verdict, assemble, laboratory,
 };
 use crate::numerics::shown::rounded;
 use crate::report::lab::{lab_page, lab_pictures};
 use crate::spec::{Overrides, Sweep, load};
 use crate::store::{
-    Bundling, DirLock, Directives, Holds, LAB_FORMAT, MANIFEST_FILE, Redactor, RunManifest, RunReader, Scope,
+    Bundling, DirLock, Directives, Holds, LAB_FORMAT, MANIFEST_FILE, RunManifest, RunReader, Scope,
     VERIFICATION_STATEMENT, check_seal, mark, now_utc, read_file, remove_own, require_ours, seal, seal_manifest,
     take_lacking, unseal, write_atomic,
 };
@@ -36,7 +37,8 @@ use crate::store::{
 ///
 /// # Changelog
 /// - 1: first version.
-const LAB_MANIFEST_VERSION: u64 = 1;
+/// - 2: `registration`, written before cells are trained; `redaction`.
+const LAB_MANIFEST_VERSION: u64 = 2;
 
 /// What a laboratory writes beside what every directory of ours has.
 const FILES: [&str; 5] = [LAB_FILE, ATTRIBUTION_FILE, REPORT_FILE, RUN_REPORT_FILE, RISK_LOG_FILE];
@@ -70,6 +72,7 @@ pub struct LabArgs {
 
 pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     let Some(lab) = laboratory(&args.laboratory) else { anyhow::bail!("there is no laboratory {}", args.laboratory) };
+    args.redact.check()?;
     let sweeps = sweeps(lab, args)?;
     let dir = args.output.clone().unwrap_or_else(|| default_dir(lab, &sweeps));
     if !require_ours(&dir, &Holds::Laboratory)? {
@@ -95,10 +98,13 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     let _lock = DirLock::acquire(&dir)?;
     take_lacking().iter().for_each(|lacking| output::note(lacking));
     say_changed(&dir)?;
-    begin(&dir, lab)?;
-    let mut log = Directives::open(&dir, Redactor::of_this_machine(&args.redact.redact))?;
+    args.redact.require_again(&dir, before(&dir).get(REDACTION))?;
+    let registration = register(lab, &sweeps, &dir, args);
+    begin(&dir, lab, &registration, args)?;
+    let mut log = Directives::open(&dir, args.redact.redaction()?)?;
     let hashes: Vec<String> = sweeps.iter().map(|(_, sweep)| format!("{} {}", sweep.name, sweep.hash())).collect();
     log.record("plan", "resolve the specs of the laboratory", &format!("{}\n{}", command_line(), hashes.join("\n")))?;
+    log.record("register", "record what is judged and by what, before cells are trained", &registration.blake3)?;
     log.record("check", "check gradients and train a cell twice", &checks.to_string())?;
     let baseline = sweeps.first().map(|(_, sweep)| sweep.base.clone());
     let mut runs = Vec::new();
@@ -119,11 +125,11 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         code = code.max(standing.exit_code);
         runs.push(FamilyRun { family, sweep, dir: run });
     }
-    let (document, models) = assemble(lab, &runs, args.quick, checks)?;
+    let (document, models) = assemble(lab, &runs, registration, checks)?;
     log.record("judge", "judge what the source expects, attribute mechanisms, seal the directory", "")?;
     log.finish()?;
     let models = baseline.map(|baseline| Calibrated::new(lab.name, &baseline, models));
-    finish(&dir, lab, &document, models, &runs)?;
+    finish(&dir, lab, &document, models, &runs, args)?;
     if args.json {
         output::json(&document)?;
     } else {
@@ -146,22 +152,45 @@ fn say_changed(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes the seal away, and says that the laboratory is at work.
-fn begin(dir: &Path, lab: &Laboratory) -> anyhow::Result<()> {
+/// Takes the seal away, says that the laboratory is at work, and records what it is judged by before a cell is trained.
+fn begin(dir: &Path, lab: &Laboratory, registration: &Registration, args: &LabArgs) -> anyhow::Result<()> {
+    let created = created(dir);
     claim(dir, &Holds::Laboratory, &FILES)?;
     unseal(dir)?;
-    let manifest = json!({
+    let mut manifest = json!({
         "format": LAB_FORMAT, "version": LAB_MANIFEST_VERSION, "laboratory": lab.name, "state": "running",
-        "created_utc": created(dir), "verification_statement": VERIFICATION_STATEMENT,
+        "created_utc": created, "registration": registration, "verification_statement": VERIFICATION_STATEMENT,
     });
+    if let Some(redaction) = args.redact.said(Vec::new()) {
+        manifest[REDACTION] = redaction;
+    }
     write(&dir.join(MANIFEST_FILE), &manifest)
+}
+
+/// The manifest of an earlier session; null where there is none.
+fn before(dir: &Path) -> Value {
+    let text = read_file(&dir.join(MANIFEST_FILE)).ok();
+    text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
 /// When the laboratory in `dir` began: now, where there is none.
 fn created(dir: &Path) -> String {
-    let earlier = read_file(&dir.join(MANIFEST_FILE)).ok();
-    let earlier: Option<Value> = earlier.and_then(|text| serde_json::from_slice(&text).ok());
-    earlier.and_then(|manifest| manifest["created_utc"].as_str().map(String::from)).unwrap_or_else(now_utc)
+    before(dir)["created_utc"].as_str().map_or_else(now_utc, String::from)
+}
+
+/// What the laboratory is judged by: as an earlier session recorded it, where it is the same.
+fn register(lab: &Laboratory, sweeps: &[(&'static Family, Sweep)], dir: &Path, args: &LabArgs) -> Registration {
+    let texts = |list: &[String]| list.iter().map(|text| args.redact.text(text)).collect();
+    let OverrideArgs { set, axis } = &args.overrides;
+    let changes = Changes { quick: args.quick, set: texts(set), axis: texts(axis) };
+    let earlier = serde_json::from_value(before(dir)["registration"].clone()).ok();
+    let finished = |(family, _): &(&Family, Sweep)| {
+        let reader = RunReader::open(&dir.join(RUNS_FOLDER).join(family.sweep));
+        // A run that cannot be read is refused when it is opened.
+        reader.map_or(0, |reader| reader.len() as u64)
+    };
+    let cells = sweeps.iter().map(finished).sum();
+    Registration::new(lab, sweeps, changes, (now_utc(), cells), earlier)
 }
 
 /// Trains what a family lacks, and draws it.
@@ -183,6 +212,7 @@ fn finish(
     document: &LabDocument,
     models: Option<Calibrated>,
     runs: &[FamilyRun],
+    args: &LabArgs,
 ) -> anyhow::Result<()> {
     write(&dir.join(LAB_FILE), document)?;
     match models.filter(|calibrated| !calibrated.models.is_empty()) {
@@ -196,9 +226,18 @@ fn finish(
     let risks = lab_risk_log(document.laboratory, &logs);
     write_lab_risk_log(dir, &risks)?;
     lab_report(document, &risks).write(&dir.join(RUN_REPORT_FILE))?;
-    write(&dir.join(MANIFEST_FILE), &manifest(dir, document, runs)?)?;
-    let sealed = seal(dir, Scope::Own, Bundling::IfSmall, |seal| seal_manifest(dir, seal))?;
-    if sealed.seal.bundle.is_none() {
+    let left = left_in_runs(runs)?;
+    let no_bundle = !left.is_empty();
+    let mut manifest = manifest(dir, document, runs)?;
+    if let Some(redaction) = args.redact.said(left) {
+        manifest[REDACTION] = redaction;
+    }
+    write(&dir.join(MANIFEST_FILE), &manifest)?;
+    let bundling = if no_bundle { Bundling::No } else { Bundling::IfSmall };
+    let sealed = seal(dir, Scope::Own, bundling, |seal| seal_manifest(dir, seal))?;
+    if no_bundle {
+        output::note("no bundle.zip: what --redact marks could not be taken out of every run");
+    } else if sealed.seal.bundle.is_none() {
         output::note(&format!(
             "no bundle.zip: its files have {}; `cliffline bundle {}` makes it",
             output::bytes(sealed.bundle_bytes),
@@ -206,6 +245,18 @@ fn finish(
         ));
     }
     Ok(())
+}
+
+/// The runs in which something stands that was to be redacted.
+fn left_in_runs(runs: &[FamilyRun]) -> anyhow::Result<Vec<String>> {
+    let mut left = Vec::new();
+    for run in runs {
+        let manifest = RunManifest::read(&run.dir)?;
+        if manifest.is_some_and(|manifest| is_left(manifest.more.get(REDACTION))) {
+            left.push(format!("{RUNS_FOLDER}/{}", run.family.sweep));
+        }
+    }
+    Ok(left)
 }
 
 fn risks(run: &FamilyRun) -> anyhow::Result<RiskLog> {
@@ -229,6 +280,7 @@ fn manifest(dir: &Path, document: &LabDocument, runs: &[FamilyRun]) -> anyhow::R
     Ok(json!({
         "format": LAB_FORMAT, "version": LAB_MANIFEST_VERSION, "laboratory": document.laboratory,
         "state": "complete", "quick": document.quick, "complete": document.complete, "created_utc": created(dir),
+        "registration": document.registration, "standing": document.standing,
         "runs": listed,
         "code": super::code::code(), "environment": environment,
         "verification_statement": VERIFICATION_STATEMENT,
@@ -252,7 +304,7 @@ fn sweeps(lab: &Laboratory, args: &LabArgs) -> anyhow::Result<Vec<(&'static Fami
         let quick = family.quick.iter().filter(|axis| args.quick && !replaced(axis)).map(ToString::to_string);
         let axis = quick.chain(own.iter().map(|(_, axis)| (*axis).clone())).collect();
         let sweep = load(family.sweep, &Overrides { set: args.overrides.set.clone(), axis })?;
-        Ok((family, sweep))
+        Ok((family, args.redact.clear(sweep)))
     };
     lab.families.iter().map(one).collect()
 }
@@ -300,6 +352,13 @@ fn write(path: &Path, document: &impl serde::Serialize) -> anyhow::Result<()> {
 
 /// The summary on standard output.
 fn print(dir: &Path, document: &LabDocument) -> anyhow::Result<()> {
+    if !document.changed.is_empty() {
+        output::line(&format!("changed by the command line: {}", document.changed.join("; ")))?;
+    }
+    document
+        .why_exploratory
+        .iter()
+        .try_for_each(|why| output::line(&format!("the verdicts are exploratory: {}", output::shown(why))))?;
     let header = ["sentence", "source", "expected", "difference [95%]", "seeds", "verdict"].map(String::from);
     let rows = document.findings.iter().map(row).collect();
     output::line(&output::table(&header, rows))?;
@@ -353,6 +412,6 @@ fn row(finding: &Finding) -> Vec<String> {
         expects,
         difference,
         finding.seeds.to_string(),
-        finding.verdict.words().to_string(),
+        finding.verdict_words(),
     ]
 }

@@ -22,6 +22,7 @@ mod lab;
 mod output;
 mod plan;
 mod progress;
+mod redact;
 mod refine;
 mod report;
 mod run;
@@ -49,8 +50,8 @@ use crate::spec::{Cell, Overrides, SpecError, Sweep};
 /// Exit codes.
 pub mod exit {
     pub const OK: u8 = 0;
-    /// A check says no: `gate`, `agree`, `gradcheck`, `verify`, `world check`, the comparison of `embed`, or the gradients before
-    /// a `run`.
+    /// A check says no: `gate`, `agree`, `gradcheck`, `verify`, `world check`, `compare --fail-on`, `run --gate`, the comparison of
+    /// `embed`, or the gradients before a `run`.
     pub const NO: u8 = 1;
     /// Usage, spec or IO.
     pub const ERROR: u8 = 2;
@@ -365,10 +366,16 @@ pub fn main() -> ExitCode {
     let matches = match command.try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
-            // Help and version are not errors; both go where clap sends them.
-            let _ = error.print();
+            // Help and version are not errors; both go where clap sends them. An error quotes what was typed or expanded,
+            // with clap's colours where a terminal can obey nothing else in it.
             if !error.use_stderr() {
+                let _ = error.print();
                 return ExitCode::from(exit::OK);
+            }
+            if terminal::color() {
+                output::note_styled(error.render().ansi().to_string().trim_end());
+            } else {
+                output::note(error.render().to_string().trim_end());
             }
             say_variables(&error);
             return ExitCode::from(exit::ERROR);
@@ -432,7 +439,8 @@ fn chain(error: &anyhow::Error) -> String {
 /// Prints an error and its causes. A spec error shows its place in the file instead.
 fn say(error: &anyhow::Error) {
     match error.downcast_ref::<SpecError>() {
-        Some(spec) => output::note(&spec.render(terminal::color())),
+        Some(spec) if terminal::color() => output::note_styled(&spec.render(true)),
+        Some(spec) => output::note(&spec.render(false)),
         None => output::note(&format!("error: {}", chain(error))),
     }
 }

@@ -8,7 +8,9 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::finish::{RedactArgs, Step, amend, claim};
+use super::finish::{Step, amend, claim};
+use super::gate::GateExit;
+use super::redact::RedactArgs;
 use super::report::{DrawArgs, REPORT_FILE, renew};
 use super::run::{ExemplarArgs, Session, Standing};
 use super::{BackendArgs, DirArgs, exit, output};
@@ -63,6 +65,8 @@ pub struct RefineArgs {
     redact: RedactArgs,
     #[command(flatten)]
     drawing: DrawArgs,
+    #[command(flatten)]
+    gate: GateExit,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -86,7 +90,9 @@ struct Target {
 pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
     let reader = RunReader::open(dir)?;
-    let mut sweep = super::checked::spec(dir)?;
+    args.redact.check()?;
+    let mut sweep = args.redact.clear(super::checked::spec(dir)?);
+    args.gate.require(&sweep)?;
     let trainer = trainer(args, &reader)?;
     let target = Target::new(args, &sweep)?;
     let pending = sweep.cells.iter().filter(|cell| !reader.is_finished(&cell.id)).count() as u64;
@@ -143,15 +149,18 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     let document = target.document(&report, trained);
     keep(dir, &document)?;
     let drawn = draw(dir, &args.drawing)?;
-    let code = if report.wanted > 0 { exit::INCOMPLETE } else { exit::OK };
+    let gates = args.gate.judge(dir, &sweep)?;
+    let code = args.gate.code(if report.wanted > 0 { exit::INCOMPLETE } else { exit::OK }, gates.as_ref());
     if args.json {
         let mut document = document;
         document["dir"] = json!(output::path(dir));
         document["exit_code"] = json!(code);
         document["report"] = json!(drawn.as_deref().map(output::path));
+        document["gates"] = json!(gates.as_ref().map(|report| report.verdict));
         output::json(&document)?;
     } else {
         output::line(&target.render(&report, trained))?;
+        gates.iter().flat_map(|report| args.gate.lines(&sweep, report)).try_for_each(|line| output::line(&line))?;
         drawn.iter().try_for_each(|page| output::line(&format!("report: {}", page.display())))?;
     }
     if report.wanted > 0 {

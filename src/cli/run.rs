@@ -15,8 +15,10 @@ use serde_json::json;
 use super::checked::require_outside;
 use super::exemplars::Effort;
 pub(super) use super::exemplars::ExemplarArgs;
-use super::finish::{RedactArgs, Trail, claim, keep_edited_spec};
+use super::finish::{Trail, claim, keep_edited_spec};
+use super::gate::{GateExit, Registration};
 use super::progress::Progress;
+use super::redact::{self, RedactArgs};
 use super::report::{self, DrawArgs, REPORT_FILE};
 use super::summary::{failed_example, render, write_step_summary};
 use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, interrupt, output, require_memory, terminal};
@@ -53,13 +55,17 @@ pub struct RunArgs {
     redact: RedactArgs,
     #[command(flatten)]
     drawing: DrawArgs,
+    #[command(flatten)]
+    gate: GateExit,
     /// Print one JSON document on standard output instead of the summary
     #[arg(long)]
     json: bool,
 }
 
 pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
-    let sweep = args.spec.load()?;
+    args.redact.check()?;
+    let sweep = args.redact.clear(args.spec.load()?);
+    args.gate.require(&sweep)?;
     let dir = args.output.clone().unwrap_or_else(|| default_dir(&sweep));
     if !require_ours(&dir, &Holds::Run)? {
         require_outside(&dir)?;
@@ -78,10 +84,10 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
     // A directory that is refused keeps nothing.
     say_kept(&dir, kept);
     let standing = session.go(&args.backend, &trainer)?;
-    if !standing.gradients_wrong {
-        session.report(&standing, args.json)?;
+    if standing.gradients_wrong {
+        return Ok(standing.exit_code);
     }
-    Ok(standing.exit_code)
+    session.report(&standing, args.gate, args.json)
 }
 
 /// How a run stands after a process did its work on it.
@@ -187,7 +193,7 @@ impl<'a> Session<'a> {
         let gates_before = earlier.as_ref().filter(|_| !run.reader().is_empty()).map(gate::recorded);
         let gates_changed = earlier.as_ref().and_then(|m| m.more.get(GATES_CHANGED).cloned());
         let spec_before = earlier.as_ref().map(|m| m.spec_blake3.clone());
-        let before = earlier.filter(|m| m.spec_blake3 == sweep.hash() && m.class == class);
+        let before = earlier.clone().filter(|m| m.spec_blake3 == sweep.hash() && m.class == class);
         let adapter = backend.adapter.as_ref();
         let environment =
             Environment::detect(backend.name, adapter.map(|a| a.name.clone()), adapter.map(|a| a.driver.clone()));
@@ -199,6 +205,7 @@ impl<'a> Session<'a> {
             Some(before) => RunManifest { spec, code, environment, ..before },
             None => RunManifest::begin(&sweep.name, &sweep.hash(), spec, &class, environment, code),
         };
+        earlier.iter().for_each(|earlier| redact::carry(earlier, &mut manifest));
         // Those who worked on the run before its plan grew worked on it all the same.
         manifest.more.extend(sessions.map(|list| ("sessions".to_string(), list)));
         manifest.more.extend(gates_changed.map(|utc| (GATES_CHANGED.to_string(), utc)));
@@ -209,10 +216,10 @@ impl<'a> Session<'a> {
             let from = run.reuse_from(parent, sweep.cells.iter().map(|c| c.id.as_str()))?;
             reused = from.cells();
             for (sibling, cells) in &from.from {
-                output::note(&format!("reused {cells} cells from {}", sibling.display()));
+                output::note(&format!("reused {cells} cells from {}", output::shown(sibling.display())));
             }
             for (path, reason) in &from.skipped {
-                output::note(&format!("could not reuse {}: {reason}", path.display()));
+                output::note(&format!("could not reuse {}: {}", output::shown(path.display()), output::shown(reason)));
             }
         }
         let complete_before = before.filter(|m| m.state == RunState::Complete && found.damaged.is_empty());
@@ -352,6 +359,7 @@ impl<'a> Session<'a> {
 
     /// Writes the spec and the manifest of a run at work, and what was asked for.
     fn begin(&mut self, trainer: &BurnTrainer) -> anyhow::Result<Directives> {
+        self.trail.redact.require_again(&self.dir, self.manifest.more.get(redact::REDACTION))?;
         let files = [RISK_LOG_FILE, RUN_REPORT_FILE].into_iter().chain(RUN_TABLES).collect::<Vec<_>>();
         claim(&self.dir, &Holds::Run, &files)?;
         let text = self.sweep.to_toml();
@@ -371,6 +379,7 @@ impl<'a> Session<'a> {
         if self.gates_before.as_ref().is_some_and(|before| *before != gate::recorded(&self.manifest)) {
             self.manifest.more.insert(GATES_CHANGED.to_string(), json!(now_utc()));
         }
+        self.trail.redact.mark(&self.dir, &mut self.manifest);
         self.manifest.write(&self.dir)?;
         self.trail.begin(&self.dir, self.sweep, self.present + self.reused)
     }
@@ -533,8 +542,8 @@ impl<'a> Session<'a> {
         Standing { gradients_wrong: false, interrupted, finished, by_status, present, reused, trained, exit_code }
     }
 
-    /// Says how the run stands, with a summary of its tables.
-    fn report(&self, standing: &Standing, json: bool) -> anyhow::Result<()> {
+    /// Says how the run stands, with a summary of its tables. Returns the exit code.
+    fn report(&self, standing: &Standing, exits: GateExit, json: bool) -> anyhow::Result<u8> {
         let Standing { finished, by_status: counts, .. } = standing;
         let path = self.dir.join(CELLS_TABLE);
         let axes: Vec<_> = self.sweep.axes.iter().map(|a| (a.path.clone(), a.levels.clone())).collect();
@@ -546,12 +555,15 @@ impl<'a> Session<'a> {
         }
         let gates = (!self.sweep.gates.is_empty()).then(|| gate::judge(&self.dir, self.sweep)).transpose()?;
         let rules = StopRules::of(self.sweep);
+        let registration = gates.as_ref().map(|_| Registration::of(None, &self.manifest, &self.sweep.gates));
+        let exit_code = exits.code(standing.exit_code, gates.as_ref());
         let drawn = self.manifest.tables.contains_key(REPORT_FILE).then(|| self.dir.join(REPORT_FILE));
         if json {
             output::json(&json!({
-                "version": 1, "dir": output::path(&self.dir), "report": drawn.as_deref().map(output::path), "gates": gates.as_ref().map(|report| report.verdict), "sweep": self.sweep.name, "cells": self.sweep.cells.len(),
+                "version": 1, "dir": output::path(&self.dir), "report": drawn.as_deref().map(output::path), "gates": gates.as_ref().map(|report| report.verdict),
+                "gates_standing": registration.map(|registration| registration.standing), "sweep": self.sweep.name, "cells": self.sweep.cells.len(),
                 "finished": finished, "by_status": counts, "present": standing.present, "reused": standing.reused,
-                "trained": standing.trained, "interrupted": standing.interrupted, "exit_code": standing.exit_code, "class": self.manifest.class,
+                "trained": standing.trained, "interrupted": standing.interrupted, "exit_code": exit_code, "class": self.manifest.class,
                 "timings": self.manifest.timings, "summary": summaries, "stop_rules": rules,
             }))?;
         } else {
@@ -569,7 +581,9 @@ impl<'a> Session<'a> {
             if !rules.are_everywhere() {
                 output::line(&format!("stop rules: {}", rules.describe()))?;
             }
-            gates.iter().try_for_each(|report| output::line(&gate::in_short(report)))?;
+            let verdicts = gates.iter().flat_map(|report| exits.lines(self.sweep, report));
+            let standing = registration.iter().flat_map(Registration::lines);
+            standing.chain(verdicts).try_for_each(|line| output::line(&line))?;
             drawn.iter().try_for_each(|page| output::line(&format!("report: {}", page.display())))?;
         }
         if let Err(error) = write_step_summary(&summaries, &self.dir) {
@@ -582,7 +596,7 @@ impl<'a> Session<'a> {
             let reason = failed_example(&path)?;
             output::note(&format!("{failed} cells failed, for instance {reason}; the same command tries them again"));
         }
-        Ok(())
+        Ok(exit_code)
     }
 }
 
@@ -615,7 +629,8 @@ fn report_damage(found: &Found) {
             Some(0) => String::new(),
             Some(n) => format!("; {n} cells will be computed again, {} are kept", damaged.kept),
         };
-        output::note(&format!("{} is damaged ({}); moved to parts/damaged{lost}", damaged.name, damaged.reason));
+        let (name, reason) = (output::shown(&damaged.name), output::shown(&damaged.reason));
+        output::note(&format!("{name} is damaged ({reason}); moved to parts/damaged{lost}"));
     }
 }
 

@@ -52,7 +52,7 @@ pub fn main(args: &StatusArgs) -> anyhow::Result<u8> {
             output::line(&by_status.join(", "))?;
         }
         for (name, reason) in &damaged {
-            output::line(&format!("damaged: {name}: {reason}"))?;
+            output::line(&format!("damaged: {}: {}", output::shown(name), output::shown(reason)))?;
         }
     }
     Ok(if complete || live { exit::OK } else { exit::INCOMPLETE })

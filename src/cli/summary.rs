@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::output;
 use super::terminal::Screen;
 use crate::analysis::Summary;
+use crate::numerics::printable::printable;
 use crate::numerics::shown::{Levels, rounded};
 use crate::store::{RecordedStatus, read_columns};
 
@@ -122,10 +123,24 @@ fn about(summary: &Summary) -> String {
 pub fn write_step_summary(summaries: &[Summary], dir: &Path) -> anyhow::Result<()> {
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|p| !p.is_empty()) else { return Ok(()) };
     let tables: Vec<String> = summaries.iter().map(|summary| render(summary, None)).collect();
-    let text = format!("### {}\n\n```\n{}```\n", dir.display(), tables.join("\n"));
+    let text = format!("### {}\n\n```\n{}```\n", markdown(&dir.display().to_string()), printable(&tables.join("\n")));
     let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
     file.and_then(|mut f| f.write_all(text.as_bytes()))
         .with_context(|| format!("cannot write GITHUB_STEP_SUMMARY, {}", path.to_string_lossy()))
+}
+
+/// Text as it must be written in Markdown to stand as it is: on one line, without markup or HTML.
+fn markdown(text: &str) -> String {
+    let one_line = output::shown(text);
+    let mut out = String::with_capacity(one_line.len());
+    for c in one_line.chars() {
+        // Of what has a meaning in Markdown, only what commonly stands in paths may stay: it has none inside a word.
+        if c.is_ascii_punctuation() && !matches!(c, '/' | '.' | ',' | '-' | ':') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
 }
 
 /// The first failed cell of the table, and why it failed.
@@ -135,7 +150,7 @@ pub fn failed_example(cells: &Path) -> anyhow::Result<String> {
     let (ids, statuses, reasons) = (text("cell_id")?, text("status")?, text("reason")?);
     let first = statuses.iter().position(|status| status == Some(RecordedStatus::Failed.name()));
     let at = |row: usize| format!("{}: {}", ids.get(row).unwrap_or_default(), reasons.get(row).unwrap_or_default());
-    Ok(first.map(at).unwrap_or_default())
+    Ok(first.map(at).map(output::shown).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -183,6 +198,13 @@ mod tests {
             }
             assert_eq!(turned, ascii);
         }
+    }
+
+    #[test]
+    fn a_path_is_no_markup() {
+        assert_eq!(markdown("results/smoke-1a2b.old"), "results/smoke-1a2b.old");
+        assert_eq!(markdown("a`b<img>\n# c_d"), "a\\`b\\<img\\>\\\\n\\# c\\_d");
+        assert_eq!(markdown("\u{1b}[2J[x](y)"), "\\\\u\\{1b\\}\\[2J\\[x\\]\\(y\\)");
     }
 
     #[test]

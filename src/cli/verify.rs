@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::Args;
 use serde_json::json;
 
+use super::output::shown;
 use super::{DirArgs, exit, output};
 use crate::engine::Status;
 use crate::store::{
@@ -102,10 +103,10 @@ fn look(reader: &RunReader, seal: &SealCheck, live: bool) -> anyhow::Result<Look
     let dir = reader.dir();
     let mut found = Found::default();
     let SoundCells { cells, tree, faults } = reader.sound_cells()?;
-    faults.into_iter().for_each(|(name, why)| found.add(&format!("parts/{name}"), why));
+    faults.into_iter().for_each(|(name, why)| found.add(&format!("parts/{name}"), shown(why)));
     // A manifest that is not the one that was sealed says nothing about the other files.
     let (manifest, damage) = if seal.names(MANIFEST_FILE) { (None, None) } else { super::checked::manifest(reader)? };
-    damage.iter().for_each(|(name, why)| found.add(name, why.clone()));
+    damage.iter().for_each(|(name, why)| found.add(name, shown(why)));
     match &manifest {
         Some(manifest) => {
             table_problems(dir, manifest).into_iter().for_each(|(name, why)| found.add(&name, why));
@@ -114,7 +115,7 @@ fn look(reader: &RunReader, seal: &SealCheck, live: bool) -> anyhow::Result<Look
         None if damage.is_none() && seal.ledger.is_none() => found.add(MANIFEST_FILE, "missing".to_string()),
         None => {}
     }
-    seal.faults.iter().chain(&seal.extra).for_each(|(name, why)| found.add(name, why.clone()));
+    seal.faults.iter().chain(&seal.extra).for_each(|(name, why)| found.add(name, shown(why)));
     let parts_are_sound = !found.files.iter().any(|file| file.starts_with("parts/"));
     let root = manifest.as_ref().filter(|_| parts_are_sound && !live).and_then(|manifest| manifest.cells_root());
     if root.is_some_and(|root| root != tree.root()) {
@@ -149,7 +150,7 @@ impl Found {
     /// Adds a file, unless it was named already: the first reason says most.
     fn add(&mut self, file: &str, why: String) {
         if self.files.insert(file.to_string()) {
-            self.problems.push(format!("{file}: {why}"));
+            self.problems.push(format!("{}: {why}", shown(file)));
         }
     }
 }
@@ -164,8 +165,12 @@ fn verify_without_cells(args: &VerifyArgs, seal: &SealCheck) -> anyhow::Result<u
         "cells are in the runs below, which can be verified one by one"
     };
     anyhow::ensure!(args.rerun == 0.0, "{}: {why}, so none can be trained again", dir.display());
-    let problems: Vec<String> =
-        seal.faults.iter().chain(&seal.extra).map(|(name, reason)| format!("{name}: {reason}")).collect();
+    let problems: Vec<String> = seal
+        .faults
+        .iter()
+        .chain(&seal.extra)
+        .map(|(name, reason)| format!("{}: {}", shown(name), shown(reason)))
+        .collect();
     let files = seal.ledger.as_ref().map_or(0, |ledger| ledger.lines().count());
     let passed = problems.is_empty();
     if args.json {

@@ -10,8 +10,9 @@ use super::attribution::{AttributionError, INDICATORS, Model, Validation, calibr
 use super::expectation::{Finding, Verdict};
 use super::family::{Family, Laboratory};
 use super::margins::{Margin, margins};
-use super::observed::{LabError, Observed, Quantity};
+use super::observed::{LabError, Largest, Observed, Quantity};
 use super::outcomes::{OutcomeTable, outcome_table};
+use super::registration::{Registration, Standing};
 use crate::spec::Sweep;
 use crate::store::{RUNS, RunManifest, VERIFICATION_STATEMENT, read_file};
 
@@ -29,7 +30,8 @@ const FORMAT: &str = "cliffline-lab";
 ///
 /// # Changelog
 /// - 1: first version.
-pub const LAB_VERSION: u64 = 1;
+/// - 2: `standing`, `why_exploratory`, `changed`, `registration`, `cells_taken_over`; `standing` of every finding.
+pub const LAB_VERSION: u64 = 2;
 
 /// One family and its run.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub struct FamilyDocument {
     pub class: String,
     pub planned: u64,
     pub by_status: BTreeMap<String, u64>,
+    /// Of them, those that were taken over from other runs.
+    pub taken_over: u64,
     pub seeds: usize,
     /// Verdicts on its gates, as in `gates.json`; null where it has none.
     pub gates: Value,
@@ -69,6 +73,15 @@ pub struct LabDocument {
     pub format: &'static str,
     pub version: u64,
     pub laboratory: &'static str,
+    /// Of every verdict.
+    pub standing: Standing,
+    pub why_exploratory: Vec<String>,
+    /// What the command line changed of the laboratory.
+    pub changed: Vec<String>,
+    /// By what it was to be judged, as the manifest had it before cells were trained.
+    pub registration: Registration,
+    /// Cells that were not trained here but taken over from runs beside this laboratory.
+    pub cells_taken_over: u64,
     pub title: &'static str,
     pub source: &'static str,
     pub about: &'static str,
@@ -94,22 +107,24 @@ pub struct LabDocument {
 pub fn assemble(
     laboratory: &Laboratory,
     runs: &[FamilyRun],
-    quick: bool,
+    registration: Registration,
     checks: Value,
 ) -> Result<(LabDocument, Vec<Model>), LabError> {
     let mut families = Vec::new();
-    let mut observed = BTreeMap::new();
+    let (mut observed, mut largest) = (BTreeMap::new(), BTreeMap::new());
     for run in runs {
         let quantities = quantities(laboratory, run.family);
         let seen = Observed::read(&run.dir, &run.sweep, &quantities)?;
         families.push(family_document(run, &seen)?);
         observed.insert(run.family.sweep, seen);
+        largest.insert(run.family.sweep, Largest::of(&run.sweep));
     }
+    let standing = registration.standing();
     let mut findings = Vec::new();
     for expectation in laboratory.expectations() {
-        let found = laboratory.family(expectation.family).zip(observed.get(expectation.family));
-        if let Some((family, observed)) = found {
-            findings.push(expectation.judge(family, observed)?);
+        let found = observed.get(expectation.family).zip(largest.get(expectation.family));
+        if let Some((family, (observed, largest))) = laboratory.family(expectation.family).zip(found) {
+            findings.push(expectation.judge(family, observed, *largest, standing)?);
         }
     }
     let mut verdicts = BTreeMap::new();
@@ -126,10 +141,15 @@ pub fn assemble(
         format: FORMAT,
         version: LAB_VERSION,
         laboratory: laboratory.name,
+        standing,
+        why_exploratory: registration.reasons(),
+        changed: registration.changed(),
+        cells_taken_over: families.iter().map(|family| family.taken_over).sum(),
         title: laboratory.title,
         source: laboratory.source,
         about: laboratory.about,
-        quick,
+        quick: registration.changes.quick,
+        registration,
         complete: families.iter().all(|family| finished(family) >= family.planned),
         checks,
         families,
@@ -161,6 +181,7 @@ fn family_document(run: &FamilyRun, observed: &Observed) -> Result<FamilyDocumen
         title: run.family.title,
         asks: run.family.asks,
         dir: format!("{RUNS_FOLDER}/{}", run.family.sweep),
+        taken_over: taken_over(&manifest),
         run_id: manifest.run_id,
         spec_blake3: manifest.spec_blake3,
         class: manifest.class,
@@ -170,8 +191,14 @@ fn family_document(run: &FamilyRun, observed: &Observed) -> Result<FamilyDocumen
         acceptance: acceptance(&gates),
         gates,
         margins: margins(&run.dir, &run.sweep, run.family)?,
-        table: outcome_table(run.family, observed)?,
+        table: outcome_table(run.family, &run.sweep, observed)?,
     })
+}
+
+/// Cells that the sessions of a run took over from others.
+fn taken_over(manifest: &RunManifest) -> u64 {
+    let sessions = manifest.more.get("sessions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    sessions.iter().filter_map(|session| session["reused"].as_u64()).sum()
 }
 
 /// The worst verdict on the gates of acceptance.

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::explanations::explanation;
 use super::family::{Family, Place, ZERO};
-use super::observed::{Observed, Quantity};
+use super::observed::{Largest, Observed, Quantity};
+use super::registration::Standing;
 use crate::numerics::estimate::estimate;
 use crate::numerics::stats::{StatsError, mean};
 
@@ -173,14 +174,27 @@ pub struct Finding {
     pub without_value: usize,
     pub mean_at: Option<f64>,
     pub mean_against: Option<f64>,
-    /// Mean over seeds of the value at the place less that at the other, and its 95% interval.
+    /// Mean over seeds of the value at the place less that at the other, and its 95% interval, within the
+    /// range of such a difference.
     pub difference: Option<f64>,
     pub low: Option<f64>,
     pub high: Option<f64>,
     pub verdict: Verdict,
+    /// Of the laboratory: whether the verdict is by what was fixed before.
+    pub standing: Standing,
     /// What to know beside it.
     pub explanation: Option<&'static str>,
     pub pairs: Vec<SeedPair>,
+}
+
+impl Finding {
+    /// The verdict in words, and that it is exploratory where it is.
+    pub fn verdict_words(&self) -> String {
+        match self.standing {
+            Standing::Registered => self.verdict.words().to_string(),
+            Standing::Exploratory => format!("{} (exploratory)", self.verdict.words()),
+        }
+    }
 }
 
 /// Fewest pairs of seeds on which a verdict rests: fewer have no interval.
@@ -191,7 +205,13 @@ impl Expectation {
     ///
     /// # Errors
     /// Values that are not finite, which the reading of them excludes.
-    pub fn judge(&self, family: &Family, observed: &Observed) -> Result<Finding, StatsError> {
+    pub fn judge(
+        &self,
+        family: &Family,
+        observed: &Observed,
+        largest: Largest,
+        standing: Standing,
+    ) -> Result<Finding, StatsError> {
         let at = observed.at(family, &self.at, self.quantity);
         let against = match self.against {
             ZERO => at.keys().map(|seed| (*seed, Some(0.0))).collect(),
@@ -204,7 +224,9 @@ impl Expectation {
         let pairs: Vec<SeedPair> = seeds.iter().filter_map(pair).collect();
         let without_value = seeds.len() - pairs.len();
         let of = |value: fn(&SeedPair) -> f64| pairs.iter().map(value).collect::<Vec<f64>>();
-        let differences = estimate(&of(|pair| pair.at - pair.against))?;
+        let (least, greatest) = self.quantity.range(largest);
+        let range = if self.against == ZERO { (least, greatest) } else { (least - greatest, greatest - least) };
+        let differences = estimate(&of(|pair| pair.at - pair.against))?.map(|found| found.within(range));
         let interval = differences.and_then(|found| found.low.zip(found.high));
         let centre = differences.map(|found| found.mean).filter(|_| pairs.len() >= MIN_SEEDS);
         let verdict = match (centre, interval) {
@@ -233,6 +255,7 @@ impl Expectation {
             low: interval.map(|ends| ends.0),
             high: interval.map(|ends| ends.1),
             verdict,
+            standing,
             explanation: explanation(self.name, verdict),
             pairs,
         })

@@ -14,6 +14,7 @@
 //! | `outcomes` | the table of a family: quantities at every combination of levels, with intervals over seeds |
 //! | `document` | everything that came of a laboratory, from its runs' directories |
 //! | `matters` | the smallest differences that matter |
+//! | `registration` | what was fixed before cells were trained, and what the user changed |
 //! | `geometry`, `failures` | the laboratories of chapters 1 and 2 |
 //! | `attribution/` | which mechanism the panel of one cell supports |
 //!
@@ -30,13 +31,16 @@ mod margins;
 mod matters;
 mod observed;
 mod outcomes;
+mod registration;
 
 pub use document::{ACCEPTANCE, FamilyDocument, FamilyRun, LAB_FILE, LAB_VERSION, LabDocument, RUNS_FOLDER, assemble};
 pub use expectation::{Expect, Expectation, Finding, MIN_SEEDS, Origin, SeedPair, Verdict, judge};
 pub use family::{Family, Laboratory, Level, Place};
 pub use margins::Margin;
+pub use matters::PILOT_SEEDS;
 pub use observed::{LabError, Observed, Quantity};
 pub use outcomes::{Outcome, OutcomeRow, OutcomeTable, outcome_table};
+pub use registration::{Changes, RegisteredFamily, Registration, Standing};
 
 /// Every laboratory.
 pub const LABORATORIES: &[&Laboratory] = &[&geometry::GEOMETRY, &failures::FAILURES];

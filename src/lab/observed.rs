@@ -107,6 +107,31 @@ impl Quantity {
         }
     }
 
+    /// Least and greatest value that it can have where embeddings have at most so many dimensions, over at most so many
+    /// samples.
+    pub fn range(self, largest: Largest) -> (f64, f64) {
+        let of = |name: &str| largest.range(name);
+        match self {
+            Self::Metric(a) => of(a),
+            Self::Size(a) => {
+                let (low, high) = of(a);
+                (0.0, low.abs().max(high.abs()))
+            }
+            Self::Difference(a, b) => {
+                let (a, b) = (of(a), of(b));
+                (a.0 - b.1, a.1 - b.0)
+            }
+            Self::Mean(a, b) => {
+                let (a, b) = (of(a), of(b));
+                ((a.0 + b.0) / 2.0, (a.1 + b.1) / 2.0)
+            }
+            Self::Explained(..) => (0.0, 1.0),
+            Self::ExplainedDifference(..) => (-1.0, 1.0),
+            Self::Unrest(_) => (0.0, f64::INFINITY),
+            Self::LogRatio(..) | Self::Late(_) => (f64::NEG_INFINITY, f64::INFINITY),
+        }
+    }
+
     /// Its value from those of [`metrics`](Self::metrics) at hand; none where one has none.
     pub fn of_metrics(self, value: impl Fn(&str) -> Option<f64>) -> Option<f64> {
         match self {
@@ -140,6 +165,36 @@ impl Quantity {
             _ => return None,
         };
         value.is_finite().then_some(value)
+    }
+}
+
+/// What bounds metrics whose descriptors leave one end open: they count dimensions or samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Largest {
+    pub dimensions: f64,
+    pub samples: f64,
+}
+
+impl Largest {
+    /// Of the cells of a sweep.
+    pub fn of(sweep: &Sweep) -> Self {
+        let most =
+            |of: fn(&crate::spec::Config) -> u64| sweep.cells.iter().map(|cell| of(&cell.config)).max().unwrap_or(0);
+        let dimensions = most(|config| config.model.embedding) as f64;
+        Self { dimensions, samples: most(|config| config.world.n_test) as f64 }
+    }
+
+    /// The range of a metric; both ends infinite for one that is not known.
+    fn range(self, name: &str) -> (f64, f64) {
+        let Some(known) = descriptor(name) else { return (f64::NEG_INFINITY, f64::INFINITY) };
+        let (least, greatest) = match known.unit {
+            // From one dimension to all of them, or a difference of two such.
+            "dimensions" if known.range.0 < 0.0 => (1.0 - self.dimensions, self.dimensions - 1.0),
+            "dimensions" => (1.0, self.dimensions),
+            "rank" => (1.0, self.samples),
+            _ => known.range,
+        };
+        (known.range.0.max(least), known.range.1.min(greatest))
     }
 }
 
@@ -383,6 +438,19 @@ mod tests {
         assert_eq!(Quantity::Mean("hub_gini_i2t", "hub_gini_t2i").label(), "hub_gini, mean of both");
         let shape = Quantity::Explained("separability_shape_img", "separability_shape_txt");
         assert_eq!(shape.label(), "scatter explained by shape");
+    }
+
+    #[test]
+    fn quantities_stay_within_their_ranges() {
+        let largest = Largest { dimensions: 8.0, samples: 64.0 };
+        let of = |quantity: Quantity| quantity.range(largest);
+        assert_eq!(of(Quantity::Mean("effective_rank_img", "effective_rank_txt")), (1.0, 8.0));
+        assert_eq!(of(Quantity::Metric("rank_divergence")), (-7.0, 7.0));
+        assert_eq!(of(Quantity::Metric("retrieval_at_1_i2t")), (0.0, 1.0));
+        assert_eq!(of(Quantity::Size("symmetry_gap_at_1")), (0.0, 1.0));
+        assert_eq!(of(Quantity::Difference("hub_gini_i2t", "hub_gini_t2i")), (-1.0, 1.0));
+        assert_eq!(of(Quantity::Metric("mean_cosine_img")), (-1.0, 1.0));
+        assert_eq!(of(Quantity::Late("loss")), (f64::NEG_INFINITY, f64::INFINITY));
     }
 
     #[test]

@@ -4,10 +4,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::family::Family;
-use super::observed::Observed;
+use super::observed::{Largest, Observed};
 use crate::numerics::estimate::estimate;
 use crate::numerics::stats::StatsError;
-use crate::spec::CLEAN;
+use crate::spec::{CLEAN, Sweep};
 
 /// A quantity over the seeds at one place.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -17,7 +17,7 @@ pub struct Outcome {
     /// Seeds without one: diverged, failed, or undefined there.
     pub missing: usize,
     pub mean: Option<f64>,
-    /// 95% interval of the mean; none for fewer than three values.
+    /// 95% interval of the mean, within the range of the quantity; none for fewer than three values.
     pub low: Option<f64>,
     pub high: Option<f64>,
 }
@@ -47,13 +47,14 @@ pub struct OutcomeTable {
 ///
 /// # Errors
 /// Values that are not finite, which the reading of them excludes.
-pub fn outcome_table(family: &Family, observed: &Observed) -> Result<OutcomeTable, StatsError> {
+pub fn outcome_table(family: &Family, sweep: &Sweep, observed: &Observed) -> Result<OutcomeTable, StatsError> {
+    let largest = Largest::of(sweep);
     let mut rows = Vec::new();
     for condition in [CLEAN].iter().chain(family.conditions) {
         for levels in observed.combinations(condition) {
             let outcomes = family.outcomes.iter().map(|quantity| {
                 let values: Vec<Option<f64>> = observed.values(*quantity, &levels, condition).into_values().collect();
-                outcome(&values)
+                outcome(&values, quantity.range(largest))
             });
             let outcomes = outcomes.collect::<Result<_, _>>()?;
             let reference = observed.is_reference(family, &levels);
@@ -64,9 +65,9 @@ pub fn outcome_table(family: &Family, observed: &Observed) -> Result<OutcomeTabl
     Ok(OutcomeTable { family: family.sweep, axes: observed.axes.clone(), quantities, rows })
 }
 
-fn outcome(values: &[Option<f64>]) -> Result<Outcome, StatsError> {
+fn outcome(values: &[Option<f64>], range: (f64, f64)) -> Result<Outcome, StatsError> {
     let there: Vec<f64> = values.iter().flatten().copied().collect();
-    let found = estimate(&there)?;
+    let found = estimate(&there)?.map(|found| found.within(range));
     Ok(Outcome {
         n: there.len(),
         missing: values.len() - there.len(),
@@ -82,13 +83,13 @@ mod tests {
 
     #[test]
     fn seeds_without_a_value_are_counted_and_a_single_one_has_no_interval() {
-        let of = |values: &[Option<f64>]| outcome(values).expect("finite");
+        let of = |values: &[Option<f64>]| outcome(values, (0.5, f64::INFINITY)).expect("finite");
         let none = of(&[None, None]);
         assert_eq!((none.n, none.missing, none.mean), (0, 2, None));
         let one = of(&[Some(2.0), None]);
         assert_eq!((one.n, one.missing, one.mean, one.low), (1, 1, Some(2.0), None));
         let three = of(&[Some(3.0), Some(1.0), Some(2.0)]);
         assert_eq!((three.n, three.mean), (3, Some(2.0)));
-        assert!(three.low < Some(0.0) && three.high > Some(4.0), "Student's interval");
+        assert!(three.low == Some(0.5) && three.high > Some(4.0), "Student's interval, held to the range");
     }
 }

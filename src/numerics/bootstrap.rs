@@ -56,6 +56,35 @@ pub fn mean_interval(ascending: &[f64], scratch: &mut Vec<f64>) -> Result<(f64, 
     Ok((within(centre + low / n as f64), within(centre + high / n as f64)))
 }
 
+/// How often, in percent, the range of so many values of a normal distribution holds its mean.
+const COVERED: [(usize, u32); 3] = [(2, 50), (3, 75), (4, 88)];
+
+/// How [`mean_interval`] comes by the interval of a mean over `least` to `most` seeds, as the rest of a sentence that begins
+/// with what it is the interval of. Every text that shows one takes its words from here.
+pub fn method(least: usize, most: usize) -> String {
+    let mut ways = Vec::new();
+    if most < 2 {
+        return "none over one seed".to_string();
+    }
+    let few = COVERED.iter().filter(|(n, _)| (least..=most).contains(n));
+    let (seeds, shares): (Vec<String>, Vec<String>) = few.map(|(n, share)| (n.to_string(), share.to_string())).unzip();
+    if !seeds.is_empty() {
+        ways.push(format!(
+            "over {} seeds from the least value to the greatest, which holds the mean of a normal distribution in {}% of \
+             samples",
+            seeds.join(", "),
+            shares.join(", ")
+        ));
+    }
+    if most > ALL_OF_THE_RANGE && least <= MAX_RESAMPLED {
+        ways.push("a 95% percentile bootstrap over seeds at levels widened for few".to_string());
+    }
+    if most > MAX_RESAMPLED {
+        ways.push(format!("over more than {MAX_RESAMPLED} seeds Student's at 95%, within the range of the values"));
+    }
+    ways.join("; ")
+}
+
 /// Resamples whose sums are formed at a time, in registers: five of the widest vectors, twenty of the narrowest.
 const BLOCK: usize = 160;
 /// Sums that are looked at together: one of the widest vectors.
@@ -251,6 +280,17 @@ mod tests {
         let mut ascending = values.to_vec();
         ascending.sort_by(f64::total_cmp);
         mean_interval(&ascending, &mut Vec::new()).expect("an interval")
+    }
+
+    #[test]
+    fn words_follow_the_number_of_values() {
+        assert_eq!(method(1, 1), "none over one seed");
+        let few = "seeds from the least value to the greatest, which holds the mean of a normal distribution in";
+        assert_eq!(method(4, 4), format!("over 4 {few} 88% of samples"));
+        assert_eq!(method(2, 4), format!("over 2, 3, 4 {few} 50, 75, 88% of samples"));
+        assert_eq!(method(5, 16), "a 95% percentile bootstrap over seeds at levels widened for few");
+        assert_eq!(method(3, 100).matches("; ").count(), 2);
+        assert!(method(65, 100).starts_with("over more than 64 seeds Student's at 95%"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Seeded streams, linear algebra and statistics: everything numerical that is not a model. Imports no other room.
+//! Seeded streams, linear algebra and statistics: everything numerical that is not a model, and what text may be printed.
+//! Imports no other room.
 
 pub mod bootstrap;
 pub mod estimate;
@@ -7,6 +8,7 @@ pub mod instructions;
 pub mod interval;
 pub mod linalg;
 pub mod logistic;
+pub mod printable;
 pub mod selection;
 pub mod shown;
 pub mod similarity;

@@ -207,7 +207,7 @@ fn explorer(out: &mut String, explorer: &Explorer) {
          two axes</h3>\n<div class=\"choices\"></div>\n<div class=\"picture\" tabindex=\"0\" role=\"application\" \
          aria-label=\"Heatmap of what is chosen: arrow keys read the cells\" aria-describedby=\"explorer-about\"></div>\n\
          <p class=\"reading\" role=\"status\"></p>\n<p class=\"cells\"></p>\n<figcaption><p id=\"explorer-about\"></p>\
-         <p>Means over seeds, {}; intervals and seeds are in surfaces.parquet. Levels lie at equal distances, and those beside \
+         <p>Means over seeds, {}; intervals, how they are made and seeds are in surfaces.parquet. Levels lie at equal distances, and those beside \
          the grid are left out. One colour is one value in all panels of a metric. {}</p>\
          </figcaption>\n<div class=\"tools\"><button type=\"button\" class=\"save\">Save these as CSV</button>\
          <button type=\"button\" class=\"whole\" aria-pressed=\"false\">Whole picture</button></div>\n</figure>",

@@ -5,6 +5,8 @@
 
 use std::fmt::{Display, Write};
 
+use crate::numerics::printable::is_hidden;
+
 /// Text as it must be written inside an element or an attribute.
 pub fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
@@ -14,8 +16,8 @@ pub fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // Characters that XML does not have.
-            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
+            // What XML does not have, or what would reorder the text around it.
+            c if is_hidden(c) => out.extend(c.escape_default()),
             c => out.push(c),
         }
         out
@@ -151,7 +153,7 @@ mod tests {
     #[test]
     fn numbers_have_one_form_and_text_is_escaped() {
         assert_eq!([1.0, -0.001, 2.5, 1.005, f64::NAN].map(place), ["1", "0", "2.5", "1", "0"]);
-        assert_eq!(escape("a<b & \"c\"\u{1}"), "a&lt;b &amp; &quot;c&quot;\u{fffd}");
+        assert_eq!(escape("a<b & \"c\"\u{1}"), "a&lt;b &amp; &quot;c&quot;\\u{1}");
         let mut svg = Svg::new(10.0, 20.0);
         svg.text((1.0, 2.0), Anchor::End, "soft", "x < y");
         svg.path(&[vec![(0.0, 0.0), (1.0, 1.5)], vec![(2.0, 2.0)]], &[("class", &"line")]);

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::numerics::printable::printable;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
 
 /// A text that can be wrong: the spec's file, or one command-line flag.
@@ -83,7 +84,7 @@ impl SpecError {
     pub fn render(&self, color: bool) -> String {
         match self {
             Self::Invalid(report) => report.render(color),
-            other => format!("error: {other}"),
+            other => format!("error: {}", printable(&other.to_string())),
         }
     }
 }
@@ -121,7 +122,7 @@ impl Report {
             let mut annotations = Vec::new();
             if index == diagnostic.site.source {
                 if source.text.is_empty() {
-                    group = group.element(Origin::path(source.name.as_str()));
+                    group = group.element(Origin::path(printable(&source.name)));
                     continue;
                 }
                 let label = Some(diagnostic.label.as_str()).filter(|text| !text.is_empty());
@@ -131,7 +132,7 @@ impl Report {
                 annotations.push(AnnotationKind::Context.span(clip(&source.text, site)).label(label.as_str()));
             }
             if !annotations.is_empty() {
-                let path = source.name.as_str();
+                let path = printable(&source.name);
                 group = group.element(Snippet::source(source.text.as_str()).path(path).annotations(annotations));
             }
         }

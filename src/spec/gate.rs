@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use super::condition::CLEAN;
 use super::config::Panel;
-use super::diagnostic::{Diagnostic, Site};
+use super::diagnostic::{Diagnostic, Site, SpecError};
 use super::draft::{Draft, Term, Want, is_name, read_terms};
 use super::grid;
+use super::load::{Overrides, from_str};
 use super::scalar::{by_size, nearest};
-use super::sweep::{Axis, Cell, levels};
+use super::sweep::{Axis, Cell, Sweep, levels};
 use super::tree::{At, Node, Table};
 use crate::metric::{self, descriptor, descriptors, descriptors_of};
 use crate::numerics::shown::{Levels, level};
@@ -26,7 +27,7 @@ pub const LOST: &str = "lost";
 pub const ALL_GATES: &str = "all";
 
 /// Seeds without which a gate says nothing, where it does not say so itself: with two, one seed is the spread.
-const MIN_SEEDS: u64 = 3;
+pub const MIN_SEEDS: u64 = 3;
 /// Most that can be asked for: more seeds than any run has.
 const MOST_SEEDS: u64 = 1_000_000;
 
@@ -141,6 +142,34 @@ impl Gate {
             ("min_seeds", Some(self.min_seeds.to_string())),
         ];
         entries.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+}
+
+impl Sweep {
+    /// This sweep with `gates` in place of its own, and what of them had to be left out: levels under `where` that none of
+    /// its axes has. `name` stands for the text in errors.
+    ///
+    /// # Errors
+    /// What a gate of this sweep can have wrong: a condition or an axis that it does not have, a metric that no cell
+    /// measures.
+    pub fn with_gates(&self, gates: &[Gate], name: &str) -> Result<(Self, Vec<String>), SpecError> {
+        let mut dropped = Vec::new();
+        let mut gates = gates.to_vec();
+        for gate in &mut gates {
+            for axis in &self.axes {
+                let Some(Scope::AnyOf(wanted)) = gate.scope.get_mut(&axis.path) else { continue };
+                let there = self.all_levels(axis);
+                wanted.retain(|level| {
+                    let kept = there.contains(level);
+                    if !kept {
+                        dropped.push(format!("gate {}: the run has no {} = {level} to judge", gate.name, axis.path));
+                    }
+                    kept
+                });
+            }
+        }
+        let sweep = Self { gates, ..self.clone() };
+        Ok((from_str(&sweep.to_toml(), name, &Overrides::default())?, dropped))
     }
 }
 

@@ -129,7 +129,7 @@ pub(super) fn sections() -> Vec<&'static str> {
 
 /// The candidate most like `name`. A candidate whose last part is `name` wins: `temperature` means
 /// `train.temperature`. Ties go to the first; empty only when there is no candidate.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> &'a str {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> &'a str {
     let mut best = ("", f64::NEG_INFINITY);
     for candidate in candidates {
         let last = candidate.rsplit('.').next().unwrap_or(candidate);

@@ -1,10 +1,13 @@
 //! `directives.jsonl`: what was asked for, step by step, one JSON object a line, only ever added to.
 //!
-//! What a line says is redacted, so that it can be handed on; the hash is of the text before that, so that who has the
-//! text can show that it is the one.
+//! What a line says is redacted, so that it can be handed on. A text of which nothing was replaced has its hash beside it. One
+//! of which something was has none: whoever has the line could try what stood there until the hash is right. With a key of
+//! the user's, which is not kept here, there is a keyed hash in its place, by which the holder of key and text can show that
+//! it is the one.
 //!
 //! # Changelog of [`DIRECTIVES_VERSION`]
-//! - 1: first version.
+//! - 2: `text_blake3` is null where something was replaced; `text_keyed_blake3`.
+//! - 1: first version; `text_blake3` is of the text before anything was replaced.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -17,9 +20,10 @@ use super::error::StoreError;
 use super::manifest::now_utc;
 use super::own::start_of;
 use super::plain::{open_in_place, read_text, stored_error};
+use super::redact::{Redacted, Redactor};
 
 /// Version of [`Directive`].
-pub const DIRECTIVES_VERSION: u64 = 1;
+pub const DIRECTIVES_VERSION: u64 = 2;
 /// Its name in a directory.
 pub const DIRECTIVES_FILE: &str = "directives.jsonl";
 
@@ -35,58 +39,45 @@ pub struct Directive {
     pub description: String,
     /// What was asked for, redacted.
     pub text: String,
-    /// BLAKE3 of what was asked for before that, 64 hex digits.
-    pub text_blake3: String,
+    /// BLAKE3 of the text, 64 hex digits; none where something of it was replaced.
+    pub text_blake3: Option<String>,
+    /// BLAKE3 under the user's key of the text before anything was replaced; none where nothing was, or without a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_keyed_blake3: Option<String>,
 }
 
-/// Replaces what must not be handed on.
+/// What a log leaves out, and the key that commits to it.
 #[derive(Clone, Debug, Default)]
-pub struct Redactor {
-    /// What is replaced, and by what.
-    pairs: Vec<(String, String)>,
+pub struct Redaction {
+    pub redactor: Redactor,
+    pub key: Option<RedactionKey>,
 }
 
-impl Redactor {
-    /// Replaces the first of each pair by the second, where it stands as a word of its own; longer ones first. What is
-    /// empty, or a lone `/`, is left.
-    pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        let mut pairs: Vec<_> = pairs.into_iter().filter(|(what, _)| !what.is_empty() && what != "/").collect();
-        pairs.sort_by_key(|(what, _)| std::cmp::Reverse(what.len()));
-        Self { pairs }
+/// The key of keyed hashes, which whoever holds it keeps to themselves.
+#[derive(Clone)]
+pub struct RedactionKey([u8; blake3::KEY_LEN]);
+
+/// What keys are derived for.
+const KEY_CONTEXT: &str = "cliffline 2026-11 redacted text v1";
+/// Fewest bytes of a key: fewer can be tried.
+const LEAST_KEY: usize = 16;
+
+impl std::fmt::Debug for RedactionKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RedactionKey")
+    }
+}
+
+impl RedactionKey {
+    /// Made of a secret; spaces and line breaks at its ends do not count. None where it has fewer than 16 bytes.
+    pub fn of(secret: &[u8]) -> Option<Self> {
+        let secret = secret.trim_ascii();
+        (secret.len() >= LEAST_KEY).then(|| Self(blake3::derive_key(KEY_CONTEXT, secret)))
     }
 
-    /// Replaces the home directory, the host's name, and what the user marked.
-    pub fn of_this_machine(marked: &[String]) -> Self {
-        let home = std::env::var("HOME").unwrap_or_default();
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let own = [(home.trim_end_matches('/'), "<home>"), (host.trim(), "<host>")];
-        let own = own.map(|(what, by)| (what.to_string(), by.to_string()));
-        Self::new(own.into_iter().chain(marked.iter().map(|what| (what.clone(), "<redacted>".to_string()))))
-    }
-
-    /// The text with replacements.
-    pub fn redact(&self, text: &str) -> String {
-        let is_word = |c: char| c.is_alphanumeric() || c == '_';
-        let mut text = text.to_string();
-        for (what, by) in &self.pairs {
-            let mut out = String::with_capacity(text.len());
-            let mut rest = text.as_str();
-            while let Some(at) = rest.find(what.as_str()) {
-                let (before, found) = rest.split_at(at);
-                let (found, after) = found.split_at(what.len());
-                out.push_str(before);
-                let borders = |inner: Option<char>, outer: Option<char>| {
-                    !(inner.is_some_and(is_word) && outer.is_some_and(is_word))
-                };
-                let alone = borders(what.chars().next(), out.chars().next_back())
-                    && borders(what.chars().next_back(), after.chars().next());
-                out.push_str(if alone { by } else { found });
-                rest = after;
-            }
-            out.push_str(rest);
-            text = out;
-        }
-        text
+    /// The keyed hash of a text, 64 hex digits.
+    pub fn commit(&self, text: &str) -> String {
+        blake3::keyed_hash(&self.0, text.as_bytes()).to_hex().to_string()
     }
 }
 
@@ -95,7 +86,7 @@ impl Redactor {
 pub struct Directives {
     path: PathBuf,
     file: File,
-    redactor: Redactor,
+    redaction: Redaction,
 }
 
 impl Directives {
@@ -104,12 +95,12 @@ impl Directives {
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn open(dir: &Path, redactor: Redactor) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, redaction: Redaction) -> Result<Self, StoreError> {
         let path = dir.join(DIRECTIVES_FILE);
         let open = open_in_place(&path, OpenOptions::new().append(true));
         let mut file = open.map_err(StoreError::io("open", &path))?;
         mend(&mut file).map_err(StoreError::io("mend", &path))?;
-        Ok(Self { path, file, redactor })
+        Ok(Self { path, file, redaction })
     }
 
     /// Adds a line. It survives a kill once this returns, and a power cut once [`finish`](Self::finish) has.
@@ -117,13 +108,16 @@ impl Directives {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn record(&mut self, step: &str, description: &str, text: &str) -> Result<(), StoreError> {
+        let Redacted { text: shown, replaced } = self.redaction.redactor.redact(text);
+        let key = self.redaction.key.as_ref().filter(|_| replaced);
         let directive = Directive {
             version: DIRECTIVES_VERSION,
             utc: now_utc(),
             step: step.to_string(),
             description: description.to_string(),
-            text: self.redactor.redact(text),
-            text_blake3: blake3::hash(text.as_bytes()).to_hex().to_string(),
+            text: shown,
+            text_blake3: (!replaced).then(|| blake3::hash(text.as_bytes()).to_hex().to_string()),
+            text_keyed_blake3: key.map(|key| key.commit(text)),
         };
         let line = serde_json::to_string(&directive).expect("plain data") + "\n";
         self.file.write_all(line.as_bytes()).map_err(StoreError::io("write", &self.path))
@@ -184,47 +178,54 @@ pub fn read_directives(dir: &Path) -> Result<Vec<Directive>, StoreError> {
 mod tests {
     use super::*;
 
-    fn redactor() -> Redactor {
-        let pairs = [("/home/ann", "<home>"), ("vm", "<host>"), ("s3cret", "<redacted>"), ("/", "?"), ("", "?")];
-        Redactor::new(pairs.map(|(a, b)| (a.to_string(), b.to_string())))
+    fn redaction() -> Redaction {
+        Redaction { redactor: Redactor::new(&["s3cret".to_string()], "/home/ann", "vm"), key: None }
     }
 
     #[test]
-    fn whole_words_are_replaced_and_parts_of_others_stay() {
-        let cases = [
-            ("run /home/ann/specs/a.toml -o /home/ann", "run <home>/specs/a.toml -o <home>"),
-            ("/home/anna and /mnt/home/ann", "/home/anna and /mnt<home>"),
-            ("on vm, vm.local, not vmware or kvm", "on <host>, <host>.local, not vmware or kvm"),
-            ("--redact s3cret", "--redact <redacted>"),
-            ("vm", "<host>"),
-            ("", ""),
-            ("naïve ünïcode /home/ann/ü", "naïve ünïcode <home>/ü"),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(redactor().redact(text), expected);
-        }
-    }
-
-    #[test]
-    fn lines_are_added_redacted_with_the_hash_of_the_whole_text() {
+    fn lines_have_the_hash_of_their_text_where_nothing_of_it_was_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        for step in ["plan", "train"] {
-            let mut log = Directives::open(dir.path(), redactor()).unwrap();
-            log.record(step, "why", "cd /home/ann\ngo").unwrap();
+        let key = RedactionKey::of(b"0123456789abcdef\n").expect("long enough");
+        for (text, key) in
+            [("go", None), ("cd /home/ann\ngo", None), ("pin s3cret", Some(key.clone())), ("go", Some(key.clone()))]
+        {
+            let mut log = Directives::open(dir.path(), Redaction { key, ..redaction() }).unwrap();
+            log.record("plan", "why", text).unwrap();
             log.finish().unwrap();
         }
         let lines = read_directives(dir.path()).unwrap();
-        assert_eq!(lines.iter().map(|line| line.step.as_str()).collect::<Vec<_>>(), ["plan", "train"]);
-        assert_eq!(lines[1].text, "cd <home>\ngo");
-        assert_eq!(lines[1].text_blake3, blake3::hash(b"cd /home/ann\ngo").to_hex().as_str());
-        assert_eq!(lines[0].version, DIRECTIVES_VERSION);
+        let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(texts, ["go", "cd <home>\ngo", "pin <redacted>", "go"]);
+        let plain = Some(blake3::hash(b"go").to_hex().to_string());
+        assert_eq!(lines.iter().map(|line| &line.text_blake3).collect::<Vec<_>>(), [&plain, &None, &None, &plain]);
+        let keyed: Vec<bool> = lines.iter().map(|line| line.text_keyed_blake3.is_some()).collect();
+        assert_eq!(keyed, [false, false, true, false]);
+        assert_eq!(lines[2].text_keyed_blake3, Some(key.commit("pin s3cret")));
+        // No line gives away which of the few texts it could have been stood there.
+        let log = std::fs::read_to_string(dir.path().join(DIRECTIVES_FILE)).unwrap();
+        assert!(!log.contains(blake3::hash(b"pin s3cret").to_hex().as_str()));
+        assert!(RedactionKey::of(b" 0123456789abcde ").is_none(), "too short");
+    }
+
+    #[test]
+    fn lines_of_the_first_version_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = r#"{"version":1,"utc":"2026-11-20T10:00:00Z","step":"plan","description":"d","text":"t","text_blake3":"ab"}"#;
+        std::fs::write(dir.path().join(DIRECTIVES_FILE), format!("{line}\n")).unwrap();
+        let mut log = Directives::open(dir.path(), redaction()).unwrap();
+        log.record("train", "", "").unwrap();
+        let lines = read_directives(dir.path()).unwrap();
+        assert_eq!(
+            (lines.len(), lines[0].text_blake3.as_deref(), lines[1].version),
+            (2, Some("ab"), DIRECTIVES_VERSION)
+        );
     }
 
     #[test]
     fn wherever_a_write_was_cut_off_every_whole_line_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(DIRECTIVES_FILE);
-        let mut log = Directives::open(dir.path(), redactor()).unwrap();
+        let mut log = Directives::open(dir.path(), redaction()).unwrap();
         log.record("one", "first", "ü").unwrap();
         log.record("two", "second", "ü").unwrap();
         drop(log);
@@ -232,7 +233,7 @@ mod tests {
         let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
         for cut in 0..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let mut log = Directives::open(dir.path(), redactor()).unwrap();
+            let mut log = Directives::open(dir.path(), redaction()).unwrap();
             log.record("three", "third", "").unwrap();
             let steps: Vec<String> = read_directives(dir.path()).unwrap().into_iter().map(|line| line.step).collect();
             let complete = |end: usize| cut + 1 >= end;

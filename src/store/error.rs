@@ -4,75 +4,82 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::place::Holds;
+use crate::numerics::printable::on_one_line;
+
+/// A path in a sentence, whatever its name holds.
+fn shown(path: &Path) -> String {
+    on_one_line(&path.display().to_string()).into_owned()
+}
 
 /// An error of the store. Every variant names the path and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("cannot {action} {}: {source}{}", path.display(), hint(source))]
+    #[error("cannot {action} {}: {source}{}", shown(path), hint(source))]
     Io { action: &'static str, path: PathBuf, source: io::Error },
 
     #[error(
-        "{} is in use by {holder}: wait for it, stop it, or choose another directory with -o",
-        dir.display()
+        "{} is in use by {}: wait for it, stop it, or choose another directory with -o",
+        shown(dir),
+        on_one_line(holder)
     )]
     Locked { dir: PathBuf, holder: String },
 
-    #[error("{} {}: choose another directory with -o", dir.display(), instead(found, wanted))]
+    #[error("{} {}: choose another directory with -o", shown(dir), instead(found, wanted))]
     NotOurs { dir: PathBuf, found: Holds, wanted: &'static str },
 
     #[error(
-        "{} is not a run directory: it holds {found}, and none of what this program knows its own by (cliffline.json, \
+        "{} is not a run directory: it holds {}, and none of what this program knows its own by (cliffline.json, \
          manifest.json, parts/)",
-        dir.display()
+        shown(dir),
+        on_one_line(found)
     )]
     Foreign { dir: PathBuf, found: String },
 
     #[error(
         "{} is {what}: a run has plain files and folders alone, and nothing is written through others; remove it, or put \
          there what it stands for",
-        path.display()
+        shown(path)
     )]
     NotPlain { path: PathBuf, what: &'static str },
 
-    #[error("{} is not a run directory: it has no parts/", dir.display())]
+    #[error("{} is not a run directory: it has no parts/", shown(dir))]
     NoRun { dir: PathBuf },
 
     #[error(
-        "{} holds the sweep `{found}`, not `{wanted}`: choose another directory with -o",
-        dir.display()
+        "{} holds the sweep `{}`, not `{wanted}`: choose another directory with -o",
+        shown(dir),
+        on_one_line(found)
     )]
     OtherSweep { dir: PathBuf, found: String, wanted: String },
 
     #[error(
-        "{} was computed in the class `{found}`, this process computes in `{wanted}`; classes are never silently \
+        "{} was computed in the class `{}`, this process computes in `{wanted}`; classes are never silently \
          mixed: go on where the run began (backend, machine kind, version), or choose another directory with -o",
-        dir.display()
+        shown(dir),
+        on_one_line(found)
     )]
     OtherClass { dir: PathBuf, found: String, wanted: String },
 
     #[error(
         "{} holds {count} cells that this plan does not contain (such as {example}): it was made from a different \
          spec; {difference}; choose another directory with -o, or restore the spec",
-        dir.display()
+        shown(dir)
     )]
     OtherPlan { dir: PathBuf, count: usize, example: String, difference: String },
 
-    #[error(
-        "{} has format version {found}, this program reads up to {supported}: upgrade cliffline",
-        path.display()
-    )]
+    #[error("{} has format version {found}, this program reads up to {supported}: upgrade cliffline", shown(path))]
     Newer { path: PathBuf, found: u64, supported: u64 },
 
-    #[error("{} is damaged: {reason}", path.display())]
+    #[error("{} is damaged: {}", shown(path), on_one_line(reason))]
     Damaged { path: PathBuf, reason: String },
 
     #[error("cannot record cell {cell_id}: {reason}")]
     BadRecord { cell_id: String, reason: String },
 
-    #[error("{} is no strict report, which is a mistake of the program: {reason}", path.display())]
+    #[error("{} is no strict report, which is a mistake of the program: {reason}", shown(path))]
     BadReport { path: PathBuf, reason: String },
 
-    #[error("no finished cell of {} has an id that begins with `{prefix}`", dir.display())]
+    #[error("no finished cell of {} has an id that begins with `{prefix}`", shown(dir))]
     NoSuchCell { dir: PathBuf, prefix: String },
 
     #[error(
@@ -81,7 +88,7 @@ pub enum StoreError {
     )]
     AmbiguousCell { prefix: String, matches: Vec<String> },
 
-    #[error("cannot make the table {}: {reason}", path.display())]
+    #[error("cannot make the table {}: {reason}", shown(path))]
     Table { path: PathBuf, reason: String },
 }
 

@@ -26,6 +26,7 @@ mod place;
 mod plain;
 mod reader;
 mod record;
+mod redact;
 mod reuse;
 mod run_dir;
 mod seal;
@@ -37,7 +38,9 @@ pub use atomic::{write_atomic, write_replaceable};
 pub use audit::audit_manifest;
 pub use bundle::{BUNDLE_NOTE_FILE, BUNDLE_VERSION, BundleNote, SMALL_BUNDLE_BYTES, bundle_bytes};
 pub use cell_tree::{CELL_TREE_VERSION, CellProof, CellTree};
-pub use directives::{DIRECTIVES_FILE, DIRECTIVES_VERSION, Directive, Directives, Redactor, read_directives};
+pub use directives::{
+    DIRECTIVES_FILE, DIRECTIVES_VERSION, Directive, Directives, Redaction, RedactionKey, read_directives,
+};
 pub use error::StoreError;
 pub use lacking::take_lacking;
 pub use ledger::{
@@ -56,6 +59,7 @@ pub use record::{
     CellRecord, RECORD_VERSION, RecordedCandidate, RecordedChecksums, RecordedCrossing, RecordedCurves, RecordedMetric,
     RecordedSelection, RecordedStatus,
 };
+pub use redact::{REDACTED, Redacted, Redactor};
 pub use reuse::{Reused, find_reusable};
 pub use run_dir::{Damaged, Found, Identity, Levels, RunDir};
 pub use seal::{Bundling, Scope, Seal, SealCheck, Sealed, bundle, check_seal, seal, seal_manifest, unseal};

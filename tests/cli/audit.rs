@@ -244,20 +244,106 @@ fn directives_are_added_to_redacted_and_mended() {
     let plan = first[0]["text"].as_str().expect("text");
     contains_all(plan, &["run audit.toml -o run", "question: For <redacted> and ~.", "--redact <redacted>"]);
     assert!(!plan.contains("vm-17") && !plan.contains(&path));
-    assert_ne!(first[0]["text_blake3"], blake3::hash(plan.as_bytes()).to_hex().as_str(), "of the text before");
+    assert_eq!(first[0]["text_blake3"], Value::Null, "what stood there cannot be tried out");
+    let tables = first[3]["text"].as_str().expect("text");
+    assert_eq!(first[3]["text_blake3"], blake3::hash(tables.as_bytes()).to_hex().as_str());
 
     // A kill in the middle of a line, then a larger plan.
     let log = sandbox.path("run/directives.jsonl");
     let mut torn = std::fs::read(&log).expect("a log");
     torn.extend(b"{\"version\":1,\"utc\":\"2026");
     std::fs::write(&log, torn).expect("torn");
-    sandbox.ok(&format!("{GO} --no-report --axis seed=0,1,2,3"));
+    let more = format!("{GO} --no-report --axis seed=0,1,2,3");
+    refused(&sandbox, &more, &["run was made with --redact", "give the same --redact again"]);
+    sandbox.ok(&format!("{more} --redact vm-17"));
     let second = read();
     assert_eq!(second[..first.len()], first[..]);
     assert_eq!(steps(&second)[first.len()..], ["notice", "plan", "gradcheck", "train", "tables", "gates", "seal"]);
     sandbox.ok("report run");
     assert_eq!(steps(&read()).last().map(String::as_str), Some("report"));
+    contains_all(
+        &read().last().expect("a line")["text"].to_string(),
+        &["not recorded: an earlier command redacted this run"],
+    );
     sandbox.ok("verify run");
+}
+
+/// The files of a directory that hold one of these texts in any case; a bundle's entries are stored as they are.
+fn holding(dir: &Path, texts: &[&str]) -> Vec<String> {
+    let holds = |path: &PathBuf| {
+        let bytes = std::fs::read(path).expect("a file").to_ascii_lowercase();
+        let text = texts.iter().find(|text| bytes.windows(text.len()).any(|window| window == text.as_bytes()))?;
+        Some(format!("{}: {text}", path.display()))
+    };
+    files(dir).iter().filter_map(holds).collect()
+}
+
+#[test]
+fn what_is_marked_stands_in_no_file_of_the_run() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("Quarzlab%20x")).expect("a folder");
+    let spec = SPEC.replace("For vm-17 and ~.", "What quarzLABs ask of O'Brien & Co");
+    sandbox.write("Quarzlab%20x/QUARZLAB_prod.toml", spec);
+    let mut command = sandbox.command("run Quarzlab%20x/QUARZLAB_prod.toml -o quarzlab-out/run --backend flex");
+    command.args(["--redact", "quarzlab", "--redact", "o'brien & co"]);
+    let ran = crate::common::Ran::of(command.output().expect("it runs"));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(!ran.stderr.contains("could not be redacted"), "{}", ran.stderr);
+    let run = sandbox.path("quarzlab-out/run");
+    let marked = ["quarzlab", "o'brien", "o&#39;brien"];
+    assert_eq!(holding(&run, &marked), [""; 0]);
+    assert!(run.join("bundle.zip").is_file());
+    let spec = std::fs::read_to_string(run.join("spec.toml")).expect("a spec");
+    contains_all(&spec, &["description = \"What <redacted>s ask of <redacted>\""]);
+    let page = std::fs::read_to_string(run.join("report.html")).expect("a page");
+    contains_all(&page, &["What &lt;redacted&gt;s ask of &lt;redacted&gt;"]);
+    // What comes later is not told what to leave out, and writes none of it.
+    sandbox.ok("report quarzlab-out/run");
+    sandbox.ok("bundle quarzlab-out/run --with-parts");
+    assert_eq!(holding(&run, &marked), [""; 0]);
+    sandbox.ok("verify quarzlab-out/run");
+    let mut empty = sandbox.command("run Quarzlab%20x/QUARZLAB_prod.toml -o x --redact");
+    let empty = crate::common::Ran::of(empty.arg(" ").output().expect("it runs"));
+    assert_eq!(empty.code, Some(2), "{empty:?}");
+    contains_all(&empty.stderr, &["it is empty"]);
+}
+
+#[test]
+fn what_cannot_be_redacted_is_said_and_not_bundled() {
+    let sandbox = Sandbox::new();
+    let level = "name = \"quarzlab-2\"\npreset = \"tiny\"\n[train]\nsteps = 5\n[axes]\nseed = [0, 8243, 2]\n\
+                 [[gate]]\nname = \"quarzlab-rank\"\nmetric = \"effective_rank_img\"\nmin = 0.5\n";
+    sandbox.write("named.toml", level);
+    sandbox.write("short.key", "fifteen bytes..");
+    sandbox.write("long.key", "sixteen bytes...\n");
+    let go = "run named.toml -o run --backend flex --redact QUARZLAB --redact 8243 --redact-key";
+    refused(&sandbox, &format!("{go} short.key"), &["short.key has fewer than 16 bytes"]);
+    refused(&sandbox, &format!("{go} nowhere"), &["--redact-key: cannot read nowhere"]);
+    let ran = sandbox.ok(&format!("{go} long.key"));
+    contains_all(&ran.stderr, &["could not be redacted: what --redact marks stands in manifest.json at ", "no bundle"]);
+    assert!(!ran.stderr.to_lowercase().contains("quarzlab"), "{}", ran.stderr);
+    let said = &json(&sandbox, "run/manifest.json")["redaction"];
+    assert_eq!(said["texts"], 2);
+    let left: Vec<&str> = said["left_in"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    for place in ["sweep", "spec.name", "spec.axes.seed", "spec.gate.name", "thresholds.gate.<redacted>-rank"] {
+        assert!(left.contains(&place), "{place} is not among {left:?}");
+    }
+    let log = std::fs::read_to_string(sandbox.path("run/directives.jsonl")).expect("a log");
+    assert!(!log.to_lowercase().contains("quarzlab"), "{log}");
+    let plan: Value = serde_json::from_str(log.lines().next().expect("a line")).expect("JSON");
+    assert_eq!((&plan["text_blake3"], plan["text_keyed_blake3"].as_str().map(str::len)), (&Value::Null, Some(64)));
+    // It is in no bundle unless it is asked for.
+    assert!(!sandbox.path("run/bundle.zip").exists());
+    sandbox.ok("report run");
+    assert!(!sandbox.path("run/bundle.zip").exists());
+    refused(&sandbox, "bundle run", &["something that --redact marks stands in the files of run", "--with-unredacted"]);
+    sandbox.ok("verify run");
+    sandbox.ok("bundle run --with-unredacted");
+    // A line of before stays where it is, and that is said as well.
+    sandbox.write("plain.toml", level.replace("quarzlab", "plain").replace("8243", "1"));
+    sandbox.ok("run plain.toml -o plain --backend flex");
+    let later = sandbox.ok("run plain.toml -o plain --backend flex --redact plain.toml --axis seed=0,1,2,3");
+    contains_all(&later.stderr, &["could not be redacted: ", " directives.jsonl"]);
 }
 
 #[test]

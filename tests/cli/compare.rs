@@ -275,3 +275,63 @@ fn what_cannot_be_compared_is_refused() {
     std::fs::remove_file(sandbox.path("b/conditions.parquet")).expect("removed");
     refused(&sandbox, "compare a b", &["b has no conditions.parquet yet"]);
 }
+
+#[test]
+fn conditions_to_fail_on_decide_the_exit_code() {
+    let sandbox = two("--set train.learning_rate=0.2");
+    let row = |metric: &str| {
+        let document = sandbox.ok("compare a b --json").json();
+        rows(&document)
+            .iter()
+            .find(|row| row["metric"] == metric && row["condition"] == "clean")
+            .expect("its row")
+            .clone()
+    };
+    let row = row("alignment");
+    let (low, high) = (row["interval"][0].as_f64().expect("an end"), row["interval"][1].as_f64().expect("an end"));
+    assert_eq!(row["changed"], 6);
+    // The interval lies above what is just below it, and below what is just above.
+    let ran = sandbox.run(&format!("compare a b --fail-on alignment>{}", low - 0.001));
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    contains_all(&ran.stdout, &["fail on alignment>", ": holds: b - a is ", " over 3 seeds; 95% interval "]);
+    sandbox.ok(&format!("compare a b --fail-on alignment>{}", low + 0.001));
+    assert_eq!(sandbox.run(&format!("compare a b --fail-on alignment<{}", high + 0.001)).code, Some(1));
+    sandbox.ok(&format!("compare a b --fail-on alignment<{} --fail-on lost>0", high - 0.001));
+    // One of several is enough.
+    let both = format!("compare a b --fail-on lost>0 --fail-on alignment<{} --json", high + 0.001);
+    let ran = sandbox.run(&both);
+    assert_eq!(ran.code, Some(1));
+    let document = ran.json();
+    let answers: Vec<&Value> =
+        document["fail_on"].as_array().expect("answers").iter().map(|one| &one["answer"]).collect();
+    assert_eq!((answers, &document["exit_code"]), (vec![&json!("does_not_hold"), &json!("holds")], &json!(1)));
+    // A change of a bit, and none.
+    contains_all(
+        &sandbox.run("compare a b --fail-on any-change").stdout,
+        &["fail on any-change: holds: 6 pairs differ in id"],
+    );
+    contains_all(
+        &sandbox.ok("compare a a --fail-on any-change").stdout,
+        &["does not hold: all 6 pairs are the same to the bit"],
+    );
+    sandbox.ok("run c.toml -o fewer --backend flex --axis seed=0,1");
+    let fewer = sandbox.run("compare a fewer --fail-on any-change");
+    assert_eq!(fewer.code, Some(1));
+    contains_all(&fewer.stdout, &["2 cells are in one run only"]);
+    // Two seeds tell nothing, which is no all-clear.
+    let few = sandbox.run("compare a fewer --fail-on alignment>5");
+    assert_eq!(few.code, Some(1));
+    contains_all(&few.stdout, &["cannot be judged, which counts as if it held", "it takes 3 seeds"]);
+    let unmeasured = sandbox.run("compare a b --fail-on cca_mean<-0.1");
+    assert_eq!(unmeasured.code, Some(1));
+    contains_all(&unmeasured.stdout, &["no pair of cells has a value in both runs"]);
+    // What cannot be meant.
+    refused(
+        &sandbox,
+        "compare a b --fail-on alignmnt>0",
+        &["there is no metric `alignmnt`; the nearest is `alignment`"],
+    );
+    refused(&sandbox, "compare a b --fail-on alignment@noisy>0", &["share no condition `noisy`; they share clean"]);
+    refused(&sandbox, "compare a b --fail-on alignment", &["compares nothing", "any-change"]);
+    refused(&sandbox, "compare a b --fail-on alignment>big", &["\"big\" is no number"]);
+}

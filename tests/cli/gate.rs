@@ -147,3 +147,81 @@ fn damaged_verdicts_are_noticed_and_made_again() {
     refused(&sandbox, "gate run", &["cells.parquet is not what manifest.json lists"]);
     refused(&sandbox, "gate nowhere", &["nowhere is not a run directory"]);
 }
+
+#[test]
+fn gates_of_another_spec_are_exploratory_and_leave_the_run_as_it_is() {
+    let rank = |min: &str| format!("[[gate]]\nname = \"rank\"\nmetric = \"effective_rank_img\"\nmin = {min}\n");
+    let sandbox = gated(&rank("7.9"), "");
+    sandbox.write("mild.toml", format!("{SPEC}{}", rank("0.5")));
+    let before = sandbox.tree();
+    let ran = sandbox.ok("gate run --spec mild.toml");
+    contains_all(&ran.stdout, &["rank: pass: effective_rank_img >= 0.5", "run: gates: pass (1 pass)"]);
+    contains_all(
+        &ran.stdout,
+        &[
+            "exploratory: these are the gates of mild.toml, not those that the run was begun with",
+            "  rank: min 7.9 -> 0.5",
+        ],
+    );
+    assert_eq!(ran.stderr, "");
+    let json = sandbox.ok("gate run --spec mild.toml --json").json();
+    let thresholds = &json["thresholds"];
+    assert_eq!((&thresholds["standing"], &thresholds["from"]), (&"exploratory".into(), &"mild.toml".into()));
+    assert_eq!(thresholds["differ"][0]["recorded"]["min"], 7.9);
+    assert_eq!(sandbox.tree(), before, "it writes nothing");
+    // The same thresholds from a file are the run's.
+    let same = sandbox.run("gate run --spec g.toml");
+    assert_eq!(same.code, Some(1));
+    assert!(!same.stdout.contains("exploratory"), "{}", same.stdout);
+    assert_eq!(sandbox.run("gate run --spec g.toml --json").json()["thresholds"]["standing"], "registered");
+    assert_eq!(sandbox.run("gate run --json").json()["thresholds"]["standing"], "registered");
+    assert_eq!(sandbox.tree(), before);
+
+    // Other cells are not judged, and that is said; levels that are not there are left out.
+    sandbox.write("more.toml", format!("{SPEC}{}", rank("0.5")).replace("seeds = 3", "seeds = 5"));
+    contains_all(&sandbox.ok("gate run --spec more.toml").stderr, &["lacks 4 of its 10 and has 0 others"]);
+    let scoped = rank("0.5") + "where = { train.temperature = [0.5, 0.7] }\n";
+    sandbox.write("more.toml", format!("{SPEC}{scoped}").replace("[0.1, 0.5]", "[0.1, 0.5, 0.7]"));
+    let ran = sandbox.ok("gate run --spec more.toml");
+    contains_all(&ran.stderr, &["gate rank: the run has no train.temperature = 0.7 to judge"]);
+    contains_all(&ran.stdout, &["1 combination of levels: 1 pass", "where train.temperature = 0.5"]);
+    // What the run cannot answer at all is refused.
+    let noisy = "condition = \"noisy\"\n[[condition]]\nname = \"noisy\"\nimage.noise = 0.5\n";
+    sandbox.write("noisy.toml", format!("{SPEC}{}{noisy}", rank("0.5")));
+    refused(
+        &sandbox,
+        "gate run --spec noisy.toml",
+        &["there is no condition \"noisy\"", "the spec of the run with the gates of"],
+    );
+    sandbox.write(
+        "full.toml",
+        format!("panel = \"full\"\n{SPEC}{}", rank("0.0").replace("effective_rank_img", "cca_mean")),
+    );
+    refused(&sandbox, "gate run --spec full.toml", &["no cell that the gate judges measures `cca_mean`"]);
+    sandbox.write("none.toml", SPEC);
+    refused(&sandbox, "gate run --spec none.toml", &["none.toml has no gates"]);
+    refused(&sandbox, "gate run --spec ./nowhere.toml", &["cannot read the spec ./nowhere.toml"]);
+}
+
+#[test]
+fn a_run_exits_as_its_gates_where_all_else_went_well() {
+    let rank = |min: &str| format!("[[gate]]\nmetric = \"effective_rank_img\"\nmin = {min}\n");
+    let sandbox = gated(&rank("7.9"), "");
+    let ran = sandbox.run(&format!("{GO} --gate"));
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    contains_all(&ran.stdout, &["effective-rank-img: fail: effective_rank_img >= 7.9", "gates: fail (1 fail)"]);
+    let json = sandbox.run(&format!("{GO} --gate --json")).json();
+    assert_eq!((&json["exit_code"], &json["gates_standing"]), (&1.into(), &"registered".into()));
+    assert_eq!(sandbox.run("refine run --budget 60 --tolerance 9 --gate").code, Some(1));
+    sandbox.ok("refine run --budget 60 --tolerance 9");
+    // Changed afterwards, they pass, and that they were is said.
+    sandbox.write("g.toml", format!("{SPEC}{}", rank("0.5")));
+    let ran = sandbox.ok(&format!("{GO} --gate"));
+    contains_all(&ran.stdout, &["exploratory: the gates of this run were changed at ", "gates: pass (1 pass)"]);
+    contains_all(&sandbox.ok("gate run").stdout, &["exploratory: the gates of this run were changed at "]);
+    let json = sandbox.ok("refine run --budget 60 --tolerance 9 --gate --json").json();
+    assert_eq!((&json["exit_code"], &json["gates"]), (&0.into(), &"pass".into()));
+    // A promise without gates is refused before anything is trained.
+    sandbox.write("none.toml", SPEC);
+    refused(&sandbox, "run none.toml -o none --backend flex --gate", &["--gate: g has no gates to exit by"]);
+}

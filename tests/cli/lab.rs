@@ -66,6 +66,35 @@ fn a_laboratory_runs_its_families_and_judges_what_is_expected_of_them() {
     );
     assert!(!page.replace("http://www.w3.org/2000/svg", "").contains("http"), "it loads nothing");
 
+    // What was changed stands first, everywhere, and its verdicts are exploratory.
+    let first = "changed by the command line: --quick: fewer seeds and levels; --set world.image_size=8; ";
+    assert!(ran.stdout.starts_with(first), "{}", ran.stdout);
+    contains_all(
+        &ran.stdout,
+        &["the verdicts are exploratory: its sentences and thresholds were written for other settings: "],
+    );
+    contains_all(&ran.stdout, &["--axis train.temperature=0.02,0.07,0.5\n", " (exploratory)\n"]);
+    let changed = page.find("Changed on the command line").expect("it says so");
+    assert!(changed < page.find("Source: ").expect("what it is"), "before what the laboratory is");
+    assert!(!page.contains("before a cell of it was trained"));
+    assert_eq!((&found["standing"], &finding["standing"]), (&json!("exploratory"), &json!("exploratory")));
+    assert_eq!(found["changed"][1], "--set world.image_size=8");
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(sandbox.path("lab/report.json")).expect("a file")).expect("JSON");
+    contains_all(
+        report["analysis"].as_str().expect("text").lines().next().expect("a line"),
+        &["Changed on the command line"],
+    );
+    // By what it is judged was recorded before cells were trained.
+    let registration = &found["registration"];
+    assert_eq!((&registration["cells_before"], &registration["changed_utc"]), (&json!(0), &Value::Null));
+    assert_eq!(registration["families"][0]["seeds"], json!([0, 1, 2]));
+    assert_eq!(registration["sentences"].as_array().expect("a list").len(), findings.len());
+    let log = std::fs::read_to_string(sandbox.path("lab/directives.jsonl")).expect("a log");
+    let steps: Vec<String> =
+        log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["step"].to_string()).collect();
+    assert_eq!(steps[..4], ["\"plan\"", "\"register\"", "\"check\"", "\"run\""]);
+
     let again = sandbox.ok(&go);
     contains_all(&again.stderr, &["nothing to do"]);
     assert!(!again.stderr.contains("training 1 of"), "{}", again.stderr);

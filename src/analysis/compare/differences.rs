@@ -37,6 +37,8 @@ pub struct Difference {
     pub condition: String,
     /// Pairs of cells with a value in both.
     pub pairs: u64,
+    /// Of these pairs those whose two values are not the same to the bit.
+    pub changed: u64,
     /// Pairs with a value in `b` only.
     pub missing_a: u64,
     /// Pairs with a value in `a` only.
@@ -104,6 +106,11 @@ impl<'p> Differences<'p> {
         }
         conditions.sort_by(|x, y| (x.0 != CLEAN).cmp(&(y.0 != CLEAN)).then_with(|| x.0.cmp(&y.0)));
         Ok(Self { pairing, conditions })
+    }
+
+    /// The conditions that both runs have, the one under which cells were trained first.
+    pub fn conditions(&self) -> Vec<String> {
+        self.conditions.iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// One metric; `a` and `b` are its columns in the tables that [`new`](Self::new) was given, none where a table lacks it.
@@ -183,26 +190,12 @@ fn difference(
 ) -> PolarsResult<Difference> {
     let mut by_seed = vec![Sums::default(); pairing.seeds];
     let mut by_combination = vec![Sums::default(); pairing.combinations()];
-    let mut row = Difference {
-        metric: metric.to_string(),
-        condition: condition.to_string(),
-        pairs: 0,
-        missing_a: 0,
-        missing_b: 0,
-        missing_both: 0,
-        seeds: 0,
-        mean_a: None,
-        mean_b: None,
-        mean: None,
-        sd: None,
-        interval: None,
-        effect: None,
-        largest: None,
-    };
+    let mut row = Difference::none(metric, condition);
     for (pair, values) in pairing.pairs.iter().zip(values) {
         match values {
             [Some(a), Some(b)] => {
                 row.pairs += 1;
+                row.changed += u64::from(a.to_bits() != b.to_bits());
                 by_seed[pair.seed].add(a, b);
                 by_combination[pair.combination].add(a, b);
             }
@@ -254,6 +247,27 @@ fn largest(pairing: &Pairing, by_combination: &[Sums]) -> Option<Largest> {
 }
 
 impl Difference {
+    /// Of no pair.
+    pub(super) fn none(metric: &str, condition: &str) -> Self {
+        Self {
+            metric: metric.to_string(),
+            condition: condition.to_string(),
+            pairs: 0,
+            changed: 0,
+            missing_a: 0,
+            missing_b: 0,
+            missing_both: 0,
+            seeds: 0,
+            mean_a: None,
+            mean_b: None,
+            mean: None,
+            sd: None,
+            interval: None,
+            effect: None,
+            largest: None,
+        }
+    }
+
     /// By what rows are ordered: the size of the effect, infinite where every seed moved by the same; for one seed, which
     /// has no spread, the difference as a share of the larger mean. Below zero without a pair of values.
     pub fn strength(&self) -> f64 {

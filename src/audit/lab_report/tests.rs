@@ -2,8 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::audit::{ControlState, Reading, RiskEntry};
-use crate::lab::Expect;
-use crate::lab::{Origin, SeedPair};
+use crate::lab::{Changes, Expect, Origin, Registration, SeedPair};
 
 fn risk_log(on: bool) -> RiskLog {
     let reading = Reading::new(on, "it is");
@@ -53,6 +52,7 @@ fn finding(name: &'static str, verdict: Verdict) -> Finding {
         low: number(0.05),
         high: number(0.15),
         verdict,
+        standing: Standing::Registered,
         explanation: None,
         pairs: vec![SeedPair { seed: 0, at: 0.9, against: 0.8 }],
     }
@@ -64,6 +64,20 @@ fn lab() -> LabDocument {
         format: "f",
         version: 1,
         laboratory: "geometry",
+        standing: Standing::Registered,
+        why_exploratory: Vec::new(),
+        changed: Vec::new(),
+        cells_taken_over: 0,
+        registration: Registration {
+            changes: Changes::default(),
+            families: Vec::new(),
+            sentences: Vec::new(),
+            pilot_seeds: PILOT_SEEDS.collect(),
+            blake3: "ab".repeat(32),
+            recorded_utc: "2026-11-20T10:00:00Z".into(),
+            cells_before: 0,
+            changed_utc: None,
+        },
         title: "The geometry laboratory",
         source: "a book",
         about: "it",
@@ -106,4 +120,32 @@ fn every_number_of_the_analysis_is_a_fact() {
     );
     assert!(text.contains("Verdict: not measured; retrieval_at_1, mean of both has too few values."), "{text}");
     assert!(report.open_items.iter().any(|item| item == "not measured: b."));
+}
+
+#[test]
+fn what_was_changed_comes_first_and_says_how_to_read_the_rest() {
+    let mut changed = lab();
+    changed.standing = Standing::Exploratory;
+    changed.changed = vec!["--set train.momentum=0.5".to_string(), "--axis seed=101,102,103".to_string()];
+    changed.why_exploratory = vec!["it uses the seeds 101, 102, 103".to_string()];
+    changed.findings.iter_mut().for_each(|finding| finding.standing = Standing::Exploratory);
+    let report = lab_report(&changed, &lab_risk_log("geometry", &[]));
+    assert_eq!(report.problems(), Vec::<String>::new());
+    let text = report.resolve(&report.analysis);
+    let first = "Changed on the command line: --set train.momentum=0.5.\nChanged on the command line: --axis seed=101,102,103.\n\
+                 The standing of every verdict: exploratory.\nWhy: it uses the seeds 101, 102, 103.";
+    assert!(text.starts_with(first), "{text}");
+    assert!(text.contains("Verdict: disagrees (exploratory);"), "{text}");
+    assert!(
+        report
+            .draft_output
+            .starts_with("Changed: --set train.momentum=0.5; --axis seed=101,102,103. Its verdicts are ")
+    );
+    assert_eq!(report.open_items[1], "The verdicts are exploratory: it uses the seeds 101, 102, 103.");
+    // A laboratory as it is written says when it was registered, and that no threshold is of its seeds.
+    let own = lab_report(&lab(), &lab_risk_log("geometry", &[]));
+    let text = own.resolve(&own.analysis);
+    assert!(text.starts_with("The standing of every verdict: registered."), "{text}");
+    assert!(!own.draft_output.contains("xploratory"), "{}", own.draft_output);
+    assert!(own.assumptions.last().expect("one").ends_with("100 to 115, none of which is used here."));
 }

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Run, shifts};
-use crate::analysis::compare::{AxisDiff, ByName, Comparison, Difference, EnvironmentDiff, Outcomes, SpecDiff};
+use crate::analysis::compare::{
+    Answer, AxisDiff, ByName, Comparison, Difference, EnvironmentDiff, Judged, Outcomes, SpecDiff,
+};
 use crate::cli::output;
+use crate::cli::output::shown;
 use crate::numerics::bootstrap::ALL_OF_THE_RANGE;
-use crate::numerics::shown::{level, rounded};
+use crate::numerics::shown::rounded;
 use crate::spec::CLEAN;
 
 /// Entries of a list that are printed; the document has more.
@@ -27,8 +30,8 @@ pub fn render(a: &Run, b: &Run, comparison: &Comparison) -> String {
         lines.push(
             "The classes differ, so numbers differ by rounding at least, and what that grows to in training:".into(),
         );
-        lines.push(format!("  a: {}", class.a));
-        lines.push(format!("  b: {}", class.b));
+        lines.push(format!("  a: {}", shown(&class.a)));
+        lines.push(format!("  b: {}", shown(&class.b)));
     }
     lines.extend(spec(&comparison.spec));
     lines.extend(environment(&comparison.environment));
@@ -39,13 +42,31 @@ pub fn render(a: &Run, b: &Run, comparison: &Comparison) -> String {
     lines.join("\n")
 }
 
+/// What came of one `--fail-on`.
+pub fn answer(judged: &Judged) -> String {
+    let answer = match judged.answer {
+        Answer::Holds => "holds",
+        Answer::DoesNotHold => "does not hold",
+        Answer::CannotBeJudged => "cannot be judged, which counts as if it held",
+    };
+    let mean = judged
+        .mean
+        .map(|mean| format!("b - a is {} over {}", signed(mean), output::count(judged.seeds as usize, "seed")));
+    let interval = judged.interval.map(|[low, high]| format!("95% interval {} to {}", signed(low), signed(high)));
+    let why = Some(judged.why.clone()).filter(|why| !why.is_empty());
+    let parts: Vec<String> = mean.into_iter().chain(interval).chain(why).collect();
+    format!("fail on {}: {answer}: {}", judged.condition, parts.join("; "))
+}
+
 fn head(run: &Run) -> String {
-    format!("{} ({}, run {})", run.dir.display(), run.manifest.sweep, run.manifest.run_id)
+    let Run { dir, manifest, .. } = run;
+    let (dir, sweep, id) = (shown(dir.display()), shown(&manifest.sweep), shown(&manifest.run_id));
+    format!("{dir} ({sweep}, run {id})")
 }
 
 fn spec(diff: &SpecDiff) -> Vec<String> {
     let mut lines = Vec::new();
-    lines.extend(diff.name.as_ref().map(|name| format!("name (no setting): {} -> {}", name.a, name.b)));
+    lines.extend(diff.name.as_ref().map(|name| format!("name (no setting): {} -> {}", shown(&name.a), shown(&name.b))));
     lines.extend(diff.description.as_ref().map(|_| "description (no setting): differs".to_string()));
     if diff.is_same() {
         lines.push("settings: the same".to_string());
@@ -265,6 +286,11 @@ fn chance(comparison: &Comparison) -> Vec<String> {
         text.push_str(": over 2 to 4 seeds an interval is the range of their differences, which often misses 0");
     }
     vec![text]
+}
+
+/// A level or a value of a manifest, on one line.
+fn level(value: &Value) -> String {
+    shown(crate::numerics::shown::level(value))
 }
 
 pub(super) fn place(levels: &BTreeMap<String, Value>) -> String {

@@ -169,14 +169,14 @@ impl Judgements<'_> {
                 right: count(&|mechanism, opinion| opinion.verdict == Verdict::Supported(mechanism)),
                 insufficient: count(&|_, opinion| opinion.verdict == Verdict::InsufficientEvidence),
                 right_if_told: count(&|mechanism, opinion| opinion.likeliest() == Some(mechanism)),
-                balanced_accuracy: estimate(&self.balanced(view, Some(role)))?,
+                balanced_accuracy: share(&self.balanced(view, Some(role)))?,
             })
         };
         Ok(ViewReport {
             view,
             indicators: view.indicators().count(),
             roles: Role::ALL.into_iter().map(role).collect::<Result<_, StatsError>>()?,
-            balanced_accuracy: estimate(&self.balanced(view, None))?,
+            balanced_accuracy: share(&self.balanced(view, None))?,
             confusion,
         })
     }
@@ -198,7 +198,8 @@ impl Judgements<'_> {
 
     fn gain(&self) -> Result<Option<Estimate>, StatsError> {
         let [plain, panel] = View::ALL.map(|view| self.balanced(view, None));
-        estimate(&panel.iter().zip(&plain).map(|(panel, plain)| panel - plain).collect::<Vec<_>>())
+        let gains: Vec<f64> = panel.iter().zip(&plain).map(|(panel, plain)| panel - plain).collect();
+        Ok(estimate(&gains)?.map(|found| found.within((-1.0, 1.0))))
     }
 
     fn case(&self, number: usize) -> CaseReport {
@@ -219,6 +220,11 @@ impl Judgements<'_> {
             example: own().next().map(|(_, opinions)| opinions[&View::Panel].clone()),
         }
     }
+}
+
+/// A mean of shares with its interval.
+fn share(values: &[f64]) -> Result<Option<Estimate>, StatsError> {
+    Ok(estimate(values)?.map(|found| found.within((0.0, 1.0))))
 }
 
 #[cfg(test)]

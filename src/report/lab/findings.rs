@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use crate::lab::{Expect, Finding, Verdict};
+use crate::numerics::estimate::METHOD;
 use crate::numerics::shown::{exact, rounded};
 use crate::report::colour::GROUPS;
 use crate::report::figure::{Data, Figure, Section};
@@ -98,8 +99,8 @@ pub fn draw(name: &str, title: &str, rows: &[Row]) -> Figure {
     let alt = alt(rows);
     let svg = svg.finish(title, &alt);
     let caption = format!(
-        "A row per expectation: the mean over seeds of the difference that it is about, with its 95% interval, in units of the \
-         smallest difference that matters, which was fixed beforehand. Grey: where it was expected. Beyond {} units it is drawn \
+        "A row per expectation: the mean over seeds of the difference that it is about, with its 95% interval ({METHOD}), in units of the \
+         smallest difference that matters. Grey: where it was expected. Beyond {} units it is drawn \
          at the side.",
         rounded(WIDEST)
     );

@@ -7,7 +7,11 @@ use serde_json::Value;
 
 use super::pictures::LabPictures;
 use crate::lab::attribution::{CaseReport, Opinion, Validation, Verdict as Attributed, View};
-use crate::lab::{ACCEPTANCE, FamilyDocument, Finding, LabDocument, Margin, Origin, Outcome, OutcomeRow, Verdict};
+use crate::lab::{
+    ACCEPTANCE, FamilyDocument, Finding, LabDocument, Margin, Origin, Outcome, OutcomeRow, PILOT_SEEDS, Standing,
+    Verdict,
+};
+use crate::numerics::estimate::METHOD;
 use crate::numerics::shown::{Levels, rounded};
 use crate::report::figure::Figure;
 use crate::report::glance::words;
@@ -43,8 +47,9 @@ fn head(out: &mut String, lab: &LabDocument) {
     let _ = writeln!(
         out,
         "<header>\n<div class=\"top\"><h1>{}</h1><button id=\"theme\" type=\"button\" hidden>Dark or light</button></div>\n\
-         <p class=\"lead\">{} Source: {}.</p>\n<p class=\"statement\">{}</p>",
+         {}<p class=\"lead\">{} Source: {}.</p>\n<p class=\"statement\">{}</p>",
         escape(lab.title),
+        departures(lab),
         escape(lab.about),
         escape(lab.source),
         escape(lab.verification_statement)
@@ -65,6 +70,41 @@ fn head(out: &mut String, lab: &LabDocument) {
     out.push_str("</ul></nav>\n");
 }
 
+/// What the user changed, and why the verdicts are exploratory: before anything else is said. Empty for a laboratory as it
+/// is written.
+fn departures(lab: &LabDocument) -> String {
+    let list = |head: &str, items: &[String]| {
+        let items: String = items.iter().map(|item| format!("<li>{}</li>", escape(item))).collect();
+        format!("<p class=\"statement\">{head}</p>\n<ul>{items}</ul>\n")
+    };
+    let mut out = String::new();
+    if !lab.changed.is_empty() {
+        out.push_str(&list("Changed on the command line, from the laboratory as it is written:", &lab.changed));
+    }
+    if lab.standing == Standing::Exploratory {
+        out.push_str(&list("The verdicts on this page are exploratory:", &lab.why_exploratory));
+    }
+    out
+}
+
+/// When what is judged was fixed, as far as it is known.
+fn recorded(lab: &LabDocument) -> String {
+    let utc = &lab.registration.recorded_utc;
+    let earlier = match lab.cells_taken_over {
+        0 => String::new(),
+        n => format!("; {n} of its cells had been trained before that, by runs beside it"),
+    };
+    match lab.standing {
+        Standing::Registered => {
+            format!("They and their thresholds were recorded here at {utc}, before a cell of it was trained{earlier}.")
+        }
+        Standing::Exploratory => format!(
+            "They and their thresholds were recorded here at {utc}; why that does not make their verdicts registered \
+             stands at the head of this page."
+        ),
+    }
+}
+
 /// Number of findings with a verdict.
 fn count(lab: &LabDocument, verdict: Verdict) -> usize {
     lab.verdicts.get(&verdict).copied().unwrap_or(0)
@@ -81,11 +121,14 @@ fn glance(out: &mut String, lab: &LabDocument) {
     out.push_str("</ul>\n");
     let _ = writeln!(
         out,
-        "<p>{} sentences were written down as tests before these seeds were run, after pilots on other seeds: a quantity, two places whose cells are paired by \
-         seed, a direction and the smallest difference that matters. A sentence agrees when the mean difference is as expected \
+        "<p>{} sentences stand in the program as tests, chosen after pilots on the seeds {} to {}: a quantity, two places whose cells are paired by \
+         seed, a direction and the smallest difference that matters. {} A sentence agrees when the mean difference is as expected \
          and matters and its 95% interval stays on that side; it disagrees when an effect that matters is outside of the interval. \
-         Intervals are of single tests: of {} some exclude an effect by chance.</p>",
+         Intervals: {METHOD}. They are of single tests: of {} some exclude an effect by chance.</p>",
         lab.findings.len(),
+        PILOT_SEEDS.start(),
+        PILOT_SEEDS.end(),
+        escape(&recorded(lab)),
         lab.findings.len()
     );
     for origin in Origin::ALL {
@@ -97,7 +140,14 @@ fn glance(out: &mut String, lab: &LabDocument) {
         for verdict in [Verdict::Agrees, Verdict::TooSmall, Verdict::Disagrees] {
             let found: Vec<&&Finding> = of.iter().filter(|f| f.verdict == verdict).collect();
             if !found.is_empty() {
-                let _ = writeln!(out, "<h4>{} ({} of {})</h4>\n<ul>", heading(origin, verdict), found.len(), of.len());
+                let exploratory = if lab.standing == Standing::Exploratory { ", exploratory" } else { "" };
+                let _ = writeln!(
+                    out,
+                    "<h4>{} ({} of {}{exploratory})</h4>\n<ul>",
+                    heading(origin, verdict),
+                    found.len(),
+                    of.len()
+                );
                 found.iter().for_each(|finding| sentence(out, finding));
                 out.push_str("</ul>\n");
             }
@@ -243,7 +293,7 @@ fn section(out: &mut String, lab: &LabDocument, family: &FamilyDocument, picture
                 "<li><b>{}</b>: {} {} <span class=\"note\">({}) {}</span></li>",
                 escape(finding.name),
                 escape(finding.says),
-                escape(finding.verdict.words()),
+                escape(&finding.verdict_words()),
                 finding.source,
                 escape(&numbers(finding))
             );
@@ -344,7 +394,7 @@ fn outcomes(out: &mut String, family: &FamilyDocument) {
     };
     let _ = writeln!(
         out,
-        "<h3>Outcomes</h3>\n<p class=\"note\">Means over seeds with 95% intervals; the reference row is marked. {shown} rows{left_out}.</p>\n\
+        "<h3>Outcomes</h3>\n<p class=\"note\">Means over seeds with 95% intervals ({METHOD}); the reference row is marked. {shown} rows{left_out}.</p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Outcomes of {}\"><table class=\"data\"><thead><tr><th \
          scope=\"col\">condition</th>",
         escape(family.title)

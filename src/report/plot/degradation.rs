@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::metric::descriptor;
+use crate::numerics::bootstrap::method;
 use crate::numerics::shown::{Levels, exact, rounded};
 use crate::report::colour::GROUPS;
 use crate::report::figure::{Data, Figure, Section};
@@ -379,6 +380,13 @@ impl Degradation {
         }
     }
 
+    /// How its intervals are made.
+    fn method(&self) -> String {
+        let counts: Vec<i64> = self.points().filter(|point| point.interval.is_some()).map(|point| point.n).collect();
+        let (low, high) = (counts.iter().min(), counts.iter().max());
+        method(low.map_or(0, |n| *n as usize), high.map_or(0, |n| *n as usize))
+    }
+
     fn seeds(&self) -> String {
         let cells = || self.points().map(|point| point.cells);
         let (low, high) = (cells().min().unwrap_or(0), cells().max().unwrap_or(0));
@@ -477,7 +485,7 @@ fn entries(info: &Degradation) -> Vec<(Sample, String)> {
     }
     let colour = GROUPS[0].to_string();
     let interval = if info.scale.is_some() { Sample::Box(colour) } else { Sample::Bar(colour) };
-    entries.push((interval, "95% interval".to_string()));
+    entries.push((interval, "interval of the mean".to_string()));
     if info.points().any(|point| point.share_ok < 1.0 && point.mean.is_some()) {
         entries.push((Sample::Ring, "some cells lost".to_string()));
     }
@@ -574,8 +582,9 @@ fn alt(info: &Degradation) -> String {
 
 fn caption(info: &Degradation) -> String {
     let mut said = vec![format!(
-        "Means over {} at each point; bands or bars are 95% bootstrap intervals of the mean.",
-        info.seeds()
+        "Means over {} at each point; bands or bars are intervals of the mean: {}.",
+        info.seeds(),
+        info.method()
     )];
     if let Some(axis) = &info.line_axis {
         let drawn = info.panels.first().map_or(0, |panel| panel.curves.len());

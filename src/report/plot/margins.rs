@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::degradation::{extent, file_name};
+use crate::numerics::bootstrap::method;
 use crate::numerics::shown::{Levels, exact, rounded};
 use crate::report::colour::GROUPS;
 use crate::report::figure::{Data, Figure, Section};
@@ -236,6 +237,14 @@ impl Margins {
         self.constraints.iter().flat_map(|(_, rows)| rows)
     }
 
+    /// How the intervals of means are made.
+    fn method(&self) -> String {
+        let counts = self.rows().flat_map(|row| [&row.lower, &row.upper]).filter(|edge| edge.interval.is_some());
+        let counts: Vec<i64> = counts.map(|edge| edge.seeds).collect();
+        let (low, high) = (counts.iter().min(), counts.iter().max());
+        method(low.map_or(0, |n| *n as usize), high.map_or(0, |n| *n as usize))
+    }
+
     fn seeds(&self) -> String {
         let seeds = || self.rows().map(|row| row.lower.seeds);
         let (low, high) = (seeds().min().unwrap_or(0), seeds().max().unwrap_or(0));
@@ -430,14 +439,15 @@ fn alt(info: &Margins) -> String {
 fn caption(info: &Margins) -> String {
     let mut said = vec![format!(
         "A row per line: {} varies, tested from {} to {}; the levels on the left are held. Small ticks: edges of single \
-         seeds ({}). Diamonds: their mean with its 95% interval, at least as wide as what the levels between leave open. \
-         Below: the fitted edge with its 95% interval, which uses seeds without an edge too. Arrows: seeds for which it \
+         seeds ({}). Diamonds: their mean with its interval, at least as wide as what the levels between leave open: {}. \
+         Below: the fitted edge with its 95% profile likelihood interval, which uses seeds without an edge too. Arrows: seeds for which it \
          holds at the last level tested; counts on the right are seeds. Green: between the two \
          means, or fits where some seed has no edge.",
         info.axis,
         info.shown.number(info.tested.0),
         info.shown.number(info.tested.1),
-        info.seeds()
+        info.seeds(),
+        info.method()
     )];
     if !info.quiet.is_empty() {
         said.push(format!("Not drawn, without an edge: {}.", info.quiet.join("; ")));

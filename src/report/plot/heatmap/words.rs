@@ -1,6 +1,7 @@
 //! What a heatmap says in words, and its data.
 
 use super::{HeatmapInfo, Panel, Tile};
+use crate::numerics::bootstrap::method;
 use crate::numerics::shown::{Levels, exact, rounded};
 use crate::report::Data;
 use crate::spec::{CLEAN, LOST};
@@ -11,13 +12,17 @@ pub fn legend(info: &HeatmapInfo) -> Vec<(bool, String)> {
     for (number, constraint) in info.constraints.iter().enumerate() {
         let of = info.panels.iter().flat_map(|panel| &panel.boundaries).filter(|b| b.constraint == number);
         let points: Vec<_> = of.flat_map(|boundary| &boundary.points).collect();
-        let banded = points.iter().any(|point| point.interval.is_some());
-        let band = if banded { ", with its 95% interval" } else { "" };
+        let banded = |fitted: bool, band: &'static str| {
+            let any = points.iter().any(|point| point.fitted == fitted && point.interval.is_some());
+            if any { band } else { "" }
+        };
         let what = format!("{} ({})", constraint.name, bound_words(constraint.min, constraint.max));
         if points.iter().any(|point| !point.fitted) {
+            let band = banded(false, ", with its interval over seeds");
             entries.push((false, format!("where {what} breaks: mean over seeds{band}")));
         }
         if points.iter().any(|point| point.fitted) {
+            let band = banded(true, ", with its 95% profile likelihood interval");
             entries.push((true, format!("where {what} breaks: fit, where some seeds have no boundary{band}")));
         }
     }
@@ -139,6 +144,14 @@ fn caption(info: &HeatmapInfo) -> String {
         rounded(info.range.1),
         if info.diverging { ", white at 0" } else { "" }
     ));
+    // Intervals stand in the tips of tiles and in the table.
+    let counts = tiles(info).filter(|(_, tile)| tile.interval.is_some()).map(|(_, tile)| tile.n);
+    if let (Some(least), Some(most)) = (counts.clone().min(), counts.max()) {
+        parts.push(match lost {
+            true => "Intervals of a share: Wilson's at 95%.".to_string(),
+            false => format!("Intervals of a mean: {}.", method(least as usize, most as usize)),
+        });
+    }
     if tiles(info).any(|(_, tile)| tile.value.is_none()) {
         parts.push("Grey tiles have finished cells but no value.".to_string());
     }
