@@ -21,7 +21,7 @@
 //! | [`world`] | latents, operators, confounders, perturbations, pairing, splits, checks | `spec`'s configuration, `numerics` |
 //! | [`spec`] | the configuration and its registry; TOML to a checked sweep; cell ids | `numerics`; names and ranges of `metric`, which gates bound |
 //! | [`numerics`] | seeded streams, linear algebra, statistics | nothing |
-//! | [`machine`] | what the machine and the limits of the process allow: memory, threads | nothing |
+//! | [`machine`] | what the machine and the limits of the process allow: memory, threads, files; every room may ask it | nothing |
 //!
 //! Burn appears in `aligner` only (the engine hands its devices around without looking inside).
 //!

@@ -162,10 +162,16 @@ struct BackendArgs {
     #[arg(long, value_enum, default_value = "auto", env = "CLIFFLINE_BACKEND")]
     backend: Choice,
     /// Worker threads on the CPU; 0 uses every core
-    #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_THREADS", value_parser = threads, allow_negative_numbers = true)]
+    #[arg(
+        long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_THREADS", value_parser = threads,
+        allow_negative_numbers = true
+    )]
     threads: usize,
     /// Cells trained together; 0 chooses by memory and caches. Results do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_PACK", value_parser = whole::<usize>, allow_negative_numbers = true)]
+    #[arg(
+        long, value_name = "N", default_value_t = 0, env = "CLIFFLINE_PACK", value_parser = whole::<usize>,
+        allow_negative_numbers = true
+    )]
     pack: usize,
 }
 

@@ -2,8 +2,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// The system's allocator. Where it has nothing left, the program says so and ends with [`CODE`]: there is nothing that it could
-/// do without memory, and what it wrote is whole at any instant.
+/// The system's allocator. Where it has nothing left, the program says so and ends with [`CODE`]: there is nothing that it
+/// could do without memory, and what it wrote is whole at any instant.
 pub struct OrEnd;
 
 /// Exit code of a program that ran out of memory: that of other trouble with the machine.

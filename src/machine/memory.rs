@@ -54,7 +54,10 @@ pub fn memory_available() -> u64 {
 
 /// Too little for any command.
 #[derive(Debug, thiserror::Error)]
-#[error("{} MiB are left under the limit of {of}: every command takes {} MiB or more, and a run says how much it takes", .left >> 20, FLOOR >> 20)]
+#[error(
+    "{} MiB are left under the limit of {of}: every command takes {} MiB or more, and a run says how much it takes",
+    .left >> 20, FLOOR >> 20
+)]
 pub struct TooLittle {
     left: u64,
     of: String,

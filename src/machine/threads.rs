@@ -5,12 +5,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 /// Why threads cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot start {wanted} threads, the {failed}th was refused ({source}): a limit on processes or on memory, see `ulimit -u` \
-     and `ulimit -v`, or pids.max of the control group. Raise it, or lower --threads"
+    "cannot start {wanted} threads: {started} were, and the next was refused ({source}). See `ulimit -u`, \
+     `ulimit -v`, and pids.max of the control group: raise the limit, or lower --threads"
 )]
 pub struct TooFewThreads {
     wanted: usize,
-    failed: usize,
+    started: usize,
     source: std::io::Error,
 }
 
@@ -30,11 +30,11 @@ pub fn require(wanted: usize) -> Result<(), TooFewThreads> {
     };
     let mut started = Vec::with_capacity(wanted);
     let mut refused = None;
-    for number in 1..=wanted {
+    while started.len() < wanted {
         match std::thread::Builder::new().spawn(wait(gate.clone())) {
             Ok(thread) => started.push(thread),
             Err(source) => {
-                refused = Some(TooFewThreads { wanted, failed: number, source });
+                refused = Some(TooFewThreads { wanted, started: started.len(), source });
                 break;
             }
         }
@@ -52,9 +52,9 @@ pub fn wanted(threads: Option<usize>) -> usize {
     threads.or_else(named).unwrap_or(cores).min(cores)
 }
 
-/// Starts the pool for host work with `wanted` threads, and returns how many there are.
-/// Those that cannot be had are done without. Where none can, the calling thread alone is the pool: what reads and draws takes longer
-/// then and makes the same, while other threads could not use it, and must not be started ([`require`]).
+/// Starts the pool for host work with `wanted` threads, and returns how many there are. Those that cannot be had are done
+/// without. Where none can, the calling thread alone is the pool: what reads and draws takes longer then and makes the
+/// same, while other threads could not use it, and must not be started ([`require`]).
 pub fn start_pool(wanted: usize) -> usize {
     // A pool whose threads cannot all be started is never there at all. So these are there before it is.
     let (builders, threads) = mpsc::channel::<rayon::ThreadBuilder>();
