@@ -1,6 +1,8 @@
 //! The program on tiny sweeps: what it prints where, its exit codes, and what it says to bad input.
 
 mod common;
+#[path = "common/forge.rs"]
+mod forge;
 
 // In a folder, because a file beside this one would be a test program of its own.
 #[path = "cli/audit.rs"]
@@ -17,6 +19,8 @@ mod conditions;
 mod exemplars;
 #[path = "cli/foreign.rs"]
 mod foreign;
+#[path = "cli/forged.rs"]
+mod forged;
 #[path = "cli/gate.rs"]
 mod gate;
 #[path = "cli/hostile.rs"]

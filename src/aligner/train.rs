@@ -21,7 +21,7 @@ use crate::spec::config::Config;
 pub const EVALUATION_ROWS: usize = 512;
 
 /// Names of the loss series, in the order they are recorded.
-const LOSS_NAMES: [&str; 3] = ["loss", "loss_i2t", "loss_t2i"];
+pub const LOSS_NAMES: [&str; 3] = ["loss", "loss_i2t", "loss_t2i"];
 
 /// The three splits of one seed's world.
 #[derive(Clone, Copy, Debug)]

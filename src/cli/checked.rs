@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use crate::aligner::backend::{Backend, Choice};
-use crate::engine::{BurnTrainer, Control, Outcome, Retrained};
+use crate::engine::{BurnTrainer, Control, Retrained};
 use crate::spec::config::Config;
 use crate::spec::{Cell, Overrides, Sweep};
 use crate::store::{
@@ -97,37 +97,4 @@ pub fn require_memory(trainer: &BurnTrainer, record: &CellRecord) -> anyhow::Res
 /// Trains a recorded cell again.
 pub fn retrain(trainer: &BurnTrainer, record: &CellRecord) -> anyhow::Result<Retrained> {
     Ok(trainer.retrain(&cell(record)?, &Control::default())?)
-}
-
-/// What differs between a record and the same cell trained again; empty when nothing does.
-pub fn differences(record: &CellRecord, again: &Outcome) -> Vec<String> {
-    let before = record.to_outcome();
-    let mut found = Vec::new();
-    let mut compare = |what: &str, same: bool| {
-        if !same {
-            found.push(what.to_string());
-        }
-    };
-    compare("status", before.status == again.status);
-    compare("reason", before.reason == again.reason);
-    compare("steps", before.steps == again.steps);
-    let (b, a) = (&before.checksums, &again.checksums);
-    compare("checksum of the first batch's embeddings", b.first_batch_embeddings == a.first_batch_embeddings);
-    compare("checksum of the final parameters", b.final_parameters == a.final_parameters);
-    compare("checksum of the test embeddings", b.test_embeddings == a.test_embeddings);
-    // Records from before there were any have none.
-    compare("crossings", before.crossings.is_empty() || before.crossings == again.crossings);
-    compare("selected checkpoint", before.selection == again.selection);
-    for (name, value) in &before.metrics {
-        compare(&format!("metric {name}"), again.metrics.get(name) == Some(value));
-    }
-    for (before, again) in before.conditions.iter().zip(&again.conditions) {
-        let name = &before.condition.name;
-        if before.test_embeddings != again.test_embeddings {
-            found.push(format!("checksum of the test embeddings under {name}"));
-        }
-        let differing = before.metrics.iter().filter(|(metric, value)| again.metrics.get(*metric) != Some(value));
-        found.extend(differing.map(|(metric, _)| format!("metric {metric} under {name}")));
-    }
-    found
 }

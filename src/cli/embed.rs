@@ -42,7 +42,7 @@ pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
     let trainer = super::checked::trainer_for(&record.class)?;
     super::checked::require_memory(&trainer, &record)?;
     let again = super::checked::retrain(&trainer, &record)?;
-    let differing = super::checked::differences(&record, &again.outcome);
+    let differing = crate::store::differences(&record, &again.outcome);
     if !differing.is_empty() {
         output::note(&format!(
             "cell {} came out differently: {}; nothing is written",

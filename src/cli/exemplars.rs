@@ -18,8 +18,8 @@ use crate::engine::{BurnTrainer, training_flops};
 use crate::numerics::shown::rounded;
 use crate::spec::{Cell, Sweep};
 use crate::store::{
-    BOUNDARIES_TABLE, CELLS_TABLE, ColumnInfo, EXEMPLARS_TABLE, RunReader, TableBytes, TableInfo, make_way,
-    read_columns, read_table, remove_own, write_table,
+    BOUNDARIES_TABLE, CELLS_TABLE, CellRecord, ColumnInfo, EXEMPLARS_TABLE, RunReader, TableBytes, TableInfo,
+    differences, make_way, read_columns, read_table, remove_own, write_table,
 };
 
 /// Most of a run's training that may be done a second time for pictures.
@@ -51,6 +51,14 @@ pub(super) enum Effort {
     Any,
 }
 
+/// What came of the exemplars.
+pub(super) enum Written {
+    Table(TableBytes),
+    None,
+    /// A cell came out differently than its record says, and how.
+    Differs(Box<CellRecord>, Vec<String>),
+}
+
 /// Chooses the cells, from the tables that are in `dir`, and writes their embeddings; none, and no earlier table left,
 /// where there is none to choose or their training is too long. Whether it is does not depend on the machine, so that
 /// neither does what a run ends with.
@@ -60,7 +68,7 @@ pub(super) fn write(
     reader: &RunReader,
     trainer: &BurnTrainer,
     effort: Effort,
-) -> anyhow::Result<Option<TableBytes>> {
+) -> anyhow::Result<Written> {
     remove(dir)?;
     let (axes, zip) = grid_of(sweep);
     let grid = Grid { axes: &axes, zip: &zip };
@@ -77,32 +85,26 @@ pub(super) fn write(
             output::count(chosen.len(), "cell"),
             rounded(again / all)
         ));
-        return Ok(None);
+        return Ok(Written::None);
     }
     let mut tables = Vec::new();
     for exemplar in &chosen {
         let record = reader.record(&exemplar.cell_id)?;
         let retrained = checked::retrain(trainer, &record)?;
-        let differing = checked::differences(&record, &retrained.outcome);
+        let differing = differences(&record, &retrained.outcome);
         if !differing.is_empty() {
-            // What cannot be made again is for verify --rerun to judge; the tables of the run are what they are.
-            output::note(&format!(
-                "no {EXEMPLARS_TABLE}: cell {} came out differently: {}",
-                record.cell_id,
-                differing.join(", ")
-            ));
-            return Ok(None);
+            return Ok(Written::Differs(Box::new(record), differing));
         }
         let config = checked::cell(&record)?.config;
         tables.push((exemplar, embed::table(&config, &config.confounder, &retrained.test)?));
     }
     if tables.is_empty() {
-        return Ok(None);
+        return Ok(Written::None);
     }
     let (frame, info) = together(tables)?;
     let path = dir.join(EXEMPLARS_TABLE);
     make_way(dir, EXEMPLARS_TABLE)?.iter().for_each(|aside| say_set_aside(&path, aside));
-    Ok(Some(write_table(&path, &frame, &info)?))
+    Ok(Written::Table(write_table(&path, &frame, &info)?))
 }
 
 /// Removes the table of an earlier state of the run.

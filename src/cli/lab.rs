@@ -13,7 +13,7 @@ use super::exemplars::Effort;
 use super::finish::{claim, command_line};
 use super::redact::{REDACTION, RedactArgs, is_left};
 use super::report::REPORT_FILE;
-use super::run::{ExemplarArgs, Session, Standing};
+use super::run::{ExemplarArgs, ReuseArgs, Session, Standing};
 use super::{BackendArgs, OverrideArgs, exit, output};
 use crate::audit::{
     Evidence, RISK_LOG_FILE, RUN_REPORT_FILE, RiskLog, lab_report, lab_risk_log, risk_log, write_lab_risk_log,
@@ -61,6 +61,8 @@ pub struct LabArgs {
     overrides: OverrideArgs,
     #[command(flatten)]
     backend: BackendArgs,
+    #[command(flatten)]
+    reuse: ReuseArgs,
     #[command(flatten)]
     exemplars: ExemplarArgs,
     #[command(flatten)]
@@ -115,7 +117,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         log.record("run", "train and measure a family", &format!("{}: {}", family.sweep, family.asks))?;
         let run = dir.join(RUNS_FOLDER).join(family.sweep);
         let standing = train(&sweep, &run, &trainer, args)?;
-        if standing.gradients_wrong || standing.interrupted {
+        if standing.refused || standing.interrupted {
             log.finish()?;
             if standing.interrupted {
                 output::note("interrupted; the same command goes on from here");
@@ -196,7 +198,7 @@ fn register(lab: &Laboratory, sweeps: &[(&'static Family, Sweep)], dir: &Path, a
 /// Trains what a family lacks, and draws it.
 fn train(sweep: &Sweep, dir: &Path, trainer: &BurnTrainer, args: &LabArgs) -> anyhow::Result<Standing> {
     let begins = !RunReader::is_run(dir);
-    let mut session = Session::open(sweep, dir, trainer)?.with(&args.exemplars).redacting(&args.redact);
+    let mut session = Session::open(sweep, dir, trainer, &args.reuse)?.with(&args.exemplars).redacting(&args.redact);
     (session.draws, session.has_room) = (true, begins);
     if session.exemplars == Effort::Small {
         // Looking at single cells is part of the experiment.

@@ -25,6 +25,7 @@ mod progress;
 mod redact;
 mod refine;
 mod report;
+mod reuse;
 mod run;
 mod show;
 mod status;
@@ -51,7 +52,7 @@ use crate::spec::{Cell, Overrides, SpecError, Sweep};
 pub mod exit {
     pub const OK: u8 = 0;
     /// A check says no: `gate`, `agree`, `gradcheck`, `verify`, `world check`, `compare --fail-on`, `run --gate`, the comparison of
-    /// `embed`, or the gradients before a `run`.
+    /// `embed`; before a `run` its gradients, or a cell of a neighbour that came out differently; after it an exemplar that did.
     pub const NO: u8 = 1;
     /// Usage, spec or IO.
     pub const ERROR: u8 = 2;

@@ -12,7 +12,7 @@ use super::finish::{Step, amend, claim};
 use super::gate::GateExit;
 use super::redact::RedactArgs;
 use super::report::{DrawArgs, REPORT_FILE, renew};
-use super::run::{ExemplarArgs, Session, Standing};
+use super::run::{ExemplarArgs, ReuseArgs, Session, Standing};
 use super::{BackendArgs, DirArgs, exit, output};
 use crate::aligner::backend::Choice;
 use crate::analysis::line::{AxisRanks, Places};
@@ -60,6 +60,8 @@ pub struct RefineArgs {
     #[command(flatten)]
     backend: BackendArgs,
     #[command(flatten)]
+    reuse: ReuseArgs,
+    #[command(flatten)]
     exemplars: ExemplarArgs,
     #[command(flatten)]
     redact: RedactArgs,
@@ -104,7 +106,7 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     );
     drop(reader);
     // What an interrupted run lacks comes first.
-    let mut standing = Session::open(&sweep, dir, &trainer)?
+    let mut standing = Session::open(&sweep, dir, &trainer, &args.reuse)?
         .with(&args.exemplars)
         .redacting(&args.redact)
         .go(&args.backend, &trainer)?;
@@ -139,7 +141,7 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
             sweep.cells.len() > before,
             "no level that was to be tried is new: this is a mistake of the program"
         );
-        standing = Session::open(&sweep, dir, &trainer)?
+        standing = Session::open(&sweep, dir, &trainer, &args.reuse)?
             .with(&args.exemplars)
             .redacting(&args.redact)
             .go(&args.backend, &trainer)?;

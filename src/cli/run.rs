@@ -13,13 +13,15 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::json;
 
 use super::checked::require_outside;
-use super::exemplars::Effort;
 pub(super) use super::exemplars::ExemplarArgs;
+use super::exemplars::{Effort, Written};
 use super::finish::{Trail, claim, keep_edited_spec};
 use super::gate::{GateExit, Registration};
 use super::progress::Progress;
 use super::redact::{self, RedactArgs};
 use super::report::{self, DrawArgs, REPORT_FILE};
+pub(super) use super::reuse::ReuseArgs;
+use super::reuse::{Refusal, Taken, in_short};
 use super::summary::{failed_example, render, write_step_summary};
 use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, interrupt, output, require_memory, terminal};
 use crate::aligner::gradcheck::TensorCheck;
@@ -50,6 +52,8 @@ pub struct RunArgs {
     #[command(flatten)]
     backend: BackendArgs,
     #[command(flatten)]
+    reuse: ReuseArgs,
+    #[command(flatten)]
     exemplars: ExemplarArgs,
     #[command(flatten)]
     redact: RedactArgs,
@@ -79,12 +83,12 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
         args.backend.require_room(&backend, &sweep, &all)?;
     }
     let trainer = BurnTrainer::new(backend);
-    let mut session = Session::open(&sweep, &dir, &trainer)?.with(&args.exemplars).redacting(&args.redact);
+    let mut session = Session::open(&sweep, &dir, &trainer, &args.reuse)?.with(&args.exemplars).redacting(&args.redact);
     (session.draws, session.has_room) = (!args.drawing.no_report, begins);
     // A directory that is refused keeps nothing.
     say_kept(&dir, kept);
     let standing = session.go(&args.backend, &trainer)?;
-    if standing.gradients_wrong {
+    if standing.refused {
         return Ok(standing.exit_code);
     }
     session.report(&standing, args.gate, args.json)
@@ -93,8 +97,8 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
 /// How a run stands after a process did its work on it.
 #[derive(Debug)]
 pub(super) struct Standing {
-    /// Nothing was trained, because it would have been trained wrongly.
-    pub gradients_wrong: bool,
+    /// Nothing was trained, because it would have been trained wrongly, or beside records that cannot be believed.
+    pub refused: bool,
     pub interrupted: bool,
     /// Cells of the sweep that are finished.
     pub finished: usize,
@@ -146,9 +150,12 @@ pub(super) struct Session<'a> {
     /// The manifest that was there, complete and of this very plan.
     complete_before: Option<RunManifest>,
     present: usize,
-    reused: usize,
+    /// What runs beside this one lent.
+    taken: Taken,
     /// Cells trained by this process.
     trained: usize,
+    /// A cell came out differently when it was trained again for its embeddings.
+    differs: bool,
     /// What this process is, for the records of its cells.
     made_by: String,
     pub(super) exemplars: Effort,
@@ -175,7 +182,7 @@ impl<'a> Session<'a> {
     }
 
     /// Opens the directory, says what was found, and takes over what sibling runs have.
-    pub(super) fn open(sweep: &'a Sweep, dir: &Path, trainer: &BurnTrainer) -> anyhow::Result<Self> {
+    pub(super) fn open(sweep: &'a Sweep, dir: &Path, trainer: &BurnTrainer, reuse: &ReuseArgs) -> anyhow::Result<Self> {
         let backend = trainer.backend();
         let class = backend.class.clone();
         let identity = Identity {
@@ -210,18 +217,9 @@ impl<'a> Session<'a> {
         manifest.more.extend(sessions.map(|list| ("sessions".to_string(), list)));
         manifest.more.extend(gates_changed.map(|utc| (GATES_CHANGED.to_string(), utc)));
         let present = finished(&run, sweep);
-        let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut reused = 0;
-        if present < sweep.cells.len() {
-            let from = run.reuse_from(parent, sweep.cells.iter().map(|c| c.id.as_str()))?;
-            reused = from.cells();
-            for (sibling, cells) in &from.from {
-                output::note(&format!("reused {cells} cells from {}", output::shown(sibling.display())));
-            }
-            for (path, reason) in &from.skipped {
-                output::note(&format!("could not reuse {}: {}", output::shown(path.display()), output::shown(reason)));
-            }
-        }
+        let ids = sweep.cells.iter().map(|cell| cell.id.as_str());
+        let wanted: Vec<&str> = ids.filter(|id| !run.reader().is_finished(id)).collect();
+        let taken = reuse.take_over(&mut run, dir, &wanted, trainer)?;
         let complete_before = before.filter(|m| m.state == RunState::Complete && found.damaged.is_empty());
         Ok(Self {
             sweep,
@@ -230,8 +228,9 @@ impl<'a> Session<'a> {
             manifest,
             complete_before,
             present,
-            reused,
+            taken,
             trained: 0,
+            differs: false,
             made_by,
             exemplars: Effort::Small,
             trail: Trail::of(dir)?,
@@ -244,13 +243,17 @@ impl<'a> Session<'a> {
 
     /// Trains what is missing and writes the tables, and says nothing on standard output.
     pub(super) fn go(&mut self, backend: &BackendArgs, trainer: &BurnTrainer) -> anyhow::Result<Standing> {
-        let cells = &self.sweep.cells;
-        let missing: Vec<usize> = (0..cells.len()).filter(|i| !self.run.reader().is_finished(&cells[*i].id)).collect();
-        if missing.is_empty() && self.reused == 0 && self.files_are_intact() {
-            output::note(&format!("{}: all {} cells are there; nothing to do", self.dir.display(), cells.len()));
+        if let Some(refusal) = &self.taken.refusal {
+            return Ok(self.refused(refusal));
+        }
+        if self.missing().is_empty() && self.taken.cells == 0 && self.files_are_intact() {
+            let cells = self.sweep.cells.len();
+            output::note(&format!("{}: all {cells} cells are there; nothing to do", self.dir.display()));
             self.draw_if_missing()?;
             return Ok(self.standing(false));
         }
+        self.set_aside()?;
+        let missing = self.missing();
         let (packs, estimate) = match self.has_room {
             true => backend.packs(trainer.backend(), self.sweep, &missing),
             false => backend.require_room(trainer.backend(), self.sweep, &missing)?,
@@ -265,7 +268,7 @@ impl<'a> Session<'a> {
         if !self.check_gradients(&missing, trainer)? {
             self.manifest.state = RunState::Incomplete;
             self.trail.finish(&self.dir, self.sweep, &mut self.manifest, log)?;
-            return Ok(Standing { gradients_wrong: true, exit_code: exit::NO, ..self.standing(false) });
+            return Ok(Standing { refused: true, exit_code: exit::NO, ..self.standing(false) });
         }
         let (packs, estimate) = match control.is_cancelled() {
             true => (packs, estimate),
@@ -282,15 +285,16 @@ impl<'a> Session<'a> {
         log.record("tables", "write the tables of all finished cells", &RUN_TABLES.join(", "))?;
         self.write_tables()?;
         self.write_gates(&mut log)?;
-        let counts = self.run.reader().counts();
-        let finished = finished(&self.run, self.sweep);
-        self.write_exemplars(!interrupted && finished == self.sweep.cells.len(), trainer)?;
-        self.manifest.state = match (interrupted, finished == self.sweep.cells.len()) {
+        let sweep = self.sweep;
+        let complete = |run: &RunDir| finished(run, sweep) == sweep.cells.len();
+        let all_there = !interrupted && complete(&self.run);
+        self.write_exemplars(all_there, trainer, &mut log)?;
+        self.manifest.state = match (interrupted, complete(&self.run) && !self.differs) {
             (true, _) => RunState::Interrupted,
             (false, true) => RunState::Complete,
             (false, false) => RunState::Incomplete,
         };
-        self.manifest.cells.by_status = counts;
+        self.manifest.cells.by_status = self.run.reader().counts();
         self.log_session();
         if self.draws {
             log.record("report", "draw the tables as they are now", REPORT_FILE)?;
@@ -326,7 +330,8 @@ impl<'a> Session<'a> {
     /// Adds this process to the manifest's list of those that worked on the run.
     fn log_session(&mut self) {
         let session = json!({
-            "made_by": self.made_by, "ended_utc": now_utc(), "trained": self.trained, "reused": self.reused,
+            "made_by": self.made_by, "ended_utc": now_utc(), "trained": self.trained, "reused": self.taken.cells,
+            "reused_from": self.taken.runs,
             "wall_s": self.manifest.timings.get("wall_s").filter(|_| self.trained > 0),
         });
         let sessions = self.manifest.more.entry("sessions".to_string()).or_insert_with(|| json!([]));
@@ -381,7 +386,7 @@ impl<'a> Session<'a> {
         }
         self.trail.redact.mark(&self.dir, &mut self.manifest);
         self.manifest.write(&self.dir)?;
-        self.trail.begin(&self.dir, self.sweep, self.present + self.reused)
+        self.trail.begin(&self.dir, self.sweep, self.present + self.taken.cells)
     }
 
     /// Packs of the size that trains fastest here, where that was left to us and the run is long enough to try.
@@ -520,13 +525,75 @@ impl<'a> Session<'a> {
     }
 
     /// The embeddings of chosen cells, once nothing can change which they are.
-    fn write_exemplars(&mut self, complete: bool, trainer: &BurnTrainer) -> anyhow::Result<()> {
+    fn write_exemplars(&mut self, complete: bool, trainer: &BurnTrainer, log: &mut Directives) -> anyhow::Result<()> {
         if !complete || self.exemplars == Effort::None {
             return exemplars::remove(&self.dir);
         }
-        let written = exemplars::write(&self.dir, self.sweep, self.run.reader(), trainer, self.exemplars)?;
-        self.manifest.tables.extend(written.map(|table| (EXEMPLARS_TABLE.to_string(), table)));
+        match exemplars::write(&self.dir, self.sweep, self.run.reader(), trainer, self.exemplars)? {
+            Written::Table(table) => drop(self.manifest.tables.insert(EXEMPLARS_TABLE.to_string(), table)),
+            Written::None => {}
+            Written::Differs(record, differing) => self.disbelieve(&record, &differing, log)?,
+        }
         Ok(())
+    }
+
+    /// Fails the run because of a cell that came out differently; what came from the same run beside this one goes.
+    fn disbelieve(&mut self, record: &CellRecord, differing: &[String], log: &mut Directives) -> anyhow::Result<()> {
+        self.differs = true;
+        let what = format!("cell {} came out differently when it was trained again", record.cell_id);
+        let text = match &record.reused_from {
+            Some(origin) => {
+                let given_up = output::count(self.run.give_up(origin)?, "cell");
+                self.write_tables()?;
+                self.write_gates(log)?;
+                format!(
+                    "{what} ({}): it was taken over from {}, and none of the {given_up} from there is believed; the same \
+                     command with --no-reuse trains them here",
+                    in_short(differing),
+                    origin.run
+                )
+            }
+            None => format!(
+                "{what} ({}); `cliffline verify {} --rerun 1` tells which others do. A machine that does not compute the \
+                 same twice, or a record that was made by hand, does this",
+                in_short(differing),
+                self.dir.display()
+            ),
+        };
+        output::note(&text);
+        self.manifest.notes.push(text);
+        Ok(())
+    }
+
+    /// Cells of the sweep that are not finished, by their places.
+    fn missing(&self) -> Vec<usize> {
+        let cells = &self.sweep.cells;
+        (0..cells.len()).filter(|i| !self.run.reader().is_finished(&cells[*i].id)).collect()
+    }
+
+    /// Before anything is made of the records: sets aside those that cannot be, which are then trained again.
+    fn set_aside(&mut self) -> anyhow::Result<()> {
+        let damaged = self.run.set_aside_unbelievable()?;
+        if !damaged.is_empty() {
+            report_damage(&Found { damaged });
+            self.present = finished(&self.run, self.sweep).saturating_sub(self.taken.cells);
+        }
+        Ok(())
+    }
+
+    /// Nothing was taken over, and so nothing was done.
+    fn refused(&self, refusal: &Refusal) -> Standing {
+        let (interrupted, exit_code) = match refusal {
+            Refusal::Interrupted => {
+                output::note("interrupted; the same command goes on from here");
+                (true, exit::INTERRUPTED)
+            }
+            Refusal::Differs(text) => {
+                output::note(text);
+                (false, exit::NO)
+            }
+        };
+        Standing { refused: true, exit_code, ..self.standing(interrupted) }
     }
 
     fn standing(&self, interrupted: bool) -> Standing {
@@ -534,12 +601,13 @@ impl<'a> Session<'a> {
         let finished = finished(&self.run, self.sweep);
         let exit_code = match () {
             () if interrupted => exit::INTERRUPTED,
+            () if self.differs => exit::NO,
             () if by_status.get("failed").is_some_and(|n| *n > 0) => exit::CELLS_FAILED,
             () if finished < self.sweep.cells.len() => exit::INCOMPLETE,
             () => exit::OK,
         };
-        let (present, reused, trained) = (self.present, self.reused, self.trained);
-        Standing { gradients_wrong: false, interrupted, finished, by_status, present, reused, trained, exit_code }
+        let (present, reused, trained) = (self.present, self.taken.cells, self.trained);
+        Standing { refused: false, interrupted, finished, by_status, present, reused, trained, exit_code }
     }
 
     /// Says how the run stands, with a summary of its tables. Returns the exit code.

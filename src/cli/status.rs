@@ -1,10 +1,12 @@
 //! `cliffline status`: a live, dead or finished run.
 
+use std::collections::HashSet;
+
 use clap::Args;
 use serde_json::json;
 
 use super::{DirArgs, exit, output};
-use crate::store::{RunReader, RunState, is_live};
+use crate::store::{Ledger, RunReader, RunState, is_live};
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
@@ -23,7 +25,13 @@ pub fn main(args: &StatusArgs) -> anyhow::Result<u8> {
     let counts = reader.counts();
     let planned = manifest.as_ref().map_or(0, |m| m.cells.planned);
     let finished = reader.len() as u64 - counts.get("failed").copied().unwrap_or(0);
-    let damaged: Vec<(String, String)> = reader.visible_damage()?.into_iter().chain(damage).collect();
+    let mut damaged: Vec<(String, String)> = reader.visible_damage()?.into_iter().chain(damage).collect();
+    if damaged.is_empty() && !live && manifest.as_ref().is_some_and(|m| m.state == RunState::Complete) {
+        // A part that was sealed is the one that the run had; any other is read before the run is called complete.
+        let ledger = Ledger::read(dir).ok().flatten().unwrap_or_default();
+        let sealed: HashSet<&str> = ledger.lines().filter_map(|line| line.path.strip_prefix("parts/")).collect();
+        damaged = reader.unvouched_damage(|part| sealed.contains(part))?;
+    }
     let sound = damaged.is_empty();
     let complete = sound && finished >= planned && manifest.as_ref().is_some_and(|m| m.state == RunState::Complete);
     let state = match (&manifest, live) {

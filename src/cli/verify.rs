@@ -201,7 +201,7 @@ fn retrain(reader: &RunReader, sample: &[&str], problems: &mut Vec<String>) -> a
         output::note(&format!("training cell {cell_id} again ({} of {})", i + 1, sample.len()));
         let record = reader.record(cell_id)?;
         let again = super::checked::retrain(&trainer, &record)?;
-        let differing = super::checked::differences(&record, &again.outcome);
+        let differing = crate::store::differences(&record, &again.outcome);
         if !differing.is_empty() {
             problems.push(format!("cell {}: differs when trained again: {}", record.cell_id, differing.join(", ")));
         }

@@ -21,7 +21,9 @@ pub use burn_trainer::{BurnTrainer, Observed, Retrained};
 pub use checks::{CheckError, Settings, agree, gradcheck};
 pub use limits::{Act, LIMITS, Limit};
 pub use measure::carried;
-pub use outcome::{Candidate, Checksums, ConditionOutcome, Crossing, Curves, Measured, Outcome, Selection, Status};
+pub use outcome::{
+    Candidate, Checksums, ConditionOutcome, Crossing, Curves, Measured, Outcome, Selection, Status, panel,
+};
 pub use pack::{Pack, make_packs};
 pub use plan::{Calibration, Estimate, calibrate, estimate, pack_size, training_flops};
 pub use scheduler::{Control, Event, Measuring, TrainError, Trainer, Workers, run_packs};

@@ -2,6 +2,10 @@
 
 use super::config::{AppliesTo, Config, PairingKind};
 
+/// Most points that may be recorded of a cell. Of forty curves they take up to a hundred megabytes; a picture shows a
+/// thousand.
+const MOST_POINTS: u64 = 1 << 18;
+
 /// One rule.
 pub(super) struct Rule {
     /// The parameters it reads, the likeliest culprit first.
@@ -32,6 +36,18 @@ pub(super) const RULES: &[Rule] = &[
         paths: &["image.band_frequency", "world.image_size", "image.band"],
         broken: band,
         help: "lower image.band_frequency or raise world.image_size",
+    },
+    Rule {
+        paths: &[
+            "curves.every",
+            "curves.validate_every",
+            "curves.structure_every",
+            "checkpoint.every",
+            "train.steps",
+            "checkpoint.select",
+        ],
+        broken: points,
+        help: "record fewer points: raise the parameter whose steps are the fewest, or set curves to 0, which records none",
     },
 ];
 
@@ -67,6 +83,11 @@ fn band(config: &Config) -> Option<String> {
     // Beyond, there may be no frequency of the grid in the octave, and then no noise.
     let beyond = config.image.band > 0.0 && frequency > size as f64 / 2.0;
     beyond.then(|| format!("{frequency} cycles per side are more than an image of {size} pixels a side can show"))
+}
+
+fn points(config: &Config) -> Option<String> {
+    let points = config.recorded_points();
+    (points > MOST_POINTS).then(|| format!("{points} points would be recorded of a cell, and {MOST_POINTS} can be"))
 }
 
 #[cfg(test)]
@@ -110,6 +131,19 @@ mod tests {
         assert!(band(&config).is_some(), "16 pixels show up to 8 cycles");
         config.world.image_size = 18;
         assert_eq!(band(&config), None);
+    }
+
+    #[test]
+    fn a_cell_is_not_recorded_more_often_than_can_be_kept() {
+        let mut config = Config::default();
+        config.train.steps = 1 << 24;
+        assert!(points(&config).is_some_and(|why| why.contains("2013269 points")), "{:?}", points(&config));
+        (config.curves.every, config.curves.validate_every) = (100, 1000);
+        assert_eq!(points(&config), None);
+        (config.checkpoint.select, config.checkpoint.every) = (super::super::config::Select::Best, 1);
+        assert!(points(&config).is_some(), "every step is a candidate");
+        config.train.steps = 0;
+        assert_eq!(points(&config), None);
     }
 
     #[test]

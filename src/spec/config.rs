@@ -277,6 +277,16 @@ pub fn flatten(value: &Value) -> BTreeMap<String, Value> {
 }
 
 impl Config {
+    /// Most points that are recorded of a cell: of its curves, and of the checkpoints among which one is selected.
+    pub fn recorded_points(&self) -> u64 {
+        let steps = self.train.steps;
+        let curves = [self.curves.every, self.curves.validate_every, self.curves.structure_every];
+        let candidates = (self.checkpoint.select == Select::Best).then_some(self.checkpoint.every);
+        // The untrained cell and the last step are points beside the multiples.
+        let points = |every: u64| steps.checked_div(every).map_or(0, |multiples| multiples + 2);
+        curves.into_iter().chain(candidates).map(points).sum()
+    }
+
     /// Every scalar by dotted path, sorted: the canonical form that ids hash.
     pub fn scalars(&self) -> BTreeMap<String, Value> {
         flatten(&serde_json::to_value(self).expect("a config is plain data"))

@@ -39,6 +39,7 @@ pub fn audit_manifest(record: &CellRecord, axes: &[String], manifest: Option<&Ru
         "run_id": manifest.map(|m| &m.run_id),
         "sweep": manifest.map(|m| &m.sweep),
         "made_by": record.made_by,
+        "reused_from": record.reused_from,
         "class": record.class,
         "backend": backend,
         "config": record.config,
@@ -91,10 +92,10 @@ mod tests {
         assert_eq!(audit["seeds"], json!({"seed": 3}));
         assert_eq!(audit["backend"], "flex");
         assert_eq!(audit["status"], "ok");
-        assert_eq!(audit["metrics"]["effective_rank_img"], 1.0 / 6.0);
-        assert_eq!(audit["metrics"]["cca_1"], Value::Null);
-        assert_eq!(audit["missing_metrics"]["cca_1"], "too few samples");
-        assert_eq!(audit["run_id"], Value::Null);
+        assert_eq!(audit["metrics"]["effective_rank_img"], 1.0 + 1.0 / 6.0);
+        assert_eq!(audit["metrics"]["alignment"], Value::Null);
+        assert_eq!(audit["missing_metrics"]["alignment"], "too few samples");
+        assert_eq!((&audit["run_id"], &audit["reused_from"]), (&Value::Null, &Value::Null));
         assert_eq!((&audit["crossings"], &audit["selection"]), (&json!([]), &Value::Null));
         let audit = audit_manifest(&sample(4), &[], None);
         assert_eq!(audit["crossings"][0]["limit"], "stop.effective_rank_below");

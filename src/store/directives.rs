@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::atomic::sync_file;
+use super::bounded::MOST_FILE_BYTES;
 use super::error::StoreError;
 use super::manifest::now_utc;
 use super::own::start_of;
@@ -147,8 +148,11 @@ pub(crate) fn is_log(path: &Path) -> bool {
 
 /// Brings the end of the log to the end of a line.
 fn mend(file: &mut File) -> std::io::Result<()> {
+    // A line that a killed process left is at the end, and no longer than a log may be.
+    let skipped = file.metadata()?.len().saturating_sub(MOST_FILE_BYTES);
+    file.seek(SeekFrom::Start(skipped))?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+    Read::by_ref(file).take(MOST_FILE_BYTES).read_to_end(&mut bytes)?;
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let torn = bytes.get(whole..).unwrap_or_default();
     if torn.is_empty() {
@@ -157,7 +161,7 @@ fn mend(file: &mut File) -> std::io::Result<()> {
     if serde_json::from_slice::<Directive>(torn).is_ok() {
         return file.write_all(b"\n");
     }
-    file.set_len(whole as u64)?;
+    file.set_len(skipped + whole as u64)?;
     file.seek(SeekFrom::End(0)).map(|_| ())
 }
 

@@ -157,6 +157,9 @@ impl Ledger {
         let mut lines: Vec<&str> = text.lines().collect();
         let closing = lines.pop().ok_or_else(|| damaged("it is empty"))?;
         let ledger = Self::from_lines(&lines);
+        if let Some(fault) = ledger.as_ref().and_then(Self::fault) {
+            return Err(damaged(&fault));
+        }
         if ledger.as_ref().is_some_and(|ledger| ledger.to_bytes() == bytes) {
             return ledger.ok_or_else(|| damaged("it has no lines"));
         }
@@ -171,6 +174,17 @@ impl Ledger {
             }
             _ => Err(damaged("its last line does not match what is before it")),
         }
+    }
+
+    /// Why no program made it of a directory: a path that leads elsewhere, or two of the same.
+    fn fault(&self) -> Option<String> {
+        let inside =
+            |path: &str| path.split('/').all(|folder| !["", ".", ".."].contains(&folder)) && !path.contains('\\');
+        if let Some(line) = self.lines().find(|line| !inside(&line.path)) {
+            return Some(format!("it lists {:?}, which is no file of the directory", line.path));
+        }
+        let unordered = self.artifacts.windows(2).find(|pair| pair[0].path >= pair[1].path)?;
+        Some(format!("it lists {:?} after {:?}", unordered[1].path, unordered[0].path))
     }
 
     fn from_lines(lines: &[&str]) -> Option<Self> {
@@ -383,6 +397,32 @@ mod tests {
         }
         assert!(Ledger::parse(Path::new(LEDGER_FILE), b"").is_err());
         assert!(Ledger::parse(Path::new(LEDGER_FILE), &bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn lines_that_lead_out_of_the_directory_or_repeat_are_none_of_ours() {
+        let file = |path: &str| Artifact { path: path.into(), bytes: 1, blake3: "00".repeat(32) };
+        let parsed = |paths: &[&str]| {
+            let artifacts = paths.iter().map(|path| file(path)).collect();
+            Ledger::parse(Path::new(LEDGER_FILE), &Ledger { artifacts, manifest: None }.to_bytes())
+        };
+        parsed(&["a", "b/c", "b/d..e"]).unwrap();
+        for bad in [
+            &["../key.pem"][..],
+            &["/etc/passwd"],
+            &["a/./b"],
+            &["a//b"],
+            &["a\\..\\b"],
+            &[""],
+            &["a", "a"],
+            &["b", "a"],
+        ] {
+            let error = parsed(bad).unwrap_err();
+            assert!(
+                matches!(&error, StoreError::Damaged { reason, .. } if reason.contains("it lists")),
+                "{bad:?}: {error}"
+            );
+        }
     }
 
     #[test]

@@ -6,9 +6,12 @@
 //!
 //! When files have come to rest, [`seal`] lists them in a ledger, and [`check_seal`] finds whatever is no longer so.
 
+mod agreement;
 mod atomic;
 mod audit;
+mod bounded;
 mod bundle;
+mod cbor;
 mod cell_tree;
 mod directives;
 mod error;
@@ -28,16 +31,19 @@ mod reader;
 mod record;
 mod redact;
 mod reuse;
+mod rules;
 mod run_dir;
 mod seal;
 pub mod strict_report;
 mod table;
+mod table_bounds;
 mod tables;
 
+pub use agreement::differences;
 pub use atomic::{write_atomic, write_replaceable};
 pub use audit::audit_manifest;
 pub use bundle::{BUNDLE_NOTE_FILE, BUNDLE_VERSION, BundleNote, SMALL_BUNDLE_BYTES, bundle_bytes};
-pub use cell_tree::{CELL_TREE_VERSION, CellProof, CellTree};
+pub use cell_tree::{CELL_TREE_VERSION, CellProof, CellTree, leaf_text};
 pub use directives::{
     DIRECTIVES_FILE, DIRECTIVES_VERSION, Directive, Directives, Redaction, RedactionKey, read_directives,
 };
@@ -56,11 +62,11 @@ pub use place::{Holds, LAB_FORMAT, MARKER_FILE, enclosing, holds, mark, require_
 pub use plain::{open_file, read_file, read_text};
 pub use reader::{NamedFault, RunReader, SoundCells};
 pub use record::{
-    CellRecord, RECORD_VERSION, RecordedCandidate, RecordedChecksums, RecordedCrossing, RecordedCurves, RecordedMetric,
-    RecordedSelection, RecordedStatus,
+    CellRecord, Origin, RECORD_VERSION, RecordedCandidate, RecordedChecksums, RecordedCrossing, RecordedCurves,
+    RecordedMetric, RecordedSelection, RecordedStatus,
 };
 pub use redact::{REDACTED, Redacted, Redactor};
-pub use reuse::{Reused, find_reusable};
+pub use reuse::{Offer, Offers, find_offers};
 pub use run_dir::{Damaged, Found, Identity, Levels, RunDir};
 pub use seal::{Bundling, Scope, Seal, SealCheck, Sealed, bundle, check_seal, seal, seal_manifest, unseal};
 pub use strict_report::{Fact, STRICT_REPORT_SCHEMA, Source, StrictReport};
@@ -70,6 +76,6 @@ pub use table::{
 };
 pub use tables::{
     BOUNDARIES_TABLE, CELLS_TABLE, CONDITIONS_TABLE, CURVES_TABLE, EXEMPLARS_TABLE, LEAD_LAG_TABLE, MARGINS_TABLE,
-    MetricColumn, ParamColumn, RUN_TABLES, RunTables, SURFACES_TABLE, TableSpec, metric_column, param_column,
-    write_run_tables,
+    MetricColumn, ParamColumn, REUSED_FILE, RUN_TABLES, RunTables, SURFACES_TABLE, TableSpec, metric_column,
+    param_column, write_run_tables,
 };

@@ -11,7 +11,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::error::StoreError;
-use super::part::Part;
+use super::part::{Part, elements};
 use super::reader::RunReader;
 use super::record::CellRecord;
 
@@ -46,7 +46,7 @@ pub(super) fn in_order(
             whole[first].push(block);
             continue;
         }
-        let plain = block.part.plain_block(block.number)?;
+        let plain = block.part.judged_block(block.number)?;
         let records = elements(&plain).ok_or_else(|| block.damaged("its records cannot be told apart"))?;
         for wanted in &block.wanted {
             let bytes = records.get(wanted.slot as usize).ok_or_else(|| block.damaged("it lacks a record"))?;
@@ -193,64 +193,6 @@ impl<'a> Heaps<'a> {
     }
 }
 
-/// The elements of a CBOR array, each as its bytes; none when that is not what it is.
-fn elements(cbor: &[u8]) -> Option<Vec<&[u8]>> {
-    let (major, count, mut rest) = head(cbor)?;
-    if major != ARRAY {
-        return None;
-    }
-    let mut elements = Vec::new();
-    for _ in 0..count? {
-        let after = skip(rest, 0)?;
-        elements.push(&rest[..rest.len() - after.len()]);
-        rest = after;
-    }
-    Some(elements)
-}
-
-const ARRAY: u8 = 4;
-/// Deeper than any record; a bound, so that a damaged one cannot exhaust the stack.
-const DEEPEST: usize = 64;
-
-/// What follows the first item.
-fn skip(cbor: &[u8], depth: usize) -> Option<&[u8]> {
-    if depth > DEEPEST {
-        return None;
-    }
-    let (major, count, mut rest) = head(cbor)?;
-    let items = match (major, count) {
-        // Integers and simple values: all is in the head.
-        (0 | 1 | 7, Some(_)) => 0,
-        // Bytes and text.
-        (2 | 3, Some(length)) => return rest.get(usize::try_from(length).ok()?..),
-        (ARRAY, Some(items)) => items,
-        (5, Some(pairs)) => pairs.checked_mul(2)?,
-        // A tag has one item.
-        (6, Some(_)) => 1,
-        // Records are written with definite lengths.
-        _ => return None,
-    };
-    for _ in 0..items {
-        rest = skip(rest, depth + 1)?;
-    }
-    Some(rest)
-}
-
-/// Major type and argument of the first item, and what follows its head. No argument: an indefinite length.
-fn head(cbor: &[u8]) -> Option<(u8, Option<u64>, &[u8])> {
-    let (first, rest) = cbor.split_first()?;
-    let (major, low) = (first >> 5, first & 0x1f);
-    let width = match low {
-        0..=23 => return Some((major, Some(u64::from(low)), rest)),
-        24..=27 => 1 << (low - 24),
-        31 => return Some((major, None, rest)),
-        _ => return None,
-    };
-    let (argument, rest) = rest.split_at_checked(width)?;
-    let value = argument.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
-    Some((major, Some(value), rest))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,25 +252,5 @@ mod tests {
             let expected = [0, 2, 4].map(|n| n + portion as u64).map(|n| (n, sample(n)));
             assert_eq!(found, expected);
         }
-    }
-
-    #[test]
-    fn elements_are_what_an_encoder_wrote_and_nothing_else_is_taken() {
-        let records: Vec<CellRecord> = (0..3).map(sample).collect();
-        let mut cbor = Vec::new();
-        ciborium::into_writer(&records, &mut cbor).unwrap();
-        let found = elements(&cbor).unwrap();
-        let decoded: Vec<CellRecord> = found.iter().map(|bytes| ciborium::from_reader(*bytes).unwrap()).collect();
-        assert_eq!(decoded, records);
-        assert_eq!(found.iter().map(|bytes| bytes.len()).sum::<usize>() + 1, cbor.len());
-        assert!(elements(&cbor[..cbor.len() - 1]).is_none(), "cut off");
-        for bad in
-            [&[][..], &[0xa1, 0, 0], &[0x9f, 0xff], &[0x81, 0x1c], &[0x9b, 255, 255, 255, 255, 255, 255, 255, 255]]
-        {
-            assert!(elements(bad).is_none(), "{bad:?}");
-        }
-        let mut deep = vec![0x81; 1000];
-        deep.push(0);
-        assert!(elements(&deep).is_none());
     }
 }

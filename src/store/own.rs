@@ -17,6 +17,7 @@ use super::part::is_part;
 use super::place::{MARKER_FILE, is_marker};
 use super::plain::{open_file, read_file};
 use super::table::read_table_info;
+use super::tables::{REUSED_FILE, is_list_of_reused};
 
 /// The resolved spec of a run.
 pub const SPEC_FILE: &str = "spec.toml";
@@ -40,7 +41,7 @@ const SET_ASIDE: &str = ".set-aside";
 type Own = (&'static str, fn(&Path) -> bool);
 
 /// Every file that is written into the directory of a run or of a laboratory.
-const OWN: [Own; 26] = [
+const OWN: [Own; 27] = [
     (MARKER_FILE, is_marker),
     (LOCK_FILE, is_lock),
     (MANIFEST_FILE, has_our_words),
@@ -55,6 +56,7 @@ const OWN: [Own; 26] = [
     ("boundaries.parquet", is_table),
     ("lead_lag.parquet", is_table),
     ("exemplars.parquet", is_table),
+    (REUSED_FILE, is_list_of_reused),
     ("gates.json", has_our_words),
     ("refinement.json", has_our_words),
     ("report.html", has_our_words),

@@ -5,6 +5,7 @@ use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
+use super::bounded::MOST_FILE_BYTES;
 use super::error::StoreError;
 use super::litter::is_litter;
 
@@ -115,24 +116,37 @@ pub(crate) fn require_one_name(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// The bytes of a plain file.
+/// The bytes of a plain file that has at most [`MOST_FILE_BYTES`].
 ///
 /// # Errors
-/// As [`open_file`].
+/// As [`open_file`]; [`ErrorKind::FileTooLarge`] for a larger one, of which nothing is read.
 pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    read_up_to(path, MOST_FILE_BYTES)
+}
+
+fn read_up_to(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = open_file(path)?;
+    let length = file.metadata()?.len();
     let mut bytes = Vec::new();
-    open_file(path)?.read_to_end(&mut bytes)?;
+    if length <= most {
+        bytes.try_reserve_exact(length as usize).map_err(|_| ErrorKind::OutOfMemory)?;
+        // It may grow while it is read.
+        file.take(most + 1).read_to_end(&mut bytes)?;
+    }
+    let length = length.max(bytes.len() as u64);
+    if length > most {
+        let text = format!("it has {length} bytes, and a file of its kind has {most} at most");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, text));
+    }
     Ok(bytes)
 }
 
 /// The text of a plain file.
 ///
 /// # Errors
-/// As [`open_file`], and for what is no UTF-8.
+/// As [`read_file`], and for what is no UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    open_file(path)?.read_to_string(&mut text)?;
-    Ok(text)
+    String::from_utf8(read_file(path)?).map_err(|e| io::Error::new(ErrorKind::InvalidData, e))
 }
 
 /// As [`open_file`], for the store: what is no plain file is damage, and named as such.
@@ -140,9 +154,9 @@ pub(crate) fn open_stored(path: &Path) -> Result<File, StoreError> {
     open_file(path).map_err(|error| stored_error("open", path, error))
 }
 
-/// An error of reading, where what is no plain file counts as damage.
+/// An error of reading, where what is no plain file, or larger than one of its kind can be, counts as damage.
 pub(crate) fn stored_error(action: &'static str, path: &Path, error: io::Error) -> StoreError {
-    if is_not_plain(&error) {
+    if is_not_plain(&error) || error.kind() == ErrorKind::FileTooLarge {
         StoreError::damaged(path, error.to_string())
     } else {
         StoreError::io(action, path)(error)
@@ -212,6 +226,19 @@ mod tests {
         assert_eq!(read_file(&at("plain")).unwrap(), b"mine");
         assert_eq!(open_file(&at("missing")).unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(open_file(dir.path()).unwrap_err().kind(), ErrorKind::IsADirectory);
+    }
+
+    #[test]
+    fn what_is_larger_than_may_be_is_refused_and_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("manifest.json");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read_up_to(&path, 5).unwrap(), b"12345");
+        assert_eq!(read_up_to(&path, 4).unwrap_err().kind(), ErrorKind::FileTooLarge);
+        // A hole of a terabyte takes no room on the disk.
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let error = read_file(&path).map_err(|e| stored_error("read", &path, e)).unwrap_err();
+        assert!(matches!(&error, StoreError::Damaged { reason, .. } if reason.contains("1099511627776")), "{error}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::cell_tree::CellTree;
 use super::error::StoreError;
 use super::id::Id;
 use super::manifest::RunManifest;
-use super::part::{Columns, Part, has_part_name};
+use super::part::{Columns, Part, TOO_LARGE, has_part_name};
 use super::place::{Holds, holds};
 use super::plain::is_folder;
 use super::record::{CellRecord, RecordedStatus};
@@ -104,6 +104,12 @@ impl RunReader {
         self.parts.insert(number, part);
     }
 
+    /// Lists the cells of the open parts anew, where some went.
+    pub(crate) fn list_again(&mut self) {
+        self.cells.clear();
+        std::mem::take(&mut self.parts).into_values().for_each(|part| self.add(part));
+    }
+
     /// The run directory.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -179,6 +185,16 @@ impl RunReader {
         Ok(damage)
     }
 
+    /// What is wrong with the parts that `vouched` does not vouch for by their names: every record of them is read.
+    pub fn unvouched_damage(&self, vouched: impl Fn(&str) -> bool) -> Result<Vec<NamedFault>, StoreError> {
+        let mut damage = Vec::new();
+        for part in self.parts.values().filter(|part| !vouched(&name_of(&part.path))) {
+            let faults = part.content_faults()?;
+            damage.extend(faults.into_iter().map(|(_, reason)| (name_of(&part.path), reason)));
+        }
+        Ok(damage)
+    }
+
     /// The columns that the finished cells need in tables.
     pub fn columns(&self) -> Columns {
         let mut columns = Columns::default();
@@ -232,12 +248,18 @@ impl RunReader {
     fn sound_cells_once(&self) -> Result<SoundCells, StoreError> {
         let mut sound = SoundCells { faults: self.damaged.clone(), ..SoundCells::default() };
         for (number, part) in &self.parts {
-            sound.faults.extend(part.faults()?.into_iter().map(|(_, reason)| (name_of(&part.path), reason)));
-            for block in 0..part.index.blocks.len() {
+            let faults = part.faults()?;
+            let altered: Vec<usize> = faults.iter().filter_map(|(block, _)| *block).collect();
+            sound.faults.extend(faults.into_iter().map(|(_, reason)| (name_of(&part.path), reason)));
+            for block in (0..part.index.blocks.len()).filter(|block| !altered.contains(block)) {
                 let mut records = match part.records(block) {
                     Ok(records) => records,
-                    // Listed already.
-                    Err(StoreError::Damaged { .. }) => continue,
+                    Err(StoreError::Damaged { reason, .. }) => {
+                        let too_large = reason.contains(TOO_LARGE);
+                        sound.faults.push((name_of(&part.path), reason));
+                        // One is enough: a thousand of them take hours.
+                        if too_large { break } else { continue }
+                    }
                     Err(other) => return Err(other),
                 };
                 let mut slots = 0..;

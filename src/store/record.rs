@@ -7,7 +7,8 @@
 //! - 1: first version. `made_by` was added; absent it reads as empty. `conditions` was added; absent there are none.
 //!   `crossings` and `selection` were added; absent they read as none: no limit but the stop rules was known, and every
 //!   cell was measured at its end. Values are in the ranges of their metrics; older ones can be past an end by rounding,
-//!   and read as that end.
+//!   and read as that end. `reused_from` was added; absent the run that holds the record trained the cell, or took it over
+//!   before origins were recorded.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -137,6 +138,22 @@ pub struct RecordedSelection {
     pub candidates: Vec<RecordedCandidate>,
 }
 
+/// The run beside its own from which a record was taken over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Origin {
+    /// Name of its directory.
+    pub run: String,
+    /// As its manifest had it; empty where there was none.
+    #[serde(default)]
+    pub run_id: String,
+    /// Hash of its resolved spec, as its manifest had it.
+    #[serde(default)]
+    pub spec_blake3: String,
+    /// BLAKE3 of its ledger's file; empty where it was not sealed.
+    #[serde(default)]
+    pub ledger_blake3: String,
+}
+
 /// One finished cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellRecord {
@@ -175,6 +192,10 @@ pub struct CellRecord {
     /// The program, its commit and the processor that made it. Never in a table; empty in records older than this.
     #[serde(default)]
     pub made_by: String,
+    /// The run from which it was taken over; none where its own run trained it. Never in a table of numbers, whose bytes
+    /// would tell what lay beside a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<Origin>,
 }
 
 impl CellRecord {
@@ -230,6 +251,7 @@ impl CellRecord {
             wall_s: outcome.wall_s,
             finished_utc,
             made_by: String::new(),
+            reused_from: None,
         }
     }
 
@@ -298,6 +320,9 @@ impl CellRecord {
             return bad("the steps of its curves do not ascend".into());
         }
         let mut numbers: Vec<(&str, f64)> = vec![("wall_s", self.wall_s)];
+        for (name, values) in &self.curves.series {
+            numbers.extend(values.iter().flatten().map(|value| (name.as_str(), *value)));
+        }
         for crossing in &self.crossings {
             numbers.push((&crossing.limit, crossing.threshold));
             numbers.extend(crossing.value.map(|value| (crossing.limit.as_str(), value)));
@@ -380,61 +405,107 @@ impl From<RecordedSelection> for Selection {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::metric::{Descriptor, Panel, descriptors_of};
+    use crate::spec::Cell;
+    use crate::spec::config::{Config, Select};
 
-    /// A record with everything in it, different for every `n`.
+    /// The configuration of [`sample`].
+    fn config(n: u64) -> Config {
+        let mut config = Config { seed: n, ..Config::default() };
+        config.train.temperature = 0.07 * (n as f64 + 1.0);
+        (config.train.steps, config.model.embedding) = (20, 3);
+        (config.curves.every, config.curves.validate_every) = (10, 10);
+        (config.stop.effective_rank_below, config.stop.every) = (1.75, 10);
+        if n % 5 == 4 {
+            (config.checkpoint.select, config.checkpoint.every) = (Select::Best, 10);
+        }
+        config
+    }
+
+    /// A record with everything in it, different for every `n`, that passes for one of a cell.
     pub(crate) fn sample(n: u64) -> CellRecord {
-        let cell_id = blake3::hash(&n.to_le_bytes()).to_hex()[..32].to_string();
         let x = n as f64;
+        let config = config(n);
+        let noisy = Condition { name: "noisy".into(), changes: BTreeMap::from([("image.noise".into(), 0.5.into())]) };
+        let cell = Cell::new(config.clone(), vec![noisy.clone()].into());
+        let collapsed = n % 5 == 4;
+        let metrics = |rank: f64| {
+            let missing = |d: &Descriptor| (d.name.to_string(), Measured::Missing("too few samples".into()));
+            let mut metrics: BTreeMap<String, Measured> = descriptors_of(Panel::Fast).map(missing).collect();
+            metrics.insert("effective_rank_img".into(), Measured::Value(rank));
+            metrics
+        };
         let outcome = Outcome {
-            status: if n % 5 == 4 { Status::Collapsed } else { Status::Ok },
-            reason: if n % 5 == 4 { "effective rank below 2".into() } else { String::new() },
+            cell_id: cell.id.clone(),
+            status: if collapsed { Status::Collapsed } else { Status::Ok },
+            reason: if collapsed { "effective rank below 1.75".into() } else { String::new() },
             steps: 20,
-            metrics: BTreeMap::from([
-                ("effective_rank_img".into(), Measured::Value(1.0 / (x + 3.0))),
-                ("cca_1".into(), Measured::Missing("too few samples".into())),
-            ]),
-            spectra: BTreeMap::from([("img".into(), vec![0.7, 0.2, 0.1]), ("txt".into(), vec![0.5, 1e-17])]),
+            metrics: metrics(1.0 + 1.0 / (x + 3.0)),
+            spectra: BTreeMap::from([("img".into(), vec![0.7, 0.2, 0.1]), ("txt".into(), vec![0.5, 0.25, 1e-17])]),
             curves: Curves {
+                step: vec![0, 10, 20],
+                series: BTreeMap::from([
+                    ("loss".into(), vec![Some(5.5), Some(4.25 + x), Some(0.1)]),
+                    ("validation_retrieval_at_1_i2t".into(), vec![Some(0.0), None, Some(0.9)]),
+                ]),
+            },
+            checksums: Checksums {
+                first_batch_embeddings: "a1".repeat(32),
+                final_parameters: blake3::hash(cell.id.as_bytes()).to_hex().to_string(),
+                test_embeddings: "c3".repeat(32),
+            },
+            crossings: collapsed.then(crossing).into_iter().collect(),
+            selection: collapsed.then(selection),
+            realised: BTreeMap::from([("corrupted_share_train".into(), 1.0 / (x + 2.0))]),
+            conditions: vec![ConditionOutcome {
+                condition: noisy,
+                metrics: metrics(1.0 + 1.0 / (x + 4.0)),
+                test_embeddings: "b2".repeat(32),
+            }],
+            wall_s: 0.125,
+        };
+        let plain = serde_json::to_value(&config).expect("plain data");
+        let utc = "2026-11-20T10:00:00Z".to_string();
+        CellRecord::from_outcome(outcome, config.train_id(), "n1 flex x86_64".into(), plain, utc)
+    }
+
+    /// As the first version of [`sample`] was, of which a part is kept: no record of a cell.
+    pub(crate) fn first_sample(n: u64) -> CellRecord {
+        let x = n as f64;
+        let cell_id = blake3::hash(&n.to_le_bytes()).to_hex()[..32].to_string();
+        let rank = RecordedMetric::Value(1.0 / (x + 3.0));
+        let missing = RecordedMetric::Missing("too few samples".into());
+        CellRecord {
+            train_id: cell_id.chars().rev().collect(),
+            config: serde_json::json!({
+                "seed": n,
+                "train": { "temperature": 0.07 * (x + 1.0), "steps": 20, "optimiser": "sgd" },
+                "stop": { "freeze": true },
+            }),
+            metrics: BTreeMap::from([("effective_rank_img".into(), rank), ("cca_1".into(), missing)]),
+            spectra: BTreeMap::from([("img".into(), vec![0.7, 0.2, 0.1]), ("txt".into(), vec![0.5, 1e-17])]),
+            curves: RecordedCurves {
                 step: vec![0, 10, 20],
                 series: BTreeMap::from([
                     ("loss".into(), vec![Some(5.5), Some(4.25 + x), Some(0.1)]),
                     ("retrieval_at_1_i2t".into(), vec![Some(0.0), None, Some(0.9)]),
                 ]),
             },
-            checksums: Checksums {
+            checksums: RecordedChecksums {
                 first_batch_embeddings: "a1".repeat(32),
                 final_parameters: blake3::hash(cell_id.as_bytes()).to_hex().to_string(),
                 test_embeddings: String::new(),
             },
-            crossings: (n % 5 == 4).then(|| crossing(x)).into_iter().collect(),
-            selection: (n % 5 == 4).then(selection),
             realised: BTreeMap::from([("pairing_rate_train".into(), 0.0625 * x)]),
-            conditions: vec![ConditionOutcome {
-                condition: Condition {
-                    name: "noisy".into(),
-                    changes: BTreeMap::from([("image.noise".into(), 0.5.into())]),
-                },
-                metrics: BTreeMap::from([
-                    ("effective_rank_img".into(), Measured::Value(1.0 / (x + 4.0))),
-                    ("cca_1".into(), Measured::Missing("too few samples".into())),
-                ]),
-                test_embeddings: "b2".repeat(32),
-            }],
-            wall_s: 0.125,
+            conditions: Vec::new(),
             cell_id,
-        };
-        let config = serde_json::json!({
-            "seed": n,
-            "train": { "temperature": 0.07 * (x + 1.0), "steps": 20, "optimiser": "sgd" },
-            "stop": { "freeze": true },
-        });
-        let train_id = outcome.cell_id.chars().rev().collect();
-        CellRecord::from_outcome(outcome, train_id, "n1 flex x86_64".into(), config, "2026-11-20T10:00:00Z".into())
+            ..sample(n)
+        }
     }
 
-    fn crossing(threshold: f64) -> Crossing {
-        let name = "effective_rank_img".to_string();
-        Crossing { limit: "stop.effective_rank_below".into(), threshold, name, step: 10, value: Some(1.5), checks: 2 }
+    fn crossing() -> Crossing {
+        let (limit, name) = ("stop.effective_rank_below".to_string(), "effective_rank_img".to_string());
+        Crossing { limit, threshold: 1.75, name, step: 10, value: Some(1.5), checks: 2 }
     }
 
     fn selection() -> Selection {
@@ -492,8 +563,11 @@ pub(crate) mod tests {
         record.check().unwrap();
 
         let mut infinite = sample(1);
-        infinite.realised.insert("pairing_rate_train".into(), f64::INFINITY);
-        assert!(infinite.check().unwrap_err().to_string().contains("`pairing_rate_train` is inf"));
+        infinite.realised.insert("corrupted_share_train".into(), f64::INFINITY);
+        assert!(infinite.check().unwrap_err().to_string().contains("`corrupted_share_train` is inf"));
+        let mut curved = sample(1);
+        curved.curves.series.insert("loss".into(), vec![None, Some(f64::NEG_INFINITY), None]);
+        assert!(curved.check().unwrap_err().to_string().contains("`loss` is -inf"));
         let mut unscored = sample(4);
         unscored.selection.as_mut().expect("a selection").candidates[1].score = Some(f64::NAN);
         assert!(unscored.check().unwrap_err().to_string().contains("`selection` is NaN"));

@@ -12,8 +12,8 @@ use super::manifest::{MANIFEST_FILE, RunManifest};
 use super::part::{BLOCK_CELLS, BlockEntry, Columns, Part, Source, encode_blocks, prepare_part, write_part};
 use super::place::{Holds, mark, require_ours};
 use super::reader::{PARTS, RunReader, list_parts, name_of};
-use super::record::CellRecord;
-use super::reuse::{Reused, find_reusable};
+use super::record::{CellRecord, Origin};
+use super::reuse::Offer;
 use crate::spec::config::flatten;
 
 /// Where damaged parts are put, below `parts/`. Nothing there is ever read or removed.
@@ -22,6 +22,9 @@ const DAMAGED: &str = "damaged";
 /// Parts of one size level that are merged into one of the next. Levels grow by the same factor, so a record is
 /// rewritten at most once per level: five times in a run of a million cells, which has then at most 90 parts.
 const FANOUT: usize = 16;
+
+/// A block of this size is not packed again with others, however few its records are.
+const LARGE_BLOCK_BYTES: u64 = 1 << 20;
 
 /// What the caller is about to compute, to be compared with what a directory holds.
 #[derive(Clone, Debug, Default)]
@@ -201,21 +204,15 @@ impl RunDir {
         self.merge_full_levels()
     }
 
-    /// Takes over those of `wanted` that are finished in another run directory below `siblings`, in the same class.
-    /// Failed cells are not taken over: the failure may have been of that machine.
+    /// Takes over the cells of an offer. What cannot be read of it any more is skipped and returned, with how many came.
     ///
     /// # Errors
-    /// What appending meets. What cannot be read in a sibling is skipped and reported.
-    pub fn reuse_from<'a>(
-        &mut self,
-        siblings: &Path,
-        wanted: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Reused, StoreError> {
-        let missing = wanted.into_iter().filter(|id| !self.reader.is_finished(id)).collect();
-        let (own, class) = (self.dir().to_path_buf(), self.class.clone());
+    /// What appending meets.
+    pub fn take_over(&mut self, offer: &Offer) -> Result<(usize, Vec<(PathBuf, String)>), StoreError> {
         // Records come block by block; gathering some blocks first makes fewer, larger parts.
-        let mut pending: Vec<CellRecord> = Vec::new();
-        let reused = find_reusable(siblings, &own, missing, &class, &mut |records| {
+        let (mut pending, mut taken): (Vec<CellRecord>, usize) = (Vec::new(), 0);
+        let skipped = offer.each_block(&mut |records| {
+            taken += records.len();
             pending.extend(records);
             if pending.len() >= FANOUT * BLOCK_CELLS {
                 self.append(&std::mem::take(&mut pending))?;
@@ -223,7 +220,70 @@ impl RunDir {
             Ok(())
         })?;
         self.append(&pending)?;
-        Ok(reused)
+        Ok((taken, skipped))
+    }
+
+    /// Reads every record, and sets aside the parts that have some that cannot be read, or cannot be of the cells that they
+    /// name, though their bytes are what was written. Their other blocks are kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] for what cannot be read, or for want of memory: the part may be whole, so it is not given up.
+    pub fn set_aside_unbelievable(&mut self) -> Result<Vec<Damaged>, StoreError> {
+        let mut faulty = Vec::new();
+        for (number, part) in &self.reader.parts {
+            let faults = part.content_faults()?;
+            if !faults.is_empty() {
+                faulty.push((*number, faults.into_iter().map(|(block, reason)| (Some(block), reason)).collect()));
+            }
+        }
+        let mut damaged = Vec::new();
+        for (number, faults) in faulty {
+            let faults: Vec<(Option<usize>, String)> = faults;
+            let Some(part) = self.reader.parts.remove(&number) else { continue };
+            let (damage, kept) = salvage(&self.dir().join(PARTS), part, &faults)?;
+            damaged.push(damage);
+            kept.into_iter().for_each(|part| self.reader.add(part));
+        }
+        if !damaged.is_empty() {
+            self.reader.list_again();
+        }
+        Ok(damaged)
+    }
+
+    /// Gives up the cells that were taken over from a run whose records came out differently; how many. The parts that
+    /// had them are set aside.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; every cell is then there or in a part that was set aside.
+    pub fn give_up(&mut self, origin: &Origin) -> Result<usize, StoreError> {
+        let parts_dir = self.dir().join(PARTS);
+        let foreign = |record: &CellRecord| record.reused_from.as_ref() == Some(origin);
+        let mut given_up = 0;
+        for number in self.reader.parts.keys().copied().collect::<Vec<_>>() {
+            let Some(part) = self.reader.parts.get(&number).cloned() else { continue };
+            let (mut columns, mut whole, mut rest, before) = (Columns::default(), Vec::new(), Vec::new(), given_up);
+            for block in 0..part.index.blocks.len() {
+                let records = part.records(block)?;
+                let (own, theirs): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| !foreign(record));
+                given_up += theirs.len();
+                if theirs.is_empty() { whole.push(block) } else { rest.extend(own) }
+            }
+            if given_up == before {
+                continue;
+            }
+            columns.merge(&part.index.columns);
+            let mut blocks: Vec<Source> = whole.into_iter().map(|block| Source::Copy(&part, block)).collect();
+            blocks.extend(encode_blocks(&rest, &mut columns, &parts_dir)?);
+            let kept = match blocks.is_empty() {
+                true => None,
+                false => Some(write_part(&parts_dir, &self.sweep, &self.class, columns, &blocks)?),
+            };
+            set_aside(&parts_dir, &part.path)?;
+            self.reader.parts.remove(&number);
+            kept.into_iter().for_each(|part| self.reader.add(part));
+        }
+        self.reader.list_again();
+        Ok(given_up)
     }
 
     /// Merges the parts of a level once there are [`FANOUT`] of them, until no level is full.
@@ -252,10 +312,15 @@ impl RunDir {
             columns.merge(&part.index.columns);
             for (number, entry) in part.index.blocks.iter().enumerate() {
                 // Copying a block costs nothing but the copy; many tiny blocks would compress badly.
-                if entry.cells.len() >= BLOCK_CELLS / 2 {
+                if entry.cells.len() >= BLOCK_CELLS / 2 || entry.bytes >= LARGE_BLOCK_BYTES {
                     blocks.push(Source::Copy(part, number));
-                } else {
-                    small.extend(part.records(number)?);
+                    continue;
+                }
+                match part.records(number) {
+                    Ok(records) => small.extend(records),
+                    // Merging judges nobody: whoever reads the records meets it, and sets it aside.
+                    Err(StoreError::Damaged { .. }) => blocks.push(Source::Copy(part, number)),
+                    Err(other) => return Err(other),
                 }
             }
         }

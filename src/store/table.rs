@@ -28,6 +28,7 @@ use serde_json::json;
 use super::atomic::Pending;
 use super::error::StoreError;
 use super::plain::{open_file, open_stored};
+use super::table_bounds::{self, guarded};
 
 /// Version of [`TableInfo`].
 pub const TABLE_VERSION: u64 = 1;
@@ -37,7 +38,7 @@ pub const FOOTER_KEY: &str = "cliffline";
 /// Pinned, because the bytes of a table must not change with a library's default: zstd's own default level, and row
 /// groups of 2^17 rows, of which a reader with one thread and little memory can hold one.
 const ZSTD_LEVEL: i32 = 3;
-const ROW_GROUP_ROWS: usize = 1 << 17;
+pub(super) const ROW_GROUP_ROWS: usize = 1 << 17;
 const DATA_PAGE_BYTES: usize = 1 << 20;
 
 /// What one column means.
@@ -326,11 +327,7 @@ impl Write for SharedSink {
 
 /// Reads a Parquet table into memory.
 pub fn read_table(path: &Path) -> Result<DataFrame, StoreError> {
-    let file = open_stored(path)?;
-    ParquetReader::new(file)
-        .read_parallel(ParallelStrategy::None)
-        .finish()
-        .map_err(|e| StoreError::Table { path: path.to_path_buf(), reason: e.to_string() })
+    read_some(path, None, None)
 }
 
 /// Reads those of `columns` that a Parquet table has, and leaves the rest where it is.
@@ -340,13 +337,19 @@ pub fn read_columns(path: &Path, columns: &[String]) -> Result<DataFrame, StoreE
 
 /// As [`read_columns`], of at most `rows` rows from row `from` on; row groups beside them are not read.
 pub fn read_rows(path: &Path, columns: &[String], from: usize, rows: usize) -> Result<DataFrame, StoreError> {
+    read_some(path, Some(columns), (from > 0 || rows < usize::MAX).then_some((from, rows)))
+}
+
+fn read_some(path: &Path, columns: Option<&[String]>, slice: Option<(usize, usize)>) -> Result<DataFrame, StoreError> {
     let table_error = |e: PolarsError| StoreError::Table { path: path.to_path_buf(), reason: e.to_string() };
-    let file = open_stored(path)?;
-    let mut reader = ParquetReader::new(file).read_parallel(ParallelStrategy::None);
-    let schema = reader.schema().map_err(table_error)?;
-    let there = columns.iter().filter(|name| schema.contains(name)).cloned().collect();
-    let slice = (from > 0 || rows < usize::MAX).then_some((from, rows));
-    reader.with_columns(Some(there)).with_slice(slice).finish().map_err(table_error)
+    guarded(path, || {
+        let file = open_stored(path)?;
+        let mut reader = ParquetReader::new(file).read_parallel(ParallelStrategy::None);
+        table_bounds::check(path, reader.get_metadata().map_err(table_error)?, columns)?;
+        let schema = reader.schema().map_err(table_error)?;
+        let there = |columns: &[String]| columns.iter().filter(|name| schema.contains(name)).cloned().collect();
+        reader.with_columns(columns.map(there)).with_slice(slice).finish().map_err(table_error)
+    })
 }
 
 /// BLAKE3 of a file, 64 hex digits.
@@ -362,16 +365,14 @@ pub fn hash_file(path: &Path) -> io::Result<String> {
 /// [`StoreError::Table`] when it is not one of our tables, [`StoreError::Newer`] for a newer program's.
 pub fn read_table_info(path: &Path) -> Result<TableInfo, StoreError> {
     let table_error = |reason: String| StoreError::Table { path: path.to_path_buf(), reason };
-    let file = open_stored(path)?;
-    let mut reader = ParquetReader::new(file);
-    let metadata = reader.get_metadata().map_err(|e| table_error(e.to_string()))?;
-    let json = metadata
-        .key_value_metadata()
-        .iter()
-        .flatten()
-        .find(|pair| pair.key == FOOTER_KEY)
-        .and_then(|pair| pair.value.clone())
-        .ok_or_else(|| table_error(format!("its footer has no key `{FOOTER_KEY}`")))?;
+    let json = guarded(path, || {
+        let file = open_stored(path)?;
+        let mut reader = ParquetReader::new(file);
+        let metadata = reader.get_metadata().map_err(|e| table_error(e.to_string()))?;
+        let mut pairs = metadata.key_value_metadata().iter().flatten();
+        let pair = pairs.find(|pair| pair.key == FOOTER_KEY).and_then(|pair| pair.value.clone());
+        pair.ok_or_else(|| table_error(format!("its footer has no key `{FOOTER_KEY}`")))
+    })?;
     let info: serde_json::Value = serde_json::from_str(&json).map_err(|e| table_error(e.to_string()))?;
     let found = info.get("version").and_then(|v| v.as_u64()).unwrap_or(0);
     if found > TABLE_VERSION {
@@ -588,5 +589,39 @@ mod tests {
         std::fs::write(&path, b"PAR1 this is no table PAR1").unwrap();
         assert!(matches!(read_table(&path), Err(StoreError::Table { .. })));
         assert!(matches!(read_table_info(&path), Err(StoreError::Table { .. })));
+    }
+
+    #[test]
+    fn a_table_that_unpacks_to_more_than_it_is_worth_is_refused_before_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.parquet");
+        let long = "0".repeat(1 << 20);
+        let texts: Vec<String> = (0..200).map(|n| format!("{n}{long}")).collect();
+        let frame = DataFrame::new_infer_height(vec![Column::new("text".into(), texts)]).unwrap();
+        let info = TableInfo::new("t", [("text".to_string(), ColumnInfo::new("value", "", "zeros"))]);
+        let written = write_table(&path, &frame, &info).unwrap();
+        assert!(written.bytes < 1 << 18, "{} bytes", written.bytes);
+        let error = read_table(&path).unwrap_err().to_string();
+        assert!(error.contains("unpack"), "{error}");
+        assert_eq!(read_columns(&path, &[]).unwrap().width(), 0, "what is not read takes nothing");
+        assert_eq!(read_table_info(&path).unwrap(), info);
+    }
+
+    #[test]
+    fn a_footer_that_points_elsewhere_is_damage_in_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("samples.parquet");
+        let (frame, info) = frame(50);
+        write_table(&path, &frame, &info).unwrap();
+        let sound = std::fs::read(&path).unwrap();
+        let length = u32::from_le_bytes(sound[sound.len() - 8..][..4].try_into().unwrap()) as usize;
+        let (footer, mut refused) = (sound.len() - 8 - length, 0);
+        for at in footer..sound.len() {
+            let mut changed = sound.clone();
+            changed[at] = !changed[at];
+            std::fs::write(&path, changed).unwrap();
+            refused += u32::from(matches!(read_table(&path), Err(StoreError::Table { .. })));
+        }
+        assert!(refused > 50, "{refused} of {length}");
     }
 }

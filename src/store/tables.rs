@@ -4,16 +4,19 @@
 //! finished. Records are read and written in segments of the plan, so memory does not grow with the run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use polars_core::prelude::{Column, DataFrame, NamedFrom, Series};
 use serde_json::Value;
 
+use super::atomic::write_replaceable;
 use super::cell_tree::CellTree;
 use super::error::StoreError;
 use super::ordered::in_order;
+use super::own::{make_way, remove_own, start_of};
 use super::part::{Columns, ScalarKind};
 use super::reader::RunReader;
-use super::record::{CellRecord, RecordedMetric};
+use super::record::{CellRecord, Origin, RecordedMetric};
 use super::table::{ColumnInfo, TableBytes, TableInfo, TableWriter};
 use crate::metric::hold;
 use crate::spec::CLEAN;
@@ -93,10 +96,11 @@ fn write_segments(
     }
     // Segments are cut from the finished cells, so that row groups do not depend on what is missing between them.
     let finished: Vec<&str> = spec.cell_ids.iter().copied().filter(|id| reader.status(id).is_some()).collect();
-    let (mut done, mut cells) = (0, CellTree::default());
+    let (mut done, mut cells, mut reused) = (0, CellTree::default(), Vec::new());
     in_order(reader, &finished, portion_cells, &mut |records| {
         done += records.len();
         cells.add(&records);
+        reused.extend(records.iter().filter_map(|record| Some((record.cell_id.clone(), record.reused_from.clone()?))));
         for (file, build, writer) in &mut tables {
             let (frame, _) = assemble(file, build(&layout, &records), &reader.dir().join(*file))?;
             writer.write(&frame)?;
@@ -107,7 +111,47 @@ fn write_segments(
         Ok(())
     })?;
     let written = tables.into_iter().map(|(file, _, writer)| Ok((file.to_string(), writer.finish()?)));
-    Ok(RunTables { tables: written.collect::<Result<_, StoreError>>()?, cells })
+    let mut tables: BTreeMap<String, TableBytes> = written.collect::<Result<_, StoreError>>()?;
+    tables.extend(write_reused(reader.dir(), &reused)?.map(|written| (REUSED_FILE.to_string(), written)));
+    Ok(RunTables { tables, cells })
+}
+
+/// Which cells were taken over from runs beside this one, a line of JSON each in the order of the plan: `cell_id`, and what
+/// the other run says that it is. Beside the tables, because what lies beside a run does not change their bytes; there is
+/// none where nothing was taken over.
+pub const REUSED_FILE: &str = "reused.jsonl";
+
+/// How each of its lines begins.
+const REUSED_LINE: &str = "{\"cell_id\":\"";
+
+/// Whether a file is a list of cells that were taken over.
+pub(super) fn is_list_of_reused(path: &Path) -> bool {
+    start_of(path, REUSED_LINE.len()) == REUSED_LINE
+}
+
+/// Writes [`REUSED_FILE`], or removes that of an earlier state of the run.
+fn write_reused(dir: &Path, reused: &[(String, Origin)]) -> Result<Option<TableBytes>, StoreError> {
+    #[derive(serde::Serialize)]
+    struct Line<'a> {
+        cell_id: &'a str,
+        #[serde(flatten)]
+        from: &'a Origin,
+    }
+    let path = dir.join(REUSED_FILE);
+    if reused.is_empty() {
+        return remove_own(dir, REUSED_FILE).map(|_| None);
+    }
+    let mut text = String::new();
+    for (cell_id, from) in reused {
+        let line =
+            serde_json::to_string(&Line { cell_id, from }).map_err(|e| StoreError::io("encode", &path)(e.into()))?;
+        text.push_str(&line);
+        text.push('\n');
+    }
+    make_way(dir, REUSED_FILE)?;
+    write_replaceable(&path, |out| out.write_all(text.as_bytes()))?;
+    let blake3 = blake3::hash(text.as_bytes()).to_hex().to_string();
+    Ok(Some(TableBytes { bytes: text.len() as u64, blake3, rows: reused.len() as u64 }))
 }
 
 /// Files of all tables. Those from the fifth on are made of the first two, by `analysis`, the others of the records.
@@ -156,7 +200,7 @@ const TABLES: &[(&str, &str, Build)] = &[
     (RUN_TABLES[3], "spectra", spectra_columns),
 ];
 
-fn assemble(table: &str, columns: Described, path: &std::path::Path) -> Result<(DataFrame, TableInfo), StoreError> {
+fn assemble(table: &str, columns: Described, path: &Path) -> Result<(DataFrame, TableInfo), StoreError> {
     let info = columns.iter().map(|(column, info)| (column.name().to_string(), info.clone()));
     let info = TableInfo::new(table, info);
     let frame = DataFrame::new_infer_height(columns.into_iter().map(|(column, _)| column).collect())

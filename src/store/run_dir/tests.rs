@@ -3,7 +3,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::engine::Status;
 use crate::spec::config::flatten;
+use crate::store::RecordedMetric;
 use crate::store::record::tests::sample;
+use crate::store::reuse::find_offers;
 use crate::store::tables::{TableSpec, write_run_tables};
 
 const CLASS: &str = "n1 flex x86_64";
@@ -199,8 +201,8 @@ fn another_spec_is_refused_with_what_differs_and_a_grown_one_is_accepted() {
     assert!(error.contains("-o"), "{error}");
     let error = differs(&|config| config["train"]["steps"] = serde_json::json!({"warm": 1}));
     assert!(error.contains("`train.steps` is 20 there and does not exist here"), "{error}");
-    let error = differs(&|config| config["image"] = serde_json::json!({"blur": 0.0}));
-    assert!(error.contains("`image.blur` is 0.0 here and does not exist there"), "{error}");
+    let error = differs(&|config| config["image"]["snow"] = 0.0.into());
+    assert!(error.contains("`image.snow` is 0.0 here and does not exist there"), "{error}");
     let error = differs(&|_| {});
     assert!(error.contains("not in this combination"), "{error}");
 }
@@ -298,13 +300,106 @@ fn siblings_lend_what_they_finished_in_the_same_class() {
     let (mut run, _) = RunDir::open(&at("own"), &identity(8)).unwrap();
     run.append(&[sample(1)]).unwrap();
     let wanted = identity(8).cell_ids;
-    let reused = run.reuse_from(runs.path(), wanted.iter().map(String::as_str)).unwrap();
-    assert_eq!(reused.from, [(at("a"), 2), (at("b"), 2)].into());
-    assert_eq!(reused.cells(), 4);
-    assert_eq!(reused.skipped.len(), 1);
-    assert_eq!(reused.skipped[0].0, victim);
-    assert!(reused.skipped[0].1.contains("truncated"), "{}", reused.skipped[0].1);
-    assert_eq!(run.reader().records(&identity(8).cell_ids).unwrap(), samples(0..5));
+    let missing = wanted.iter().map(String::as_str).filter(|id| !run.reader().is_finished(id)).collect();
+    let found = find_offers(runs.path(), &at("own"), missing, CLASS).unwrap();
+    let offered: Vec<(&Path, usize)> = found.offers.iter().map(|offer| (offer.dir(), offer.cells().len())).collect();
+    assert_eq!(offered, [(at("a").as_path(), 2), (at("b").as_path(), 2)]);
+    assert_eq!(found.skipped.len(), 1);
+    assert_eq!(found.skipped[0].0, victim);
+    assert!(found.skipped[0].1.contains("truncated"), "{}", found.skipped[0].1);
+    for offer in &found.offers {
+        assert_eq!(run.take_over(offer).unwrap(), (2, Vec::new()));
+    }
+    let from = |run: &str| Some(Origin { run: run.into(), ..Origin::default() });
+    let origins = [from("a"), None, from("a"), from("b"), from("b")];
+    let expected: Vec<CellRecord> = samples(0..5)
+        .into_iter()
+        .zip(origins)
+        .map(|(record, reused_from)| CellRecord { reused_from, ..record })
+        .collect();
+    assert_eq!(run.reader().records(&identity(8).cell_ids).unwrap(), expected);
+
+    // One of them turns out not to be believed.
+    assert_eq!(run.give_up(&from("b").unwrap()).unwrap(), 2);
+    assert_eq!(run.reader().len(), 3);
+    assert_eq!(run.reader().records(&identity(8).cell_ids).unwrap(), expected[..3]);
+    assert!(fs::read_dir(at("own").join(PARTS).join(DAMAGED)).unwrap().count() > 0, "nothing is lost");
+    drop(run);
+    let (run, found) = RunDir::open(&at("own"), &identity(8)).unwrap();
+    assert_eq!((run.reader().len(), found.damaged.len()), (3, 0));
+}
+
+#[test]
+fn records_that_cannot_be_of_their_cells_are_not_taken_over_and_lack_nothing_that_counts() {
+    let runs = tempfile::tempdir().unwrap();
+    let changes: [fn(&mut CellRecord); 3] = [
+        |r| drop(r.metrics.insert("effective_rank_img".into(), RecordedMetric::Value(9999.0))),
+        |r| r.config["seed"] = 77.into(),
+        // Sound, as of an older version: but there is more to record today.
+        |r| drop(r.metrics.remove("alignment")),
+    ];
+    for (n, change) in changes.iter().enumerate() {
+        let (mut run, _) = RunDir::open(&runs.path().join(format!("forged-{n}")), &identity(3)).unwrap();
+        let mut record = sample(n as u64);
+        change(&mut record);
+        run.append(&[record]).unwrap();
+    }
+    let wanted = identity(3).cell_ids;
+    let found = find_offers(runs.path(), Path::new("own"), wanted.iter().map(String::as_str).collect(), CLASS).unwrap();
+    assert!(found.offers.is_empty(), "{:?}", found.offers);
+    let reasons: Vec<&str> = found.skipped.iter().map(|(_, reason)| reason.as_str()).collect();
+    for (reason, words) in
+        reasons.iter().zip(["is 9999, and lies between 1 and 3", "its training is recorded as", "it has no alignment"])
+    {
+        assert!(reason.contains(words), "{reason}");
+    }
+    assert_eq!(reasons.len(), 3);
+}
+
+#[test]
+fn what_cannot_be_read_or_believed_is_set_aside_block_by_block_and_the_rest_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let cells = BLOCK_CELLS as u64 + 5;
+    let mut records = samples(0..cells);
+    records[3].steps = 7;
+    let (mut run, _) = RunDir::open(dir.path(), &identity(cells)).unwrap();
+    run.append(&records).unwrap();
+    assert!(run.set_aside_unbelievable().unwrap().is_empty(), "this process made them itself");
+    drop(run);
+    let (mut run, found) = RunDir::open(dir.path(), &identity(cells)).unwrap();
+    assert!(found.damaged.is_empty(), "their bytes are what was written");
+    assert_eq!(run.reader().len(), cells as usize);
+    let reader = RunReader::open(dir.path()).unwrap();
+    let sound = reader.sound_cells().unwrap();
+    assert_eq!((sound.cells.len(), sound.faults.len()), (5, 1));
+    let words = format!("block 0: cell {} cannot be: it is ok after 7 steps of 20", records[3].cell_id);
+    assert!(sound.faults[0].1.contains(&words), "{:?}", sound.faults);
+    assert_eq!(reader.unvouched_damage(|_| true).unwrap(), []);
+    assert_eq!(reader.unvouched_damage(|_| false).unwrap(), sound.faults);
+    let damaged = run.set_aside_unbelievable().unwrap();
+    assert_eq!((damaged.len(), damaged[0].lost, damaged[0].kept), (1, Some(BLOCK_CELLS), 5));
+    assert_eq!(run.reader().len(), 5);
+    assert!(run.set_aside_unbelievable().unwrap().is_empty());
+    run.append(&samples(0..BLOCK_CELLS as u64)).unwrap();
+    drop(run);
+    let (run, _) = RunDir::open(dir.path(), &identity(cells)).unwrap();
+    assert_eq!(run.reader().records(&identity(cells).cell_ids).unwrap(), samples(0..cells));
+}
+
+#[test]
+fn parts_that_cannot_be_read_do_not_stop_others_from_being_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut run, _) = RunDir::open(dir.path(), &identity(FANOUT as u64)).unwrap();
+    let mut unsound = sample(0);
+    unsound.steps = 7;
+    run.append(&[unsound]).unwrap();
+    drop(run);
+    let (mut run, _) = RunDir::open(dir.path(), &identity(FANOUT as u64)).unwrap();
+    // The last of them makes a merge.
+    (1..FANOUT as u64).for_each(|n| run.append(&[sample(n)]).unwrap());
+    assert_eq!(part_paths(dir.path()).len(), 1);
+    let damaged = run.set_aside_unbelievable().unwrap();
+    assert_eq!((damaged.len(), damaged[0].lost, damaged[0].kept), (1, Some(1), FANOUT - 1));
 }
 
 /// What a run does after damage: opens, keeps what is sound, computes the rest again and ends in the same bytes.

@@ -54,30 +54,23 @@ fn cells_have_one_typed_row_each_in_plan_order_with_nulls_where_nothing_is() {
     let written = write_run_tables(run.reader(), &spec).unwrap().tables;
     assert_eq!(written.keys().map(String::as_str).collect::<Vec<_>>(), RUN_TABLES[..4]);
     let rows: Vec<u64> = written.values().map(|table| table.rows).collect();
-    assert_eq!(rows, [3, 6, 6, 10]);
+    assert_eq!(rows, [3, 6, 6, 12]);
 
     let path = dir.path().join("cells.parquet");
     let cells = read_table(&path).unwrap();
     let names: Vec<&str> = cells.get_column_names().into_iter().map(|name| name.as_str()).collect();
+    let at = |name: &str| names.iter().position(|known| *known == name).unwrap_or_else(|| panic!("no {name}"));
+    assert_eq!(names[..6], ["cell_id", "status", "reason", "steps", "selected_step", "crossings"]);
+    assert_eq!(at("param_train_temperature"), 6, "what is described comes first");
+    let params: Vec<&str> = names[7..].iter().copied().take_while(|name| name.starts_with("param_")).collect();
+    assert!(params.is_sorted() && params.contains(&"param_seed"), "{params:?}");
+    let metrics = &names[7 + params.len()..at("missing_metrics")];
+    assert_eq!(metrics[..2], ["metric_hub_gini_i2t", "metric_effective_rank_img"]);
+    assert!(metrics[2..].is_sorted() && metrics.contains(&"metric_cca_1"), "{metrics:?}");
     assert_eq!(
-        names,
+        names[at("missing_metrics") + 1..],
         [
-            "cell_id",
-            "status",
-            "reason",
-            "steps",
-            "selected_step",
-            "crossings",
-            "param_train_temperature",
-            "param_seed",
-            "param_stop_freeze",
-            "param_train_optimiser",
-            "param_train_steps",
-            "metric_hub_gini_i2t",
-            "metric_effective_rank_img",
-            "metric_cca_1",
-            "missing_metrics",
-            "realised_pairing_rate_train",
+            "realised_corrupted_share_train",
             "checksum_first_batch_embeddings",
             "checksum_final_parameters",
             "checksum_test_embeddings",
@@ -93,8 +86,8 @@ fn cells_have_one_typed_row_each_in_plan_order_with_nulls_where_nothing_is() {
     assert_eq!(column("param_stop_freeze").dtype(), &DataType::Boolean);
     assert_eq!(column("metric_hub_gini_i2t").null_count(), 3);
     assert_eq!(column("metric_hub_gini_i2t").dtype(), &DataType::Float64);
-    assert_eq!(values("metric_effective_rank_img")[..2], [AnyValue::Float64(1.0 / 3.0), AnyValue::Null]);
-    assert_eq!(values("missing_metrics")[0], AnyValue::String(r#"{"cca_1":"too few samples"}"#));
+    assert_eq!(values("metric_effective_rank_img")[..2], [AnyValue::Float64(1.0 + 1.0 / 3.0), AnyValue::Null]);
+    assert!(values("missing_metrics")[0].to_string().contains(r#"{"alignment":"too few samples","#));
     assert_eq!(values("checksum_final_parameters")[1], AnyValue::Null);
 
     let info = read_table_info(&path).unwrap();
@@ -112,12 +105,13 @@ fn conditions_have_a_row_each_after_the_clean_one() {
     write_run_tables(run.reader(), &TableSpec { cell_ids: &refs(&plan(2)), ..TableSpec::default() }).unwrap();
     let table = read_table(&dir.path().join("conditions.parquet")).unwrap();
     let names: Vec<&str> = table.get_column_names().into_iter().map(|name| name.as_str()).collect();
-    assert_eq!(names, ["cell_id", "condition", "metric_cca_1", "metric_effective_rank_img", "missing_metrics"]);
+    assert_eq!(names[..3], ["cell_id", "condition", "metric_alignment"]);
+    assert!(names.contains(&"metric_effective_rank_img") && names.last() == Some(&"missing_metrics"), "{names:?}");
     let values = |name: &str| (0..3).map(|row| table.column(name).unwrap().get(row).unwrap()).collect::<Vec<_>>();
     assert_eq!(values("condition"), ["clean", "noisy", "clean"].map(AnyValue::String));
-    let ranks = [1.0 / 3.0, 1.0 / 4.0, 1.0 / 4.0].map(AnyValue::Float64);
+    let ranks = [1.0 + 1.0 / 3.0, 1.0 + 1.0 / 4.0, 1.0 + 1.0 / 4.0].map(AnyValue::Float64);
     assert_eq!(values("metric_effective_rank_img"), ranks);
-    assert_eq!(values("missing_metrics")[1], AnyValue::String(r#"{"cca_1":"too few samples"}"#));
+    assert!(values("missing_metrics")[1].to_string().contains(r#"{"alignment":"too few samples","#));
 }
 
 #[test]
@@ -129,14 +123,17 @@ fn curves_and_spectra_are_long() {
     write_run_tables(run.reader(), &TableSpec { cell_ids: &refs(&plan(2)), ..TableSpec::default() }).unwrap();
     let curves = read_table(&dir.path().join("curves.parquet")).unwrap();
     let names: Vec<&str> = curves.get_column_names().into_iter().map(|name| name.as_str()).collect();
-    assert_eq!(names, ["cell_id", "step", "gradient_norm", "loss", "retrieval_at_1_i2t"]);
+    assert_eq!(names, ["cell_id", "step", "gradient_norm", "loss", "validation_retrieval_at_1_i2t"]);
     let nulls = |name: &str| curves.column(name).unwrap().null_count();
-    assert_eq!((curves.height(), nulls("gradient_norm"), nulls("loss"), nulls("retrieval_at_1_i2t")), (6, 3, 3, 4));
+    assert_eq!(
+        (curves.height(), nulls("gradient_norm"), nulls("loss"), nulls("validation_retrieval_at_1_i2t")),
+        (6, 3, 3, 4)
+    );
     let spectra = read_table(&dir.path().join("spectra.parquet")).unwrap();
     let row = |n: usize| spectra.get(n).unwrap()[1..].to_vec();
-    assert_eq!(spectra.height(), 10);
+    assert_eq!(spectra.height(), 12);
     assert_eq!(row(2), [AnyValue::String("img"), AnyValue::Int32(3), AnyValue::Float64(0.1)]);
-    assert_eq!(row(4), [AnyValue::String("txt"), AnyValue::Int32(2), AnyValue::Float64(1e-17)]);
+    assert_eq!(row(5), [AnyValue::String("txt"), AnyValue::Int32(3), AnyValue::Float64(1e-17)]);
 }
 
 #[test]

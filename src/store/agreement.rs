@@ -1,0 +1,92 @@
+//! Whether a cell that was trained again came out as its record says.
+
+use super::record::CellRecord;
+use crate::engine::Outcome;
+
+/// What differs between a record and the same cell trained again; empty when nothing does. What the record lacks, because
+/// it is older than that, is not compared; all that it has is, to the bit.
+pub fn differences(record: &CellRecord, again: &Outcome) -> Vec<String> {
+    let before = record.to_outcome();
+    let mut found = Vec::new();
+    let mut compare = |what: &str, same: bool| {
+        if !same {
+            found.push(what.to_string());
+        }
+    };
+    compare("status", before.status == again.status);
+    compare("reason", before.reason == again.reason);
+    compare("steps", before.steps == again.steps);
+    let (b, a) = (&before.checksums, &again.checksums);
+    compare("checksum of the first batch's embeddings", b.first_batch_embeddings == a.first_batch_embeddings);
+    compare("checksum of the final parameters", b.final_parameters == a.final_parameters);
+    compare("checksum of the test embeddings", b.test_embeddings == a.test_embeddings);
+    // Records from before there were any have none.
+    compare("crossings", before.crossings.is_empty() || before.crossings == again.crossings);
+    compare("selected checkpoint", before.selection == again.selection);
+    for (name, value) in &before.metrics {
+        compare(&format!("metric {name}"), again.metrics.get(name) == Some(value));
+    }
+    compare("spectra", before.spectra == again.spectra);
+    compare("steps of the curves", before.curves.step == again.curves.step);
+    for (name, values) in &before.curves.series {
+        compare(&format!("curve {name}"), again.curves.series.get(name) == Some(values));
+    }
+    for (name, value) in &before.realised {
+        compare(name.as_str(), again.realised.get(name) == Some(value));
+    }
+    compare("conditions", before.conditions.len() == again.conditions.len());
+    for (before, again) in before.conditions.iter().zip(&again.conditions) {
+        let name = &before.condition.name;
+        if before.condition != again.condition {
+            found.push(format!("condition {name}"));
+        }
+        if before.test_embeddings != again.test_embeddings {
+            found.push(format!("checksum of the test embeddings under {name}"));
+        }
+        let differing = before.metrics.iter().filter(|(metric, value)| again.metrics.get(*metric) != Some(value));
+        found.extend(differing.map(|(metric, _)| format!("metric {metric} under {name}")));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Measured;
+    use crate::store::record::tests::sample;
+
+    #[test]
+    fn whatever_differs_is_named_and_what_a_record_lacks_is_not() {
+        let record = sample(4);
+        assert!(differences(&record, &record.to_outcome()).is_empty());
+        type Change = fn(&mut Outcome);
+        let changes: [(&str, Change); 12] = [
+            ("reason", |o| o.reason.push('x')),
+            ("steps", |o| o.steps += 1),
+            ("checksum of the final parameters", |o| o.checksums.final_parameters.clear()),
+            ("crossings", |o| o.crossings[0].step += 1),
+            ("selected checkpoint", |o| o.selection = None),
+            ("metric effective_rank_img", |o| {
+                drop(o.metrics.insert("effective_rank_img".into(), Measured::Value(2.5)))
+            }),
+            ("spectra", |o| o.spectra.get_mut("txt").unwrap()[1] += 1e-9),
+            ("steps of the curves", |o| o.curves.step[1] += 1),
+            ("curve loss", |o| o.curves.series.get_mut("loss").unwrap()[0] = None),
+            ("corrupted_share_train", |o| {
+                o.realised.remove("corrupted_share_train");
+            }),
+            ("conditions", |o| o.conditions.clear()),
+            ("checksum of the test embeddings under noisy", |o| o.conditions[0].test_embeddings.clear()),
+        ];
+        for (what, change) in changes {
+            let mut again = record.to_outcome();
+            change(&mut again);
+            assert_eq!(differences(&record, &again), [what]);
+        }
+        let mut older = record.clone();
+        older.metrics.remove("alignment");
+        older.curves.series.remove("loss");
+        older.crossings.clear();
+        assert!(differences(&older, &record.to_outcome()).is_empty());
+    }
+}
