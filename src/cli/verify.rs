@@ -1,6 +1,8 @@
 //! `cliffline verify`: are the files what was written, and do cells come out the same again?
 
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 
 use clap::Args;
@@ -11,16 +13,20 @@ use super::{DirArgs, exit, output};
 use crate::engine::Status;
 use crate::store::{
     Holds, LEDGER_FILE, MANIFEST_FILE, NamedFault, OTHER_LINE_ENDS, RUN_TABLES, RunManifest, RunReader, RunState,
-    SealCheck, SoundCells, TableBytes, check_seal, has_other_line_ends, hash_file, holds, is_live,
+    SealCheck, SoundCells, TableBytes, check_seal, has_other_line_ends, hash_file, holds, is_live, sample_of,
 };
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     #[command(flatten)]
     dir: DirArgs,
-    /// Share of the finished cells to train again and compare, 0 to 1; at least one cell when above 0
+    /// Share of the finished cells to train again and compare, 0 to 1: a random sample, of at least one cell
+    /// when above 0
     #[arg(long, value_name = "FRACTION", default_value_t = 0.0, allow_negative_numbers = true)]
     rerun: f64,
+    /// Seed of the sample, to take an earlier one again [default: another one each time, which is printed]
+    #[arg(long, value_name = "SEED", requires = "rerun")]
+    sample_seed: Option<u64>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -53,7 +59,12 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     if missing > 0 && !unfinished {
         problems.push(format!("{missing} of {planned} cells are not there"));
     }
-    let sample = sample(&cells, args.rerun);
+    let seed = (args.rerun > 0.0).then(|| args.sample_seed.unwrap_or_else(entropy));
+    let sample = seed.map_or(Vec::new(), |seed| sample(&cells, args.rerun, seed));
+    if let Some(seed) = seed {
+        let n = sample.len();
+        output::note(&format!("a random sample of {n} cells is trained again; --sample-seed {seed} takes it again"));
+    }
     if let Err(error) = retrain(&reader, &sample, &mut problems) {
         // What was found so far must not be lost with it.
         problems.iter().for_each(|problem| output::note(problem));
@@ -67,7 +78,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
         output::json(&json!({
             "version": 1, "dir": output::path(dir), "passed": problems.is_empty(), "problems": problems, "cells": cells.len(),
             "missing": missing, "files": files, "harmless": seal.harmless,
-            "retrained": sample,
+            "retrained": sample, "sample_seed": seed,
         }))?;
     } else {
         for problem in problems.iter().chain(&harmless(&seal)) {
@@ -80,7 +91,8 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
         };
         let (n, again) = (cells.len(), sample.len());
         let files = files.map_or(String::new(), |files| format!(", {files} files in the ledger"));
-        output::line(&format!("{}: {verdict}: {n} cells read, {again} trained again{files}", dir.display()))?;
+        let by = seed.map_or(String::new(), |seed| format!(" (sample seed {seed})"));
+        output::line(&format!("{}: {verdict}: {n} cells read, {again} trained again{by}{files}", dir.display()))?;
     }
     Ok(match (problems.is_empty(), unfinished) {
         (false, _) => exit::NO,
@@ -176,7 +188,7 @@ fn verify_without_cells(args: &VerifyArgs, seal: &SealCheck) -> anyhow::Result<u
     if args.json {
         output::json(&json!({
             "version": 1, "dir": output::path(dir), "passed": passed, "problems": problems, "cells": 0, "missing": 0, "files": files,
-            "not_in_the_bundle": seal.left_out, "harmless": seal.harmless, "retrained": [],
+            "not_in_the_bundle": seal.left_out, "harmless": seal.harmless, "retrained": [], "sample_seed": null,
         }))?;
     } else {
         problems.iter().chain(&harmless(seal)).try_for_each(|problem| output::line(problem))?;
@@ -237,10 +249,49 @@ fn spec_problem(dir: &Path, manifest: &RunManifest) -> Option<String> {
     }
 }
 
-/// A share of the cells, the same each time: ids are hashes, so the lowest are a fair sample. Failed cells have
-/// nothing to compare.
-fn sample(cells: &BTreeMap<String, Status>, share: f64) -> Vec<&str> {
-    let comparable = || cells.iter().filter(|(_, status)| **status != Status::Failed).map(|(id, _)| id.as_str());
-    let wanted = (share * comparable().count() as f64).ceil() as usize;
-    comparable().take(wanted).collect()
+/// A random share of the cells, rounded up. Failed cells have nothing to compare.
+fn sample(cells: &BTreeMap<String, Status>, share: f64, seed: u64) -> Vec<&str> {
+    let comparable: Vec<&str> =
+        cells.iter().filter(|(_, status)| **status != Status::Failed).map(|(id, _)| id.as_str()).collect();
+    let wanted = rounded_up(share, comparable.len());
+    sample_of(comparable.into_iter(), wanted, seed)
+}
+
+/// A share of some cells in whole cells. 0.07 of 100 are 7, though the product is a rounding above.
+fn rounded_up(share: f64, cells: usize) -> usize {
+    let product = share * cells as f64;
+    let roundings = 2.0 * f64::EPSILON * product;
+    ((product - roundings).ceil() as usize).max(usize::from(share > 0.0)).min(cells)
+}
+
+/// A seed that nobody chose, short enough to be typed.
+fn entropy() -> u64 {
+    // The keys of a new hasher are the operating system's random numbers.
+    RandomState::new().build_hasher().finish() >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_rounded_up_to_whole_cells_and_to_one_at_least() {
+        let cases =
+            [(0.07, 100, 7), (0.1, 30, 3), (0.1, 31, 4), (1e-9, 50, 1), (1.0, 50, 50), (0.0, 50, 0), (0.5, 0, 0)];
+        for (share, cells, expected) in cases {
+            assert_eq!(rounded_up(share, cells), expected, "{share} of {cells}");
+        }
+    }
+
+    #[test]
+    fn failed_cells_are_not_sampled_and_seeds_differ() {
+        let status = |i: usize| if i % 2 == 0 { Status::Failed } else { Status::Ok };
+        let cells: BTreeMap<String, Status> = (0..40).map(|i| (format!("{i:032}"), status(i))).collect();
+        let drawn = sample(&cells, 0.2, 3);
+        assert_eq!(drawn.len(), 4);
+        assert!(drawn.iter().all(|id| cells[*id] != Status::Failed));
+        assert_ne!(drawn, sample(&cells, 0.2, 4));
+        assert_ne!(entropy(), entropy());
+        assert!(entropy() < 1 << 32);
+    }
 }

@@ -33,6 +33,7 @@ mod redact;
 mod reuse;
 mod rules;
 mod run_dir;
+mod sample;
 mod seal;
 pub mod strict_report;
 mod table;
@@ -68,6 +69,7 @@ pub use record::{
 pub use redact::{REDACTED, Redacted, Redactor};
 pub use reuse::{Offer, Offers, find_offers};
 pub use run_dir::{Damaged, Found, Identity, Levels, RunDir};
+pub use sample::sample_of;
 pub use seal::{Bundling, Scope, Seal, SealCheck, Sealed, bundle, check_seal, seal, seal_manifest, unseal};
 pub use strict_report::{Fact, STRICT_REPORT_SCHEMA, Source, StrictReport};
 pub use table::{

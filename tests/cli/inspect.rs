@@ -132,6 +132,36 @@ fn verify_accepts_what_was_written() {
     contains_all(&refused.stderr, &["--rerun 2 is not a share between 0 and 1"]);
 }
 
+/// The cells that `verify --rerun` trains again, and the seed that it prints.
+fn sampled(sandbox: &Sandbox, arguments: &str) -> (Vec<String>, u64) {
+    let ran = sandbox.ok(&format!("verify run --json {arguments}"));
+    let json = ran.json();
+    let seed = json["sample_seed"].as_u64().expect("a seed");
+    contains_all(&ran.stderr, &[&format!("--sample-seed {seed} takes it again")]);
+    let ids = json["retrained"].as_array().expect("ids").iter().filter_map(|id| id.as_str()).map(str::to_string);
+    (ids.collect(), seed)
+}
+
+#[test]
+fn verify_trains_a_random_sample_again_and_the_same_one_when_asked() {
+    let sandbox = finished();
+    // Three of 36 at random twice: the chance that all are the same is one in 7,140.
+    let [first, second] = [0; 2].map(|_| sampled(&sandbox, "--rerun 0.06"));
+    assert_eq!((first.0.len(), second.0.len()), (3, 3));
+    assert_ne!(first, second);
+    assert_eq!(sampled(&sandbox, &format!("--rerun 0.06 --sample-seed {}", first.1)), first);
+    // However small the share, it is a cell, and with the same seed one of the others' sample.
+    let one = sampled(&sandbox, &format!("--rerun 1e-9 --sample-seed {}", first.1));
+    assert_eq!(one.0.len(), 1);
+    assert!(first.0.contains(&one.0[0]));
+    let text = sandbox.ok("verify run --rerun 0.03 --sample-seed 18446744073709551615");
+    contains_all(&text.stdout, &["2 trained again (sample seed 18446744073709551615)"]);
+    assert_eq!(sandbox.ok("verify run --json").json()["sample_seed"], Value::Null);
+    let refused = sandbox.run("verify run --sample-seed 3");
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    contains_all(&refused.stderr, &["--rerun"]);
+}
+
 /// Runs `verify`, which must say no and name `file`, as text and as JSON.
 fn verify_names(sandbox: &Sandbox, file: &str) {
     let ran = sandbox.run("verify run");
