@@ -10,6 +10,7 @@ pub mod backend;
 pub mod balance;
 pub mod batches;
 pub mod data;
+pub mod dual;
 pub mod embed;
 pub mod encoder;
 pub mod fault;

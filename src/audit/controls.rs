@@ -344,7 +344,7 @@ pub const CONTROLS: &[Control] = &[
     control(
         "gradients-checked",
         &[INSTABILITY],
-        "analytic gradients were compared with autodiff and with differences before training",
+        "analytic gradients were compared with autodiff and with derivatives in f64 before training",
         &[Manifest("gradcheck"), Module("src/aligner/gradcheck.rs")],
         Run(gradients),
     ),

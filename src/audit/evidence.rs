@@ -236,7 +236,11 @@ pub(super) fn gradients(manifest: &RunManifest, _: &Sweep) -> Reading {
         Some(check) => {
             let passed = check["passed"] == true;
             let word = if passed { "passed" } else { "failed" };
-            Reading::new(passed, format!("{word}, {} comparisons", check["checks"].as_u64().unwrap_or(0)))
+            let doubt = match check["inconclusive"].as_u64() {
+                Some(n) if n > 0 => format!(", {n} of which cannot tell a fault from rounding"),
+                _ => String::new(),
+            };
+            Reading::new(passed, format!("{word}, {} comparisons{doubt}", check["checks"].as_u64().unwrap_or(0)))
         }
     }
 }

@@ -202,7 +202,14 @@ fn checks(draft: &mut Draft, evidence: &Evidence<'_>, risks: &RiskLog) {
         let worst = check["worst_share_of_tolerance"].clone();
         let worst = of("gradcheck.worst", worst, "of its tolerance", "gradcheck.worst_share_of_tolerance");
         let word = if passed { "right" } else { "wrong" };
-        draft.say(format!("Before training the gradients were found {word} in {n}; the worst used {worst}."));
+        let doubt = match check["inconclusive"].as_u64() {
+            Some(count) if count > 0 => {
+                let some = of("gradcheck.inconclusive", count.into(), "comparisons", "gradcheck.inconclusive");
+                format!(" {some} cannot tell a fault from rounding.")
+            }
+            _ => String::new(),
+        };
+        draft.say(format!("Before training the gradients were found {word} in {n}; the worst used {worst}.{doubt}"));
     }
     let controls = risks.controls();
     let on = controls.iter().filter(|control| control.reading.on).count();

@@ -15,6 +15,7 @@ use super::redact::{REDACTION, RedactArgs, is_left};
 use super::report::REPORT_FILE;
 use super::run::{ExemplarArgs, ReuseArgs, Session, Standing};
 use super::{BackendArgs, OverrideArgs, exit, output};
+use crate::aligner::gradcheck::Tally;
 use crate::audit::{
     Evidence, RISK_LOG_FILE, RUN_REPORT_FILE, RiskLog, lab_report, lab_risk_log, risk_log, write_lab_risk_log,
 };
@@ -326,7 +327,10 @@ fn checks(sweeps: &[(&Family, Sweep)], trainer: &BurnTrainer) -> anyhow::Result<
     let Some(cell) = sweep.cells.last() else { anyhow::bail!("{} has no cells", sweep.name) };
     let gradients = engine::gradcheck(&sweep.cells, trainer.backend(), engine::Settings::All, None)?;
     let wrong = gradients.iter().filter(|check| !check.passed).count();
-    let worst = gradients.iter().map(|c| c.worst_autodiff.max(c.worst_difference) / c.tolerance).fold(0.0, f64::max);
+    let tally = Tally::of(&gradients);
+    if let Some(doubt) = tally.doubt() {
+        output::note(&doubt);
+    }
     let twice = [0, 1].map(|_| trainer.retrain(cell, &Control::default()));
     let [first, second] = twice.map(|trained| trained.map(|trained| trained.outcome.checksums));
     let (first, second) = (first?, second?);
@@ -335,12 +339,13 @@ fn checks(sweeps: &[(&Family, Sweep)], trainer: &BurnTrainer) -> anyhow::Result<
     output::note(&format!(
         "gradients: {} checks, the worst at {} of its tolerance; determinism: a cell trained twice {}",
         gradients.len(),
-        rounded(worst),
+        rounded(tally.worst_share_of_tolerance),
         if same { "has the same bits" } else { "DIFFERS" },
     ));
     Ok(json!({
         "passed": wrong == 0 && same,
-        "gradients": {"checks": gradients.len(), "wrong": wrong, "worst_share_of_tolerance": worst},
+        "gradients": {"checks": tally.checks, "wrong": wrong, "inconclusive": tally.inconclusive,
+            "worst_share_of_tolerance": tally.worst_share_of_tolerance},
         "determinism": {"cell_id": cell.id, "same_bits": same,
             "first_batch_embeddings": first.first_batch_embeddings, "final_parameters": first.final_parameters},
     }))

@@ -103,7 +103,7 @@ enum Command {
     Attribute(attribute::AttributeArgs),
     /// Compare backends on the same cells, stage by stage
     Agree(agree::AgreeArgs),
-    /// Check analytic gradients against autodiff and f64 differences
+    /// Check analytic gradients against autodiff and derivatives in f64
     Gradcheck(gradcheck::GradcheckArgs),
     /// Check or export the synthetic world
     #[command(subcommand)]

@@ -24,7 +24,7 @@ pub(super) use super::reuse::ReuseArgs;
 use super::reuse::{Refusal, Taken, in_short};
 use super::summary::{failed_example, render, write_step_summary};
 use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, interrupt, output, require_memory, terminal};
-use crate::aligner::gradcheck::TensorCheck;
+use crate::aligner::gradcheck::Tally;
 use crate::analysis::{StopRules, Summary, write_derived};
 use crate::audit::{GATES_CHANGED, RISK_LOG_FILE, RUN_REPORT_FILE};
 use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome, Pack, Workers, run_packs};
@@ -262,8 +262,8 @@ impl<'a> Session<'a> {
         interrupt::watch(&control);
         let mut log = self.begin(trainer)?;
         if !missing.is_empty() {
-            let text = format!("check the gradients of the first of {} cells of each set of options", missing.len());
-            log.record("gradcheck", "compare analytic gradients with autodiff and differences", &text)?;
+            let text = "check the gradients of each set of options, at mild settings and at the ends of the sweep's";
+            log.record("gradcheck", "compare analytic gradients with autodiff and derivatives in f64", text)?;
         }
         if !self.check_gradients(&missing, trainer)? {
             self.manifest.state = RunState::Incomplete;
@@ -340,26 +340,27 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Checks the analytic gradients on the first missing cell of each set of options and records the verdict: a run whose gradients are wrong
-    /// must not train. True when they are right.
+    /// Checks the analytic gradients at the settings of the sweep, whatever of it is finished, and records the verdict: a
+    /// run whose gradients are wrong must not train. True when they are right.
     fn check_gradients(&mut self, missing: &[usize], trainer: &BurnTrainer) -> anyhow::Result<bool> {
         if missing.is_empty() {
             return Ok(true);
         }
-        let cells = missing.iter().map(|index| &self.sweep.cells[*index]);
-        let checks = engine::gradcheck(cells, trainer.backend(), engine::Settings::Own, trainer.fault)?;
+        let checks = engine::gradcheck(&self.sweep.cells, trainer.backend(), engine::Settings::Own, trainer.fault)?;
         let wrong: Vec<_> = checks.iter().filter(|c| !c.passed).collect();
-        let share = |c: &TensorCheck| c.worst_autodiff.max(c.worst_difference) / c.tolerance;
-        let worst = checks.iter().map(share).fold(0.0, f64::max);
-        self.manifest.more.insert(
-            "gradcheck".to_string(),
-            json!({"passed": wrong.is_empty(), "checks": checks.len(), "worst_share_of_tolerance": worst, "failed": wrong}),
-        );
+        let tally = Tally::of(&checks);
+        if let Some(doubt) = tally.doubt() {
+            output::note(&doubt);
+        }
         if let Some(first) = wrong.first() {
             let (case, tensor) = (&first.case, &first.tensor);
             output::note(&format!("the gradient of {tensor} is wrong at {case}; nothing is trained (see gradcheck)"));
         }
-        Ok(wrong.is_empty())
+        let passed = tally.passed;
+        let mut verdict = serde_json::to_value(tally)?;
+        verdict["failed"] = json!(wrong);
+        self.manifest.more.insert("gradcheck".to_string(), verdict);
+        Ok(passed)
     }
 
     /// Writes the spec and the manifest of a run at work, and what was asked for.

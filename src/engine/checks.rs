@@ -1,34 +1,21 @@
-//! `agree` and `gradcheck` on the cells of a sweep: what the aligner's checks need from world and metrics.
-
-use std::collections::BTreeSet;
+//! `agree` on the cells of a sweep: what the aligner's comparison needs from world and metrics.
 
 use super::burn_trainer::BurnTrainer;
 use super::outcome::{Measured, Outcome};
-use super::plan::features;
 use super::scheduler::{Control, TrainError};
 use crate::aligner::agree::Comparison;
 use crate::aligner::backend::{Backend, BackendError};
 use crate::aligner::batches::Batches;
 use crate::aligner::fault::Fault;
-use crate::aligner::gradcheck::{COORDINATES, Case, TensorCheck};
 use crate::aligner::held::Problem;
 use crate::aligner::parameters::{MODALITIES, Widths, xavier};
-use crate::aligner::regulariser::{REGULARISERS, active, switch_all_on, weight_of_note};
-use crate::numerics::stream::Streams;
 use crate::spec::Cell;
-use crate::spec::config::{Config, TrainConfig};
+use crate::spec::config::Config;
 use crate::world::view::observed;
 use crate::world::{Modality, SplitName, World, WorldError, partners};
 
 /// Cells that `agree` compares at once.
 const CELLS: usize = 4;
-
-/// Largest minibatch that the gradient check uses: central differences cost its square per coordinate.
-const GRADCHECK_BATCH: usize = 24;
-
-/// Coordinates of each tensor that central differences visit before a run, which should not wait long for them: enough
-/// for a tensor that autodiff gets wrong throughout, which is what they are for.
-const OWN_COORDINATES: usize = 6;
 
 /// Steps of the short training whose metrics `agree` compares.
 const METRIC_STEPS: u64 = 10;
@@ -64,117 +51,6 @@ fn minibatch(config: &Config) -> Result<([Vec<f32>; 2], usize), WorldError> {
     let img = gather(Modality::Image, &|r| r);
     let txt = gather(Modality::Text, &|r| pairing.partner[r] as usize);
     Ok(([img, txt], rows.len()))
-}
-
-/// Settings that change the loss: what they are, and the gains of both outputs.
-type Variant = (String, TrainConfig, [f64; 2]);
-
-/// The settings that change the loss, around a cell's own: temperatures from 1e-3 to 10, one-sided weights, and every
-/// option, alone and all together.
-fn loss_variants(config: &Config) -> Vec<Variant> {
-    let (own, gains) = (&config.train, config.model.output_gains());
-    let with = |name: String, change: &dyn Fn(&mut TrainConfig)| {
-        let mut train = own.clone();
-        change(&mut train);
-        (name, train, gains)
-    };
-    let mut variants = vec![with(format!("temperature {} (the spec's)", own.temperature), &|_| {})];
-    for t in TEMPERATURES {
-        variants.push(with(format!("temperature {t}"), &move |train| train.temperature = t));
-    }
-    for (i2t, t2i) in [(1.0, 0.0), (0.0, 1.0), (0.3, 2.0)] {
-        variants.push(with(format!("weights {i2t} and {t2i}"), &move |train| {
-            (train.weight_i2t, train.weight_t2i) = (i2t, t2i);
-        }));
-    }
-    for t in TEMPERATURES {
-        for regulariser in REGULARISERS {
-            variants.push(with(format!("{}, temperature {t}", regulariser.param), &move |train| {
-                train.temperature = t;
-                let weight = weight_of_note(train);
-                (regulariser.set_weight)(train, weight);
-            }));
-        }
-        let (name, train, _) = with(format!("every option, temperature {t}"), &move |train| {
-            (train.temperature, train.balance) = (t, 0.1);
-            let weight = weight_of_note(train);
-            switch_all_on(train, weight);
-        });
-        variants.push((name, train, CHECKED_GAINS));
-    }
-    variants
-}
-
-/// Temperatures of the gradient check.
-const TEMPERATURES: [f64; 3] = [1e-3, 0.1, 10.0];
-
-/// Gains of the gradient check, on both sides of 1.
-const CHECKED_GAINS: [f64; 2] = [3.0, 0.25];
-
-/// Which options that change the loss are on in a cell.
-fn options(config: &Config) -> (Vec<&'static str>, bool, bool) {
-    let gains = config.model.output_gains() != [1.0, 1.0];
-    (active(&config.train).map(|r| r.param).collect(), config.train.balance > 0.0, gains)
-}
-
-/// Which settings of the loss a gradient check goes through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settings {
-    /// Those of one cell for each set of options that are on together: a fraction of a second each, before every run.
-    Own,
-    /// Those around it as well: every option that changes the loss, and temperatures from 1e-3 to 10.
-    All,
-}
-
-/// Checks the analytic gradients of the first cell's model, for every parameter tensor, on `backend`.
-pub fn gradcheck<'a>(
-    cells: impl IntoIterator<Item = &'a Cell>,
-    backend: &Backend,
-    settings: Settings,
-    fault: Option<Fault>,
-) -> Result<Vec<TensorCheck>, CheckError> {
-    let mut cells = cells.into_iter().peekable();
-    let first = *cells.peek().ok_or(CheckError::NoCells)?;
-    if settings == Settings::All {
-        return Ok(checks(&first.config, loss_variants(&first.config), COORDINATES, backend, fault));
-    }
-    let mut seen = BTreeSet::new();
-    let each = cells.filter(|cell| seen.insert(options(&cell.config)));
-    let own = |cell: &Cell| {
-        let mut variants = loss_variants(&cell.config);
-        variants.truncate(1);
-        let (on, balanced, gains) = options(&cell.config);
-        let balanced = balanced.then_some("train.balance");
-        let gains = gains.then_some("model.output_gain");
-        for option in on.into_iter().chain(balanced).chain(gains) {
-            variants[0].0 += &format!(", {option}");
-        }
-        checks(&cell.config, variants, OWN_COORDINATES, backend, fault)
-    };
-    Ok(each.flat_map(own).collect())
-}
-
-fn checks(
-    config: &Config,
-    variants: Vec<Variant>,
-    coordinates: usize,
-    backend: &Backend,
-    fault: Option<Fault>,
-) -> Vec<TensorCheck> {
-    let batch = GRADCHECK_BATCH.min(config.train.batch_size as usize);
-    // Standard normal inputs rather than the cell's world: whether a gradient is right does not depend on the data, but
-    // data that tell nothing apart have gradients that are all rounding.
-    let x = [0, 1].map(|m| {
-        let mut stream = Streams::new(config.seed, "gradcheck.inputs").item(m as u64);
-        (0..batch * features(config)[m] as usize).map(|_| stream.normal() as f32).collect::<Vec<f32>>()
-    });
-    let model = &config.model;
-    let hidden = [model.hidden_img as usize, model.hidden_txt as usize];
-    let check = |(name, train, gains): Variant| {
-        let case = Case::new(name, x.clone(), batch, hidden, train, model.embedding as usize);
-        Case { gains, coordinates, ..case }.check(&backend.executor, fault)
-    };
-    variants.into_iter().flat_map(check).collect()
 }
 
 /// Compares `second` against `first` on the first few cells of one pack key: embeddings, loss, gradients, one step,

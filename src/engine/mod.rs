@@ -6,6 +6,7 @@
 mod burn_trainer;
 mod cache;
 mod checks;
+mod gradcheck;
 mod limits;
 mod measure;
 mod outcome;
@@ -18,7 +19,8 @@ mod tune;
 mod watch;
 
 pub use burn_trainer::{BurnTrainer, Observed, Retrained};
-pub use checks::{CheckError, Settings, agree, gradcheck};
+pub use checks::{CheckError, agree};
+pub use gradcheck::{Settings, gradcheck};
 pub use limits::{Act, LIMITS, Limit};
 pub use measure::carried;
 pub use outcome::{

@@ -50,6 +50,70 @@ fn gradcheck_passes_and_fails_on_every_fault() {
     FAULTS.iter().for_each(|(fault, _)| contains_all(&unknown.stderr, &[fault]));
 }
 
+/// A sweep with a loud encoder in some cells, whose loss drowns what the other encoder's gradient is checked by.
+const LOUD: &str = r#"
+name = "loud"
+preset = "tiny"
+[train]
+steps = 5
+embedding_l2 = 0.5
+[axes]
+seed = [4]
+"model.output_gain_txt" = [3.0]
+"#;
+
+/// The verdict on the gradients in the manifest of a run.
+fn recorded(sandbox: &Sandbox, run: &str) -> Value {
+    let manifest = std::fs::read(sandbox.path(&format!("{run}/manifest.json"))).expect("a manifest");
+    let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+    manifest["gradcheck"].clone()
+}
+
+#[test]
+fn the_verdict_on_gradients_is_the_same_whatever_of_a_sweep_is_finished() {
+    let gains = "model.output_gain_txt=3,700,90000";
+    let grown = Sandbox::new();
+    grown.write("loud.toml", LOUD);
+    grown.ok("run loud.toml -o run --no-report");
+    grown.ok(&format!("run loud.toml -o run --no-report --axis {gains}"));
+    let at_once = Sandbox::new();
+    at_once.write("loud.toml", LOUD);
+    at_once.ok(&format!("run loud.toml -o run --no-report --axis {gains}"));
+    let backwards = Sandbox::new();
+    backwards.write("loud.toml", LOUD);
+    backwards.ok("run loud.toml -o run --no-report --axis model.output_gain_txt=90000,700,3");
+    let verdict = recorded(&at_once, "run");
+    assert_eq!((&verdict["passed"], &verdict["failed"]), (&true.into(), &Value::Array(Vec::new())));
+    assert_eq!(recorded(&grown, "run"), verdict);
+    assert_eq!(recorded(&backwards, "run"), verdict);
+}
+
+#[test]
+fn what_cannot_be_told_is_counted_and_said_and_no_alarm() {
+    let sandbox = Sandbox::new();
+    for (n, settings) in [
+        "--set train.batch_size=2 --set train.redundancy_weight=300",
+        "--set model.output_gain_img=1e-20 --set train.covariance_weight=1e5",
+        "--set train.weight_i2t=2e-38 --set train.weight_t2i=0",
+        "--set train.temperature=1e-3 --set train.embedding_l2=1e6 --set model.output_gain_txt=1e6",
+        "--set train.temperature=100 --set train.weight_i2t=0 --set train.variance_weight=1e-37",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let ran = sandbox.run(&format!("run smoke -o run{n} --no-report --set train.steps=3 --axis seed=1 {settings}"));
+        assert_ne!(ran.code, Some(1), "{settings}: {ran:?}");
+        let verdict = recorded(&sandbox, &format!("run{n}"));
+        assert_eq!(verdict["passed"], true, "{settings}: {verdict}");
+        let inconclusive = verdict["inconclusive"].as_u64().expect("a count");
+        let said =
+            ran.stderr.contains(&format!("{inconclusive} of {} checks of gradients cannot tell", verdict["checks"]));
+        assert_eq!(said, inconclusive > 0, "{settings}: {ran:?}");
+    }
+    let ran = sandbox.ok("gradcheck smoke --set train.batch_size=2 --set train.redundancy_weight=300 --backend flex");
+    contains_all(&ran.stdout, &["cannot tell", "the verdict rests on the checks that can", "the gradients are right"]);
+}
+
 #[test]
 fn agree_passes_and_names_the_stage_of_every_fault() {
     for second in ["ndarray", "native"] {

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_by_kernels_agree_with_autodiff_and_differences_of_the_plain_program() {
+    fn gradients_by_kernels_agree_with_autodiff_and_derivatives_of_the_plain_program() {
         on_wgpu(|device| {
             let executor = Executor::Tensors(device.clone());
             for case in [1e-3, 0.07, 10.0].into_iter().flat_map(|t| [case(t), with_options(t)]) {

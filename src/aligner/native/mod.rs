@@ -7,7 +7,7 @@
 //! the processor has, chosen at run time.
 //!
 //! The tensor program stays the definition: `agree` compares the two stage by stage, `gradcheck` holds these gradients
-//! to autodiff and to f64 differences, and `--backend auto` takes this program only while a short comparison passes.
+//! to autodiff and to derivatives in f64, and `--backend auto` takes this program only while a short comparison passes.
 
 mod balance;
 pub mod cell;

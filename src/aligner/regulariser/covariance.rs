@@ -2,9 +2,10 @@
 
 use super::Regulariser;
 use super::moments::{Lanes, Minibatch, Pull, Term};
+use crate::aligner::dual::Dual;
 use crate::aligner::kernel::norms::squared_norm;
 use crate::aligner::native::regulariser as native;
-use crate::aligner::reference::{Embedded, columns};
+use crate::aligner::reference::{Embedded, centred, columns};
 use crate::spec::config::TrainConfig;
 
 /// `c(img) + c(txt)`, where `c` is the sum over pairs of different axes of the squared covariance, over `D`, with the
@@ -55,16 +56,14 @@ fn native(minibatch: &native::Minibatch, train: &TrainConfig, pull: &mut native:
     value
 }
 
-fn reference(embedded: &[Embedded; 2], width: usize, _: &TrainConfig) -> f64 {
+fn reference(embedded: &[Embedded; 2], width: usize, _: &TrainConfig) -> Dual {
     let one = |e: &Embedded| {
-        let columns: Vec<Vec<f64>> = columns(e, width).collect();
-        let mean = |column: &[f64]| column.iter().sum::<f64>() / column.len() as f64;
-        let covariance = |a: &[f64], b: &[f64]| {
-            let (of_a, of_b) = (mean(a), mean(b));
-            a.iter().zip(b).map(|(a, b)| (a - of_a) * (b - of_b)).sum::<f64>() / (a.len() - 1) as f64
+        let columns: Vec<Vec<Dual>> = columns(e, width).map(centred).collect();
+        let covariance = |a: &[Dual], b: &[Dual]| {
+            a.iter().zip(b).map(|(a, b)| *a * *b).sum::<Dual>() / Dual::exact((a.len() - 1) as f64)
         };
         let pairs = (0..width).flat_map(|i| (0..width).map(move |j| (i, j))).filter(|(i, j)| i != j);
-        pairs.map(|(i, j)| covariance(&columns[i], &columns[j]).powi(2)).sum::<f64>() / width as f64
+        pairs.map(|(i, j)| covariance(&columns[i], &columns[j]).square()).sum::<Dual>() / Dual::exact(width as f64)
     };
     embedded.iter().map(one).sum()
 }

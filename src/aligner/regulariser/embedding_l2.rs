@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 
 use super::Regulariser;
 use super::moments::{Lanes, Minibatch, Pull, Term};
+use crate::aligner::dual::Dual;
 use crate::aligner::kernel::norms::squared_norm;
 use crate::aligner::native::regulariser as native;
 use crate::aligner::reference::Embedded;
@@ -42,7 +43,8 @@ fn native(minibatch: &native::Minibatch, train: &TrainConfig, pull: &mut native:
     minibatch.squared_lengths / (2.0 * minibatch.batch())
 }
 
-fn reference(embedded: &[Embedded; 2], width: usize, _: &TrainConfig) -> f64 {
-    let mean = |e: &Embedded| e.raw.iter().map(|u| u * u).sum::<f64>() / (e.raw.len() / width) as f64;
-    embedded.iter().map(mean).sum::<f64>() / 2.0
+fn reference(embedded: &[Embedded; 2], width: usize, _: &TrainConfig) -> Dual {
+    let squares = |e: &Embedded| e.raw.iter().map(|u| u.square()).sum::<Dual>();
+    let mean = |e: &Embedded| squares(e) / Dual::exact((e.raw.len() / width) as f64);
+    embedded.iter().map(mean).sum::<Dual>() / Dual::exact(2.0)
 }

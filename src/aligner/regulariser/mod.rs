@@ -2,7 +2,7 @@
 //! and one line of [`REGULARISERS`] each.
 //!
 //! A term is written three times: as tensors, which define it and which autodiff differentiates; as loops for the native
-//! program; and in f64 from its textbook form, which gradients are checked against.
+//! program; and in f64 from its textbook form, whose derivatives gradients are checked against.
 //!
 //! Variance, covariance and redundancy read the **normalised** embeddings, scaled by `sqrt(D)` so that isotropic unit
 //! vectors have variance 1 along every axis, which is the target of the variance term. On raw embeddings a growing norm
@@ -18,6 +18,7 @@ pub mod moments;
 mod redundancy;
 mod variance;
 
+use super::dual::Dual;
 use super::native::regulariser as native;
 use super::reference::Embedded;
 use moments::{Lanes, Minibatch, Term};
@@ -39,7 +40,7 @@ pub struct Regulariser {
     /// Adds its weighted pull, and returns its value before its weight.
     pub native: fn(&native::Minibatch, &TrainConfig, &mut native::Pull) -> f32,
     /// Its value before its weight, from its definition.
-    pub reference: fn(&[Embedded; 2], usize, &TrainConfig) -> f64,
+    pub reference: fn(&[Embedded; 2], usize, &TrainConfig) -> Dual,
 }
 
 /// Every regulariser, in the order of their series.
@@ -136,16 +137,16 @@ mod tests {
     #[test]
     fn references_agree_with_torch() {
         let embedded = [IMG, TXT].map(|u| {
-            let raw: Vec<f64> = u.concat().into_iter().map(f64::from).collect();
+            let raw: Vec<Dual> = u.concat().into_iter().map(|u| Dual::exact(f64::from(u))).collect();
             let unit = raw.chunks(3).flat_map(|u| {
-                let norm = u.iter().map(|u| u * u).sum::<f64>().sqrt();
-                u.iter().map(move |u| u / norm)
+                let norm = u.iter().map(|u| u.square()).sum::<Dual>().sqrt();
+                u.iter().map(move |u| *u / norm)
             });
             Embedded { unit: unit.collect(), raw }
         });
         let train = TrainConfig { redundancy_off_diagonal: OFF_DIAGONAL, ..TrainConfig::default() };
         for (regulariser, golden) in REGULARISERS.iter().zip(GOLDEN) {
-            let value = (regulariser.reference)(&embedded, 3, &train);
+            let value = (regulariser.reference)(&embedded, 3, &train).value.at;
             // The golden's digits.
             assert!((value - golden.value).abs() < 1e-8, "{}: {value}", golden.series);
         }

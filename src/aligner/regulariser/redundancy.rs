@@ -4,8 +4,9 @@ use burn::tensor::Tensor;
 
 use super::Regulariser;
 use super::moments::{Lanes, Minibatch, Pull, Term};
+use crate::aligner::dual::Dual;
 use crate::aligner::native::regulariser as native;
-use crate::aligner::reference::{Embedded, columns};
+use crate::aligner::reference::{Embedded, centred, columns, mean};
 use crate::spec::config::TrainConfig;
 
 /// Added to a variance before its root, as PyTorch's batch normalisation does, which Barlow Twins standardises with.
@@ -85,22 +86,25 @@ fn native(minibatch: &native::Minibatch, train: &TrainConfig, pull: &mut native:
     value
 }
 
-fn reference(embedded: &[Embedded; 2], width: usize, train: &TrainConfig) -> f64 {
-    let standardise = |column: Vec<f64>| -> Vec<f64> {
-        let n = column.len() as f64;
-        let mean = column.iter().sum::<f64>() / n;
-        let variance = column.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / n;
-        column.into_iter().map(|s| (s - mean) / (variance + GUARD).sqrt()).collect()
+fn reference(embedded: &[Embedded; 2], width: usize, train: &TrainConfig) -> Dual {
+    let standardise = |column: Vec<Dual>| -> Vec<Dual> {
+        let column = centred(column);
+        let variance = mean(&column.iter().map(|s| s.square()).collect::<Vec<Dual>>());
+        let deviation = (variance + Dual::setting(GUARD)).sqrt();
+        column.into_iter().map(|s| s / deviation).collect()
     };
     let [img, txt] = embedded.each_ref().map(|e| columns(e, width).map(standardise).collect::<Vec<_>>());
-    let mut value = 0.0;
+    let off_diagonal = Dual::setting(train.redundancy_off_diagonal);
+    let mut value = Dual::ZERO;
     for (i, a) in img.iter().enumerate() {
         for (j, b) in txt.iter().enumerate() {
-            let correlation = a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / a.len() as f64;
-            value += match i == j {
-                true => (1.0 - correlation).powi(2),
-                false => train.redundancy_off_diagonal * correlation.powi(2),
-            };
+            let products = a.iter().zip(b).map(|(a, b)| *a * *b).sum::<Dual>();
+            let correlation = products / Dual::exact(a.len() as f64);
+            value = value
+                + match i == j {
+                    true => (Dual::ONE - correlation).square(),
+                    false => off_diagonal * correlation.square(),
+                };
         }
     }
     value

@@ -2,8 +2,9 @@
 
 use super::Regulariser;
 use super::moments::{Lanes, Minibatch, Pull, Term};
+use crate::aligner::dual::Dual;
 use crate::aligner::native::regulariser as native;
-use crate::aligner::reference::{Embedded, columns};
+use crate::aligner::reference::{Embedded, centred, columns};
 use crate::spec::config::TrainConfig;
 
 /// Added to a variance before its root, as in VICReg: the root keeps a finite slope where an axis has collapsed.
@@ -15,9 +16,8 @@ const GUARD: f64 = 1e-4;
 /// **Returns** a term from 0, where every axis has a standard deviation of 1 or more, to nearly 2, where all embeddings
 /// are one point.
 ///
-/// **Numerics**: the hinge has a kink where a standard deviation is exactly 1; the gradient there is 0, and a central
-/// difference across it is no gradient. A check hits it with a probability of the order of its step, 1e-5 at most, times
-/// the density of axes there.
+/// **Numerics**: the hinge has a kink where a standard deviation is exactly 1; the gradient there is 0. Roundings away
+/// from it, two programs may lie on different sides: a check of gradients knows such an axis by its error.
 ///
 /// **Source**: Bardes et al. 2022 (VICReg), equation 1.
 pub const VARIANCE: Regulariser = Regulariser {
@@ -66,12 +66,12 @@ fn native(minibatch: &native::Minibatch, train: &TrainConfig, pull: &mut native:
     value
 }
 
-fn reference(embedded: &[Embedded; 2], width: usize, _: &TrainConfig) -> f64 {
-    let short = |column: Vec<f64>| {
-        let mean = column.iter().sum::<f64>() / column.len() as f64;
-        let squares: f64 = column.iter().map(|s| (s - mean).powi(2)).sum();
-        let deviation = (squares / (column.len() - 1) as f64 + GUARD).sqrt();
-        (1.0 - deviation).max(0.0)
+fn reference(embedded: &[Embedded; 2], width: usize, _: &TrainConfig) -> Dual {
+    let short = |column: Vec<Dual>| {
+        let column = centred(column);
+        let squares: Dual = column.iter().map(|s| s.square()).sum();
+        let deviation = (squares / Dual::exact((column.len() - 1) as f64) + Dual::setting(GUARD)).sqrt();
+        (Dual::ONE - deviation).positive_part()
     };
-    embedded.iter().flat_map(|e| columns(e, width)).map(short).sum::<f64>() / width as f64
+    embedded.iter().flat_map(|e| columns(e, width)).map(short).sum::<Dual>() / Dual::exact(width as f64)
 }

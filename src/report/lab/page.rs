@@ -239,7 +239,7 @@ fn checks(out: &mut String, checks: &Value) {
     let same = if checks["determinism"]["same_bits"] == Value::Bool(true) { "has the same bits" } else { "differs" };
     let _ = writeln!(
         out,
-        "<h3>Before the experiments</h3>\n<p>{} gradient checks against autodiff and f64 differences, {} of them wrong, the worst at \
+        "<h3>Before the experiments</h3>\n<p>{} gradient checks against autodiff and derivatives in f64, {} of them wrong, the worst at \
          {} of its tolerance. A cell trained twice {same}.</p>",
         gradients["checks"],
         gradients["wrong"],
