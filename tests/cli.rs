@@ -33,6 +33,8 @@ mod inspect;
 mod lab;
 #[path = "cli/lead_lag.rs"]
 mod lead_lag;
+#[path = "cli/numbers.rs"]
+mod numbers;
 #[path = "cli/odd_input.rs"]
 mod odd_input;
 #[cfg(unix)]

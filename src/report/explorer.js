@@ -77,7 +77,12 @@
       const left = Math.min(Math.max(Math.max(...up.map(([level]) => short(y, level).length)) * LETTER + 14, 40), 160);
       const [w, h] = [(WIDTH - left - RIGHT) / across.length, Math.min(Math.max(up.length * 34, 130), 460) / up.length];
       const bottom = TOP + h * up.length;
-      const svg = element('svg', { viewBox: `0 0 ${WIDTH} ${bottom + 42}`, role: 'img', 'aria-labelledby': 'explorer-title', 'aria-describedby': 'explorer-about' });
+      // Of values that are close to each other labels are long.
+      const { low, high } = metrics[metric];
+      const marks = (high > low ? [0, 0.25, 0.5, 0.75, 1] : [0]).map(part => low + part * (high - low));
+      const digits = apart(marks, FEW);
+      const more = Math.max(Math.max(...marks.map(mark => shown(mark, digits).length)) * LETTER - (RIGHT - 68), 0);
+      const svg = element('svg', { viewBox: `0 0 ${WIDTH + more} ${bottom + 42}`, role: 'img', 'aria-labelledby': 'explorer-title', 'aria-describedby': 'explorer-about' });
       const text = (at, anchor, name, words, more) => svg.append(element('text', { x: at[0], y: at[1], 'text-anchor': anchor, class: name, ...more }, words));
       const tiles = element('g', { class: 'tiles', 'shape-rendering': 'crispEdges' });
       svg.append(tiles);
@@ -107,7 +112,7 @@
       });
       text([(left + WIDTH - RIGHT) / 2, bottom + 34], 'middle', '', axes[x].path + ' \u2192');
       text([4, 13], 'start', '', '\u2191 ' + axes[y].path);
-      bar(svg, text, bottom);
+      bar(svg, text, bottom, marks, digits);
       picture.replaceChildren(svg);
       use([...tiles.children]);
       about();
@@ -128,14 +133,13 @@
         svg.append(element('path', { d: path, fill: 'none', stroke, 'stroke-width': width, 'stroke-linecap': 'square', 'pointer-events': 'none' }));
     };
 
-    const bar = (svg, text, bottom) => {
+    const bar = (svg, text, bottom, marks, digits) => {
       const { low, high, bounds, unit } = metrics[metric];
       const [at, steps, height] = [WIDTH - RIGHT + 44, 32, Math.min(bottom - TOP, 240)];
       const place = value => TOP + height * (1 - share(value));
       for (let i = 0; i < steps; i++)
         svg.append(element('rect', { x: at, y: TOP + height * (1 - (i + 1) / steps), width: 14, height: height / steps + 0.4, fill: `rgb(${rgb((i + 0.5) / steps)})` }));
-      const marks = (high > low ? [0, 0.25, 0.5, 0.75, 1] : [0]).map(part => low + part * (high - low));
-      for (const mark of marks) text([at + 20, place(mark) + 4], 'start', 'small', shown(mark, apart(marks, FEW)));
+      for (const mark of marks) text([at + 20, place(mark) + 4], 'start', 'small', shown(mark, digits));
       for (const bound of new Set(bounds.flatMap(([, min, max]) => [min, max])))
         if (bound !== null && low < bound && bound < high) {
           for (const [stroke, width] of [['#000', 4.5], ['#fff', 2]])

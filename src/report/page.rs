@@ -14,8 +14,8 @@ use super::{ChosenCell, Report};
 /// Most bytes of a page: browsers on phones open it, and mail takes it.
 pub const MAX_BYTES: usize = 5_000_000;
 /// What of it pictures and data may take; values to explore, ids and manifests have limits of their own.
-const PICTURES_BYTES: usize = 2_600_000;
-const DATA_BYTES: usize = 850_000;
+const PICTURES_BYTES: usize = 2_400_000;
+const DATA_BYTES: usize = 1_100_000;
 /// Rows of a figure's data that are on the page at most. Tiles are read by their rows, so it is no less than the tiles
 /// of a heatmap.
 const MAX_ROWS: usize = 2_000;

@@ -11,7 +11,7 @@ use crate::analysis::compare::{
 use crate::cli::output;
 use crate::cli::output::shown;
 use crate::numerics::bootstrap::ALL_OF_THE_RANGE;
-use crate::numerics::shown::rounded;
+use crate::numerics::shown::{rounded, rounded_to};
 use crate::spec::CLEAN;
 
 /// Entries of a list that are printed; the document has more.
@@ -259,7 +259,7 @@ fn table(moved: &[&Difference]) -> String {
             row.mean.map_or(String::new(), signed),
             row.interval.map_or(String::new(), |[low, high]| format!("{} to {}", signed(low), signed(high))),
             match (row.sd, row.effect) {
-                (_, Some(effect)) => format!("{effect:+.1}"),
+                (_, Some(effect)) => signed(effect),
                 (Some(_), None) if row.mean != Some(0.0) => "all alike".to_string(),
                 _ => String::new(),
             },
@@ -278,8 +278,10 @@ fn chance(comparison: &Comparison) -> Vec<String> {
         return vec!["one seed: nothing tells its differences from chance".to_string()];
     }
     let mut text = format!(
-        "{} of {} intervals exclude 0; if nothing truly differed, about {:.0} would by chance",
-        counted.exclude_zero, counted.count, counted.expected_by_chance
+        "{} of {} intervals exclude 0; if nothing truly differed, about {} would by chance",
+        counted.exclude_zero,
+        counted.count,
+        rounded_to(counted.expected_by_chance, 2)
     );
     let few = comparison.differences.iter().filter(|row| row.interval.is_some()).map(|row| row.seeds).min();
     if few.is_some_and(|seeds| seeds as usize <= ALL_OF_THE_RANGE) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::metric::descriptor;
 use crate::numerics::bootstrap::method;
-use crate::numerics::shown::{Levels, exact, rounded};
+use crate::numerics::shown::{Levels, exact};
 use crate::report::colour::GROUPS;
 use crate::report::figure::{Data, Figure, Section};
 use crate::report::panel::{Panel, Sample, WIDTH, cross, dot, legend, legend_height, ring, shortened};
@@ -560,13 +560,14 @@ fn alt(info: &Degradation) -> String {
             continue;
         };
         let least = known.iter().min_by(|a, b| a.2.total_cmp(&b.2)).unwrap_or(most);
+        let shown = Levels::of_numbers([least.2, most.2]);
         said.push(format!(
             "{} is highest at {}: {}, and lowest at {}: {}.",
             panel.metric,
             at(most.0, most.1),
-            rounded(most.2),
+            shown.number(most.2),
             at(least.0, least.1),
-            rounded(least.2)
+            shown.number(least.2)
         ));
         for bound in &panel.bounds {
             let missed = known.iter().filter(|(_, _, mean)| bound.is_missed(*mean)).count();

@@ -27,8 +27,9 @@ const MAX_TOLD: usize = 600;
 const BAR_STEPS: usize = 32;
 /// Significant digits of a value in its tile, where there is little room.
 const TILE_DIGITS: usize = 3;
-/// A bar's width.
+/// A bar's width, and how far from the tiles it stands.
 const BAR: f64 = 14.0;
+const BAR_ASIDE: f64 = 44.0;
 
 /// Draws a heatmap.
 pub fn draw(info: &HeatmapInfo) -> Figure {
@@ -36,7 +37,11 @@ pub fn draw(info: &HeatmapInfo) -> Figure {
     let frame = Frame::of(info);
     let legend = legend(info);
     let height = frame.bottom() + 22.0 + 18.0 * legend.len() as f64;
-    let mut svg = Svg::new(WIDTH, height);
+    let ticks = scale_of_colours(info, (0.0, 1.0)).labelled(5);
+    let longest = ticks.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(0);
+    // Of values that are close to each other labels are long.
+    let more = (longest as f64 * LETTER - (RIGHT - BAR_ASIDE - BAR - 8.0)).max(0.0);
+    let mut svg = Svg::new(WIDTH + more, height);
     for (number, panel) in info.panels.iter().enumerate() {
         let at = frame.corner(number);
         heading(&mut svg, panel, at);
@@ -305,8 +310,12 @@ fn stroke(svg: &mut Svg, pieces: &[Vec<(f64, f64)>], dashed: bool) {
     }
 }
 
+fn scale_of_colours(info: &HeatmapInfo, places: (f64, f64)) -> Continuous {
+    Continuous::new(Scale::Linear, info.range, places)
+}
+
 fn bar(svg: &mut Svg, info: &HeatmapInfo, frame: &Frame) {
-    let (x, top) = (WIDTH - RIGHT + 44.0, TOP + frame.heading);
+    let (x, top) = (WIDTH - RIGHT + BAR_ASIDE, TOP + frame.heading);
     let height = (frame.bottom() - TOP - frame.heading - LABELS).min(240.0);
     let (low, high) = info.range;
     let step = height / BAR_STEPS as f64;
@@ -319,7 +328,7 @@ fn bar(svg: &mut Svg, info: &HeatmapInfo, frame: &Frame) {
             &colour(info, low + part * (high - low)),
         );
     }
-    let scale = Continuous::new(Scale::Linear, info.range, (top + height, top));
+    let scale = scale_of_colours(info, (top + height, top));
     for (tick, text) in scale.labelled(5) {
         svg.line((x + BAR, scale.place(tick)), (x + BAR + 4.0, scale.place(tick)), "axis");
         svg.text((x + BAR + 6.0, scale.place(tick) + 4.0), Anchor::Start, "small", &text);

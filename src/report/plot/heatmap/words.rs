@@ -78,11 +78,12 @@ fn alt(info: &HeatmapInfo, metric: &str) -> String {
     if let (Some(least), Some(most)) =
         (with.clone().min_by(|a, b| a.2.total_cmp(&b.2)), with.clone().max_by(|a, b| a.2.total_cmp(&b.2)))
     {
+        let shown = Levels::of_numbers([least.2, most.2]);
         text = format!(
             "{metric} is greatest, {}, at {}, and least, {}, at {}.",
-            rounded(most.2),
+            shown.number(most.2),
             at(most.0, most.1),
-            rounded(least.2),
+            shown.number(least.2),
             at(least.0, least.1)
         );
     }
@@ -138,10 +139,11 @@ fn caption(info: &HeatmapInfo) -> String {
             if ["share", "1"].contains(&info.unit.as_str()) { String::new() } else { format!(", in {}", info.unit) };
         format!("Mean over {seeds} each of {}: {}{unit}.", info.subject.metric, info.about)
     }];
+    let shown = Levels::of_numbers([info.range.0, info.range.1]);
     parts.push(format!(
         "Colours from {} to {}, linear{}.",
-        rounded(info.range.0),
-        rounded(info.range.1),
+        shown.number(info.range.0),
+        shown.number(info.range.1),
         if info.diverging { ", white at 0" } else { "" }
     ));
     // Intervals stand in the tips of tiles and in the table.
