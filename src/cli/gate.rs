@@ -4,6 +4,7 @@
 mod thresholds;
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::Args;
@@ -38,7 +39,7 @@ pub struct GateArgs {
     dir: DirArgs,
     /// Judge by the gates of this spec, and say where they are not those that the run was begun with
     #[arg(long, value_name = "SPEC")]
-    spec: Option<String>,
+    spec: Option<OsString>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -92,6 +93,7 @@ pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
     let reader = RunReader::open(dir)?;
     let own = super::checked::spec(dir)?;
     let mut manifest = read_manifest(&reader)?;
+    let named = args.spec.as_ref().map(|spec| spec.to_string_lossy().into_owned());
     let sweep = match &args.spec {
         Some(spec) => given(spec, &own)?,
         None => own,
@@ -100,9 +102,9 @@ pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
         !sweep.gates.is_empty(),
         "{} has no gates: write a [[gate]] with a metric and its min or max in the spec, and run it again, which trains no \
          cell twice; or judge by the gates of another spec with --spec",
-        args.spec.as_ref().map_or_else(|| dir.display().to_string(), Clone::clone)
+        named.clone().unwrap_or_else(|| dir.display().to_string())
     );
-    let registration = Registration::of(args.spec.as_deref(), &manifest, &sweep.gates);
+    let registration = Registration::of(named.as_deref(), &manifest, &sweep.gates);
     anyhow::ensure!(
         args.spec.is_some() || registration.differ.is_empty(),
         "spec.toml has other gates than manifest.json records: change them in the spec that the run was made from, and run \
@@ -137,8 +139,9 @@ pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
 }
 
 /// The run's own sweep under the gates of another spec.
-fn given(spec: &str, own: &Sweep) -> anyhow::Result<Sweep> {
+fn given(spec: &OsStr, own: &Sweep) -> anyhow::Result<Sweep> {
     let asked = crate::spec::load(spec, &Overrides::default())?;
+    let spec = spec.to_string_lossy();
     let (sweep, dropped) = own.with_gates(&asked.gates, &format!("the spec of the run with the gates of {spec}"))?;
     dropped.iter().for_each(|dropped| output::note(dropped));
     let (planned, judged) = (ids(&asked.cells), ids(&sweep.cells));

@@ -251,6 +251,7 @@ fn paths_that_are_no_text_are_shown_with_a_mark() {
         let json: Value = ok(with(&format!("{command} --json"), &[&dir])).json();
         assert_eq!(json["dir"], "caf\u{fffd}", "{command}");
     }
+    ok(with("gate --json --spec", &[&spec, &dir]));
     ok(with("show", &[&dir, &id]));
     ok(with("compare --json", &[&dir, &dir]));
     let table = odd(b"z\xff.parquet");
