@@ -307,7 +307,7 @@ mod tests {
     const POOL: &[(&str, &[&str])] = &[
         ("seed", &["3", "0", "17"]),
         ("train.temperature", &["0.5", "0.02", "1", "1e-3"]),
-        ("train.epsilon", &["1e-8", "1e-300", "0.1"]),
+        ("train.epsilon", &["1e-8", "1e-30", "0.1"]),
         ("stop.freeze", &["true", "false"]),
         ("pairing.kind", &["\"block\"", "\"swap\"", "\"offset\""]),
         ("image.noise", &["0", "100.0", "0.30000000000000004"]),
