@@ -18,6 +18,9 @@ pub(crate) const LOCK_FILE: &str = ".lock";
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Most bytes of what a holder writes of itself: its number, and the name of its host.
+const MOST_HOLDER_BYTES: u64 = 1 << 12;
+
 /// What the holder writes of itself begins with.
 const HOLDER: &str = "process ";
 
@@ -53,7 +56,7 @@ impl DirLock {
                 Err(TryLockError::WouldBlock) => {
                     let mut holder = String::new();
                     // Who holds it is a courtesy: the refusal stands even when it cannot be read.
-                    let _ = file.read_to_string(&mut holder);
+                    let _ = (&file).take(MOST_HOLDER_BYTES).read_to_string(&mut holder);
                     let holder = match holder.trim() {
                         "" => "another process".to_string(),
                         known => known.to_string(),

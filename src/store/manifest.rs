@@ -29,6 +29,9 @@ const CELLS_ROOT: &str = "cells_merkle_root";
 
 /// What a run's manifest is called.
 pub(crate) const RUN_FORMAT: &str = "cliffline-run";
+/// Most bytes of a manifest: a megabyte per ten thousand levels of a refined run, thirty times over. In memory a JSON value
+/// takes up to thirty times its text.
+const MOST_MANIFEST_BYTES: usize = 32 << 20;
 const RUN_ID_CONTEXT: &str = "cliffline 2026-11 run v1";
 const RUN_ID_DIGITS: usize = 16;
 
@@ -224,6 +227,9 @@ impl RunManifest {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(stored_error("read", &path, e)),
         };
+        if text.len() > MOST_MANIFEST_BYTES {
+            return Err(StoreError::damaged(&path, format!("it has {} bytes, more than any manifest", text.len())));
+        }
         let unreadable = |e: serde_json::Error| StoreError::damaged(&path, e.to_string());
         let loose: serde_json::Value = serde_json::from_slice(&text).map_err(unreadable)?;
         if loose.get("format").and_then(|f| f.as_str()) != Some(RUN_FORMAT) {
