@@ -128,8 +128,8 @@ fn plain(error: io::Error) -> io::Error {
 fn instead(found: &Holds, wanted: &str) -> String {
     match found {
         Holds::Other(names) => format!(
-            "is not empty and is not a {wanted} directory (it holds {names}, and none of what this program knows its own \
-             by: cliffline.json, manifest.json, parts/)"
+            "is not empty and is not a {wanted} directory (it holds {names}, and no cliffline.json, manifest or part that \
+             this program wrote)"
         ),
         Holds::Run => format!("holds a run and no {wanted}"),
         Holds::Laboratory => format!("holds a laboratory and no {wanted}"),

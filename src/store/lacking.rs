@@ -1,7 +1,6 @@
 //! What a file system or its server does not offer, and what is done without it. None of it is needed for right results:
 //! locks keep two processes apart, syncing keeps what a power cut would take. Whoever prints says it, once.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -13,8 +12,8 @@ pub(crate) enum Service {
     Syncing,
 }
 
-/// What was found to be lacking and is not said yet, and what was said.
-static LACKING: Mutex<(BTreeSet<String>, BTreeSet<String>)> = Mutex::new((BTreeSet::new(), BTreeSet::new()));
+/// What was found to be lacking: the service, what to say of it, and whether that was said.
+static LACKING: Mutex<Vec<(Service, String, bool)>> = Mutex::new(Vec::new());
 
 /// Whether an error says that there is no such service, and not that it failed.
 #[cfg(unix)]
@@ -36,7 +35,7 @@ pub(crate) fn is_lacking(_: Service, error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported
 }
 
-/// Notes that `service` was done without in `dir`.
+/// Notes that `service` was done without in `dir`. Of each service the first place is enough.
 pub(crate) fn done_without(service: Service, dir: &Path, error: &io::Error) {
     let what = match service {
         Service::Locks => "the file system has no locks; see to it that no second process writes there meanwhile",
@@ -44,19 +43,17 @@ pub(crate) fn done_without(service: Service, dir: &Path, error: &io::Error) {
             "the file system does not wait for its disk; after a power cut the newest cells may be gone"
         }
     };
-    let text = format!("{}: {what} ({error})", dir.display());
     let mut lacking = LACKING.lock().unwrap_or_else(PoisonError::into_inner);
-    if !lacking.1.contains(&text) {
-        lacking.0.insert(text);
+    if lacking.iter().all(|(known, ..)| *known != service) {
+        lacking.push((service, format!("{}: {what} ({error})", dir.display()), false));
     }
 }
 
 /// What was done without and not said yet, in words.
 pub fn take_lacking() -> Vec<String> {
     let mut lacking = LACKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let new = std::mem::take(&mut lacking.0);
-    lacking.1.extend(new.iter().cloned());
-    new.into_iter().collect()
+    let new = lacking.iter_mut().filter_map(|(_, text, said)| (!std::mem::replace(said, true)).then(|| text.clone()));
+    new.collect()
 }
 
 #[cfg(all(test, unix))]
@@ -77,14 +74,14 @@ mod tests {
     }
 
     #[test]
-    fn each_place_is_said_once() {
+    fn each_service_is_said_once_whatever_the_places() {
         let error = io::Error::from_raw_os_error(libc::ENOSYS);
-        let of = |said: Vec<String>| said.into_iter().filter(|text| text.starts_with("a-run-of-this-test")).count();
-        let dir = Path::new("a-run-of-this-test");
-        done_without(Service::Syncing, dir, &error);
-        done_without(Service::Syncing, dir, &error);
-        assert_eq!(of(take_lacking()), 1);
-        done_without(Service::Syncing, dir, &error);
-        assert_eq!(of(take_lacking()), 0);
+        for dir in ["run", "run/parts", "run/plots"] {
+            done_without(Service::Syncing, Path::new(dir), &error);
+        }
+        let said = take_lacking();
+        assert_eq!(said.iter().filter(|text| text.contains("does not wait for its disk")).count(), 1, "{said:?}");
+        done_without(Service::Syncing, Path::new("run"), &error);
+        assert_eq!(take_lacking(), Vec::<String>::new());
     }
 }

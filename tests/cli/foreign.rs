@@ -227,7 +227,6 @@ fn links_and_pipes_are_refused_by_name_and_nothing_hangs_on_them() {
     let part = part.strip_prefix(sandbox.path("run")).expect("inside").display().to_string();
     let writing = [
         "run mine.toml -o run --backend flex --threads 1 --axis seed=3,5,8",
-        "report run",
         "bundle run",
         "refine run --axis image.noise",
     ];
