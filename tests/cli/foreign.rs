@@ -169,8 +169,9 @@ fn what_others_put_into_a_run_that_was_killed_is_not_its_own_either() {
 fn a_spec_that_was_edited_where_it_lay_is_kept() {
     let sandbox = made("--no-report");
     let spec = sandbox.path("run/spec.toml");
-    let edited =
-        std::fs::read_to_string(&spec).expect("a spec").replace("seed = [3, 5]", "# one more\nseed = [3, 5, 8]");
+    let edited = std::fs::read_to_string(&spec)
+        .expect("a spec")
+        .replace("\"seed\" = [3, 5]", "# one more\n\"seed\" = [3, 5, 8]");
     std::fs::write(&spec, &edited).expect("edited");
     sandbox.ok("run run/spec.toml -o run --backend flex --threads 1 --no-report");
     assert_eq!(std::fs::read_to_string(sandbox.path("run/spec.toml.set-aside")).expect("kept"), edited);
