@@ -36,7 +36,7 @@ pub struct CompareArgs {
     /// Run directory, called b; differences are b - a
     #[arg(value_name = "B")]
     b: PathBuf,
-    /// Exit 1 where the whole 95% interval of a metric's mean difference b - a lies beyond a number, as in
+    /// Exit 1 where the whole interval of a metric's mean difference b - a over seeds lies beyond a number, as in
     /// 'retrieval_at_1_i2t<-0.02', 'alignment>0.1' or 'alignment@noisy>0.1' under a condition; or, with any-change, where
     /// any cell differs in a bit. Too few seeds to tell count as well; may be repeated
     #[arg(long, value_name = "CONDITION", allow_hyphen_values = true)]

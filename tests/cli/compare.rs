@@ -293,7 +293,15 @@ fn conditions_to_fail_on_decide_the_exit_code() {
     // The interval lies above what is just below it, and below what is just above.
     let ran = sandbox.run(&format!("compare a b --fail-on alignment>{}", low - 0.001));
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    contains_all(&ran.stdout, &["fail on alignment>", ": holds: b - a is ", " over 3 seeds; 95% interval "]);
+    contains_all(
+        &ran.stdout,
+        &[
+            "fail on alignment>",
+            ": holds: b - a is ",
+            " over 3 seeds; interval ",
+            "over 3 seeds from the least value to the greatest",
+        ],
+    );
     sandbox.ok(&format!("compare a b --fail-on alignment>{}", low + 0.001));
     assert_eq!(sandbox.run(&format!("compare a b --fail-on alignment<{}", high + 0.001)).code, Some(1));
     sandbox.ok(&format!("compare a b --fail-on alignment<{} --fail-on lost>0", high - 0.001));

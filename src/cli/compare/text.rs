@@ -10,7 +10,7 @@ use crate::analysis::compare::{
 };
 use crate::cli::output;
 use crate::cli::output::shown;
-use crate::numerics::bootstrap::ALL_OF_THE_RANGE;
+use crate::numerics::bootstrap::{ALL_OF_THE_RANGE, method};
 use crate::numerics::shown::{rounded, rounded_to};
 use crate::spec::CLEAN;
 
@@ -52,7 +52,8 @@ pub fn answer(judged: &Judged) -> String {
     let mean = judged
         .mean
         .map(|mean| format!("b - a is {} over {}", signed(mean), output::count(judged.seeds as usize, "seed")));
-    let interval = judged.interval.map(|[low, high]| format!("95% interval {} to {}", signed(low), signed(high)));
+    let how = method(judged.seeds as usize, judged.seeds as usize);
+    let interval = judged.interval.map(|[low, high]| format!("interval {} to {}, {how}", signed(low), signed(high)));
     let why = Some(judged.why.clone()).filter(|why| !why.is_empty());
     let parts: Vec<String> = mean.into_iter().chain(interval).chain(why).collect();
     format!("fail on {}: {answer}: {}", judged.condition, parts.join("; "))

@@ -462,6 +462,7 @@ fn seeds(seeds: &[i64]) -> String {
 }
 
 fn accuracies(out: &mut String, validation: &Validation) {
+    let _ = writeln!(out, "<p class=\"note\">Intervals of balanced accuracy, over seeds: {METHOD}.</p>");
     out.push_str(
         "<div class=\"scroll gates\" tabindex=\"0\" role=\"region\" aria-label=\"Accuracy\"><table><thead><tr><th scope=\"col\">Judged \
          by</th><th scope=\"col\">On</th><th scope=\"col\">Cells</th><th scope=\"col\">Right</th><th scope=\"col\">Not told</th>\
