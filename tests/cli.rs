@@ -13,6 +13,8 @@ mod bad_input;
 mod checks;
 #[path = "cli/compare.rs"]
 mod compare;
+#[path = "cli/concurrent.rs"]
+mod concurrent;
 #[path = "cli/conditions.rs"]
 mod conditions;
 #[path = "cli/exemplars.rs"]
@@ -40,6 +42,8 @@ mod odd_input;
 #[cfg(unix)]
 #[path = "cli/process.rs"]
 mod process;
+#[path = "cli/readable.rs"]
+mod readable;
 #[path = "cli/refine.rs"]
 mod refine;
 #[path = "cli/report.rs"]

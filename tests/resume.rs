@@ -266,7 +266,7 @@ fn a_second_process_is_refused_with_the_holder_named() {
     let holder = format!("process {pid}");
     let lock = sandbox.path("run/.lock");
     let held = || std::fs::read_to_string(&lock).is_ok_and(|text| text.contains(&holder));
-    assert!(first.until(|| held() && sandbox.path("run/manifest.json").is_file()), "{:?}", first.end());
+    assert!(first.until(|| held() && sandbox.path("run/spec.toml").is_file()), "{:?}", first.end());
     // The first one is at work, and logs its steps.
     let tree = || sandbox.tree().into_iter().filter(|(name, _)| name != "run/directives.jsonl").collect::<Vec<_>>();
     let before = tree();

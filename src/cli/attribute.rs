@@ -8,13 +8,14 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::opened::Opened;
 use super::{DirArgs, exit, output};
 use crate::lab::Observed;
 use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated, Evidence, Model, Opinion, Verdict, View};
 use crate::numerics::shown::{level, rounded};
 use crate::spec::Sweep;
 use crate::spec::config::Panel;
-use crate::store::{RunReader, VERIFICATION_STATEMENT, read_file};
+use crate::store::{CELLS_TABLE, CONDITIONS_TABLE, CURVES_TABLE, VERIFICATION_STATEMENT, read_file};
 
 /// Version of the JSON document.
 ///
@@ -43,12 +44,8 @@ struct Row {
 
 pub fn main(args: &AttributeArgs) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
-    anyhow::ensure!(
-        RunReader::is_run(dir),
-        "{} is no run; of a laboratory name one of the folders under runs/",
-        dir.display()
-    );
-    let sweep = super::checked::spec(dir)?;
+    let opened = Opened::run(dir)?;
+    let sweep = opened.sweep()?;
     let path = args.by.join(ATTRIBUTION_FILE);
     let text = read_file(&path)
         .with_context(|| format!("cannot read {}: `cliffline lab failures` writes it", path.display()))?;
@@ -69,7 +66,9 @@ pub fn main(args: &AttributeArgs) -> anyhow::Result<u8> {
         );
     }
     let quantities: Vec<_> = View::Panel.indicators().map(|indicator| indicator.quantity).collect();
-    let observed = Observed::read(dir, &sweep, &quantities)?;
+    let tables = opened.tables(&sweep, &[CELLS_TABLE, CONDITIONS_TABLE, CURVES_TABLE])?;
+    let observed = Observed::read(tables, &sweep, &quantities)?;
+    drop(opened);
     let rows = rows(&observed, model);
     if args.json {
         output::json(&json!({

@@ -2,19 +2,18 @@
 
 mod lead_lag;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use polars_core::prelude::DataFrame;
 use serde_json::{Map, Value, json};
 
+use super::opened::Opened;
 use super::{DirArgs, exit, output};
 use crate::analysis::line::value_at;
 use crate::numerics::bootstrap::ALL_OF_THE_RANGE;
 use crate::numerics::shown::{Levels, rounded};
-use crate::store::{
-    BOUNDARIES_TABLE, MARGINS_TABLE, RunReader, VERIFICATION_STATEMENT, hash_file, param_column, read_table,
-};
+use crate::store::{BOUNDARIES_TABLE, LEAD_LAG_TABLE, MARGINS_TABLE, VERIFICATION_STATEMENT, param_column, read_table};
 
 /// Version of the JSON document.
 ///
@@ -42,9 +41,12 @@ type Row = Map<String, Value>;
 
 pub fn main(args: &BoundaryArgs) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
-    let boundaries = rows(args, BOUNDARIES_TABLE)?;
-    let margins = rows(args, MARGINS_TABLE)?;
-    let leads = lead_lag::rows(args)?;
+    let opened = Opened::run(dir)?;
+    let tables = opened.tables(&opened.sweep()?, &[BOUNDARIES_TABLE, MARGINS_TABLE, LEAD_LAG_TABLE])?;
+    let boundaries = rows(args, tables, BOUNDARIES_TABLE)?;
+    let margins = rows(args, tables, MARGINS_TABLE)?;
+    let leads = lead_lag::rows(args, tables)?;
+    drop(opened);
     if args.json {
         output::json(&json!({
             "format": "cliffline-boundary", "version": BOUNDARY_VERSION, "dir": output::path(dir), "boundaries": boundaries,
@@ -75,12 +77,9 @@ pub fn main(args: &BoundaryArgs) -> anyhow::Result<u8> {
     Ok(exit::OK)
 }
 
-/// The rows of a table of the run that were asked for.
-fn rows(args: &BoundaryArgs, file: &str) -> anyhow::Result<Vec<Row>> {
-    let dir = &args.dir.dir;
-    let path: PathBuf = dir.join(file);
-    require(dir, &path, file)?;
-    let frame: DataFrame = read_table(&path)?;
+/// The rows of a table in the folder `tables` that were asked for.
+fn rows(args: &BoundaryArgs, tables: &Path, file: &str) -> anyhow::Result<Vec<Row>> {
+    let frame: DataFrame = read_table(&tables.join(file))?;
     let named = |column: &str, wanted: &Option<String>| -> anyhow::Result<Vec<bool>> {
         let Some(wanted) = wanted else { return Ok(vec![true; frame.height()]) };
         let values = frame.column(column)?.str()?;
@@ -100,17 +99,6 @@ fn rows(args: &BoundaryArgs, file: &str) -> anyhow::Result<Vec<Row>> {
     let wanted = (0..frame.height()).filter(|row| constraint[*row] && axis[*row]).filter(shown);
     let row = |row: usize| frame.columns().iter().map(|c| Ok((c.name().to_string(), value_at(c, row)?))).collect();
     wanted.map(row).collect::<anyhow::Result<_>>()
-}
-
-/// Refuses a table that is not there, or not the one that the manifest lists.
-fn require(dir: &Path, path: &Path, file: &str) -> anyhow::Result<()> {
-    let (manifest, _) = super::checked::manifest(&RunReader::open(dir)?)?;
-    let listed = manifest.and_then(|manifest| manifest.tables.get(file).cloned());
-    let remedy = "the command that made the run writes it, and trains nothing that is there";
-    let Some(listed) = listed else { anyhow::bail!("{} has no {file} yet: {remedy}", dir.display()) };
-    let sound = hash_file(path).is_ok_and(|blake3| blake3 == listed.blake3);
-    anyhow::ensure!(sound, "{} is not what manifest.json lists: {remedy}", path.display());
-    Ok(())
 }
 
 fn key(row: &Row) -> (&Value, &Value) {

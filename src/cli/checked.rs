@@ -3,17 +3,18 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use serde_json::Value;
 
 use crate::aligner::backend::{Backend, Choice};
-use crate::engine::{BurnTrainer, Control, Retrained};
+use crate::engine::{BurnTrainer, Control, Outcome, Retrained};
 use crate::spec::config::Config;
 use crate::spec::{Cell, Overrides, Sweep};
 use crate::store::{
-    CellRecord, Holds, NamedFault, RunManifest, RunReader, StoreError, enclosing, hash_file, read_text,
+    CellRecord, Holds, NamedFault, RunManifest, StoreError, TabledCell, differences, enclosing, hash_file, read_text,
 };
 
 /// What to do about a derived file.
-const REMADE: &str = "the command that made the run writes it again";
+pub(super) const REMADE: &str = "the command that made the run writes it again";
 
 /// The resolved spec of a run.
 pub fn spec(dir: &Path) -> anyhow::Result<Sweep> {
@@ -22,14 +23,9 @@ pub fn spec(dir: &Path) -> anyhow::Result<Sweep> {
     Ok(crate::spec::from_str(&text, &path.display().to_string(), &Overrides::default())?)
 }
 
-/// Axis paths of a run, from its resolved spec.
-pub fn axes(dir: &Path) -> anyhow::Result<Vec<String>> {
-    Ok(spec(dir)?.axes.into_iter().map(|a| a.path).collect())
-}
-
-/// The run manifest, if it is there and sound, and what is wrong with it: name and reason.
-pub fn manifest(reader: &RunReader) -> anyhow::Result<(Option<RunManifest>, Option<NamedFault>)> {
-    match reader.manifest() {
+/// The manifest of a run, if it is there and sound, and what is wrong with it: name and reason.
+pub fn manifest(dir: &Path) -> anyhow::Result<(Option<RunManifest>, Option<NamedFault>)> {
+    match RunManifest::read(dir) {
         Ok(manifest) => Ok((manifest, None)),
         Err(StoreError::Damaged { reason, .. }) => {
             Ok((None, Some(("manifest.json".to_string(), format!("{reason}; {REMADE}")))))
@@ -97,4 +93,24 @@ pub fn require_memory(trainer: &BurnTrainer, record: &CellRecord) -> anyhow::Res
 /// Trains a recorded cell again.
 pub fn retrain(trainer: &BurnTrainer, record: &CellRecord) -> anyhow::Result<Retrained> {
     Ok(trainer.retrain(&cell(record)?, &Control::default())?)
+}
+
+/// What differs between a cell as far as tables have it and the same cell trained again, checksums and all; empty when
+/// nothing does.
+pub fn differences_of_tabled(cell: &TabledCell, again: &Outcome) -> Vec<String> {
+    let mut record = cell.record.clone();
+    let first = again.crossings.iter().map(|c| (c.limit.clone(), c.step)).collect();
+    let step = |step: Option<u64>| step.unwrap_or_default();
+    let selected = [record.selection.as_ref().map(|s| step(s.step)), again.selection.as_ref().map(|s| step(s.step))];
+    // What no table has is not held against it.
+    let known = CellRecord::from_outcome(again.clone(), String::new(), String::new(), Value::Null, String::new());
+    record.selection = known.selection;
+    for condition in &mut record.conditions {
+        let same = known.conditions.iter().find(|known| known.name == condition.name);
+        condition.test_embeddings = same.map_or(String::new(), |known| known.test_embeddings.clone());
+    }
+    let mut found = differences(&record, again);
+    let others = [("crossings", cell.crossings == first), ("selected checkpoint", selected[0] == selected[1])];
+    found.extend(others.into_iter().filter(|(_, same)| !same).map(|(what, _)| what.to_string()));
+    found
 }

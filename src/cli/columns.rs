@@ -1,11 +1,26 @@
 //! What the tables' columns are, from the registries.
 
+use std::path::Path;
+
 use crate::aligner::balance::WEIGHT_NAMES;
 use crate::aligner::regulariser::REGULARISERS;
 use crate::aligner::step::GRADIENT_NORM_NAMES;
 use crate::metric;
-use crate::spec::PARAMS;
-use crate::store::{MetricColumn, ParamColumn};
+use crate::spec::{PARAMS, Sweep};
+use crate::store::{MetricColumn, ParamColumn, RunReader, RunTables, StoreError, TableSpec, write_run_tables_to};
+
+/// Writes the tables of a run's records into `dir`, with rows for those of `cell_ids` that are finished.
+pub fn write_run_tables(
+    reader: &RunReader,
+    dir: &Path,
+    sweep: &Sweep,
+    cell_ids: &[&str],
+) -> Result<RunTables, StoreError> {
+    let axes: Vec<String> = sweep.axes.iter().map(|axis| axis.path.clone()).collect();
+    let (params, metrics, series) = (params(), metrics(), series());
+    let spec = TableSpec { cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
+    write_run_tables_to(dir, reader, &spec)
+}
 
 /// Every parameter, in registry order.
 pub fn params() -> Vec<ParamColumn> {

@@ -6,11 +6,11 @@ mod text;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde_json::{Value, json};
 
+use super::opened::{Opened, WRITES};
 use super::{checked, exit, gate, output};
 use crate::analysis::compare::{
     Answer, BoundaryShifts, COMPARISON_VERSION, Comparison, Differences, Each, FailOn, Judged, Measured, Outcomes,
@@ -20,8 +20,8 @@ use crate::analysis::compare::{
 use crate::metric::descriptors;
 use crate::spec::Sweep;
 use crate::store::{
-    BOUNDARIES_TABLE, CELLS_TABLE, CONDITIONS_TABLE, RunManifest, RunReader, VERIFICATION_STATEMENT, is_live,
-    metric_column, read_columns, read_table_info,
+    BOUNDARIES_TABLE, CELLS_TABLE, CONDITIONS_TABLE, RunManifest, VERIFICATION_STATEMENT, metric_column, read_columns,
+    read_table_info,
 };
 
 #[derive(Debug, Args)]
@@ -46,25 +46,22 @@ pub struct CompareArgs {
     json: bool,
 }
 
-/// What to do about a table that is not there.
-const WRITES: &str = "the command that made the run writes it, and trains nothing that is there";
-
 /// One of the two.
 struct Run {
     dir: PathBuf,
+    /// Where its tables are.
+    tables: PathBuf,
     manifest: RunManifest,
     sweep: Sweep,
+    /// Until it is read.
+    opened: Option<Opened>,
 }
 
 pub fn main(args: &CompareArgs) -> anyhow::Result<u8> {
     let (a, b) = rayon::join(|| Run::open(&args.a), || Run::open(&args.b));
-    let (a, b) = (a?, b?);
-    for run in [&a, &b] {
-        if is_live(&run.dir)? {
-            output::note(&format!("{} is at work: these are the cells of its last tables", run.dir.display()));
-        }
-    }
+    let (mut a, mut b) = (a?, b?);
     let (comparison, judged) = compare(&a, &b, &args.fail_on)?;
+    (a.opened, b.opened) = (None, None);
     let code = if judged.iter().all(|judged| judged.answer == Answer::DoesNotHold) { exit::OK } else { exit::NO };
     if args.json {
         let mut document = document(&a, &b, &comparison)?;
@@ -80,26 +77,25 @@ pub fn main(args: &CompareArgs) -> anyhow::Result<u8> {
 
 impl Run {
     fn open(dir: &Path) -> anyhow::Result<Self> {
-        let reader = RunReader::open(dir)?;
-        let (manifest, damage) = checked::manifest(&reader)?;
-        let why = || damage.map_or("missing".to_string(), |(_, why)| why);
-        let manifest = manifest.with_context(|| format!("{}: {}", dir.join("manifest.json").display(), why()))?;
-        for file in [CELLS_TABLE, CONDITIONS_TABLE] {
-            let there = dir.join(file).is_file();
-            anyhow::ensure!(there, "{} has no {file} yet: the command that made the run writes it", dir.display());
+        let opened = Opened::run(dir)?;
+        let (manifest, sweep) = (opened.manifest()?.clone(), opened.sweep()?);
+        let tables = opened.tables(&sweep, &[CELLS_TABLE, CONDITIONS_TABLE])?.to_path_buf();
+        if tables == dir {
+            checked::require_tables(dir, &manifest, &[BOUNDARIES_TABLE])?;
+        } else {
+            opened.tables(&sweep, &[BOUNDARIES_TABLE])?;
         }
-        checked::require_tables(dir, &manifest, &[CELLS_TABLE, CONDITIONS_TABLE, BOUNDARIES_TABLE])?;
-        Ok(Self { dir: dir.to_path_buf(), manifest, sweep: checked::spec(dir)? })
+        Ok(Self { dir: dir.to_path_buf(), tables, manifest, sweep, opened: Some(opened) })
     }
 
     fn columns(&self, file: &str, columns: &[String]) -> anyhow::Result<polars_core::prelude::DataFrame> {
-        Ok(read_columns(&self.dir.join(file), columns)?)
+        Ok(read_columns(&self.tables.join(file), columns)?)
     }
 
     /// Why its boundaries cannot be compared, if they cannot.
     fn without_boundaries(&self) -> Option<String> {
         let dir = self.dir.display();
-        if !self.manifest.tables.contains_key(BOUNDARIES_TABLE) {
+        if self.tables == self.dir && !self.manifest.tables.contains_key(BOUNDARIES_TABLE) {
             return Some(format!("{dir} has no {BOUNDARIES_TABLE}, as runs of earlier versions: {WRITES}"));
         }
         let others = gate::recorded(&self.manifest) != gate::thresholds(&self.sweep.gates);
@@ -107,7 +103,7 @@ impl Run {
     }
 
     fn metrics(&self) -> anyhow::Result<BTreeSet<String>> {
-        let columns = read_table_info(&self.dir.join(CONDITIONS_TABLE))?.columns;
+        let columns = read_table_info(&self.tables.join(CONDITIONS_TABLE))?.columns;
         let metrics = columns.iter().filter(|(_, info)| info.role == "metric");
         Ok(metrics.filter_map(|(column, _)| Some(column.strip_prefix("metric_")?.to_string())).collect())
     }

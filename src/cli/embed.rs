@@ -7,13 +7,14 @@ use clap::Args;
 use polars_core::prelude::{Column, DataFrame, IntoColumn, ListChunked, NamedFrom, Series};
 use serde_json::json;
 
+use super::opened::{Opened, Recorded};
 use super::{DirArgs, exit, output};
 use crate::aligner::train::RawEmbeddings;
 use crate::engine::carried;
 use crate::metric::{Evaluation, Modality};
 use crate::spec::config::{Config, ConfounderConfig};
 use crate::spec::{CLEAN, Cell, Condition};
-use crate::store::{ColumnInfo, RunReader, TableInfo, write_table};
+use crate::store::{ColumnInfo, TableInfo, write_table};
 use crate::world::confounder::labels;
 use crate::world::{SplitName, World, partners};
 
@@ -36,13 +37,17 @@ pub struct EmbedArgs {
 
 pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
     super::checked::require_writable(&args.output)?;
-    let record = RunReader::open(&args.dir.dir)?.record(&args.cell)?;
-    let cell = super::checked::cell(&record)?;
+    let found = Opened::run(&args.dir.dir)?.cell(&args.cell)?;
+    let record = found.record();
+    let cell = super::checked::cell(record)?;
     let condition = condition(&cell, args.condition.as_deref())?;
     let trainer = super::checked::trainer_for(&record.class)?;
-    super::checked::require_memory(&trainer, &record)?;
-    let again = super::checked::retrain(&trainer, &record)?;
-    let differing = crate::store::differences(&record, &again.outcome);
+    super::checked::require_memory(&trainer, record)?;
+    let again = super::checked::retrain(&trainer, record)?;
+    let differing = match &found {
+        Recorded::Whole(record) => crate::store::differences(record, &again.outcome),
+        Recorded::Tabled(cell) => super::checked::differences_of_tabled(cell, &again.outcome),
+    };
     if !differing.is_empty() {
         output::note(&format!(
             "cell {} came out differently: {}; nothing is written",

@@ -9,9 +9,9 @@ use super::{gate, output};
 use crate::audit::{Evidence, RISK_LOG_FILE, RUN_REPORT_FILE, risk_log, run_report, write_risk_log};
 use crate::spec::Sweep;
 use crate::store::{
-    Bundling, DIRECTIVES_FILE, Directives, Holds, LEDGER_FILE, Ledger, Redaction, Redactor, RunManifest, RunState,
-    SMALL_BUNDLE_BYTES, SPEC_FILE, Scope, SealCheck, StrictReport, check_seal, make_way_for, read_text, require_ours,
-    seal, set_aside,
+    Bundling, DIRECTIVES_FILE, Directives, FilesLock, Holds, LEDGER_FILE, Ledger, Redaction, Redactor, RunManifest,
+    RunState, SMALL_BUNDLE_BYTES, SPEC_FILE, Scope, SealCheck, StrictReport, check_seal, make_way_for, read_text,
+    require_ours, seal, set_aside,
 };
 
 /// What one session knows of the audit trail of its run.
@@ -52,6 +52,7 @@ impl Trail {
     /// Ends the work on a run whose tables are written: says what it comes to, and seals all that is its own.
     pub(super) fn finish(
         &self,
+        _hold: &FilesLock,
         dir: &Path,
         sweep: &Sweep,
         manifest: &mut RunManifest,
@@ -123,17 +124,19 @@ pub(super) struct Step<'a> {
     pub description: &'a str,
 }
 
-/// Writes the manifest of a finished run after some of its files changed, and seals those anew. A run without a ledger,
-/// of an older version, stays without.
+/// Writes the manifest of a finished run after some of its files changed, and seals those anew, while nobody else writes.
+/// A run without a ledger, of an older version, stays without.
 pub(super) fn amend(
+    _hold: &FilesLock,
     dir: &Path,
     manifest: &mut RunManifest,
     mut changed: BTreeSet<String>,
     step: &Step<'_>,
 ) -> anyhow::Result<()> {
     let Some(ledger) = Ledger::read(dir)? else { return Ok(manifest.write(dir)?) };
-    // A log that was tampered with is left as it is, for verify to find.
-    if ledger.is_current(dir, DIRECTIVES_FILE) {
+    // A log that was tampered with is left as it is, for verify to find. One to which a process that was killed had added
+    // its line only goes on.
+    if ledger.is_beginning_of(dir, DIRECTIVES_FILE) {
         let redaction = Redaction { redactor: Redactor::of_this_machine(&[]), key: None };
         let mut log = Directives::open(dir, redaction)?;
         let text = if is_redacted(manifest) { WITHHELD.to_string() } else { command_line() };

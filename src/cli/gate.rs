@@ -14,18 +14,23 @@ use serde_json::{Value, json};
 pub use thresholds::{Registration, recorded, thresholds};
 
 use super::finish::{Step, amend, claim, say_set_aside};
+use super::opened::{Opened, State, left_alone, may_not_write, to_write};
 use super::{DirArgs, exit, output};
 use crate::analysis::gate::{Combination, GateReport, GateResult, Verdict, evaluate};
 use crate::analysis::{columns_of_cells, columns_of_conditions};
 use crate::numerics::shown::{exact, percent, rounded};
 use crate::spec::{CLEAN, Cell, Gate, Overrides, Sweep};
 use crate::store::{
-    CELLS_TABLE, CONDITIONS_TABLE, Holds, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, is_live,
-    make_way, read_columns, read_file, remove_own, write_atomic,
+    CELLS_TABLE, CONDITIONS_TABLE, Holds, TableBytes, VERIFICATION_STATEMENT, is_cut_short, make_way, read_columns,
+    read_file, remove_own, require_ours, write_atomic,
 };
 
 /// Where the verdicts are.
 pub const GATES_FILE: &str = "gates.json";
+
+/// Thresholds are set before the results are seen.
+const OTHER_GATES: &str = "spec.toml has other gates than manifest.json records: change them in the spec that the run was \
+                           made from, and run it again; or judge by another spec with --spec";
 
 /// Combinations without a pass that are printed of each gate; the file has more.
 const SHOWN: usize = 5;
@@ -90,9 +95,9 @@ fn code_of(report: &GateReport) -> u8 {
 
 pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
-    let reader = RunReader::open(dir)?;
-    let own = super::checked::spec(dir)?;
-    let mut manifest = read_manifest(&reader)?;
+    let opened = Opened::run(dir)?;
+    let own = opened.sweep()?;
+    let manifest = opened.manifest()?;
     let named = args.spec.as_ref().map(|spec| spec.to_string_lossy().into_owned());
     let sweep = match &args.spec {
         Some(spec) => given(spec, &own)?,
@@ -104,26 +109,21 @@ pub fn main(args: &GateArgs) -> anyhow::Result<u8> {
          cell twice; or judge by the gates of another spec with --spec",
         named.clone().unwrap_or_else(|| dir.display().to_string())
     );
-    let registration = Registration::of(named.as_deref(), &manifest, &sweep.gates);
-    anyhow::ensure!(
-        args.spec.is_some() || registration.differ.is_empty(),
-        "spec.toml has other gates than manifest.json records: change them in the spec that the run was made from, and run \
-         it again; or judge by another spec with --spec"
-    );
-    let report = judge(dir, &sweep)?;
-    if is_live(dir)? {
-        let left = if args.spec.is_none() { format!("; {GATES_FILE} is left to it") } else { String::new() };
-        output::note(&format!("the run is at work: these are the cells of its last tables{left}"));
-    } else if args.spec.is_none() {
-        claim(dir, &Holds::Run, &[])?;
-        let kept = keep(dir, &report)?;
-        if let Some(kept) = kept.filter(|kept| manifest.tables.get(GATES_FILE) != Some(kept)) {
-            manifest.tables.insert(GATES_FILE.to_string(), kept);
-            let step = Step { name: "gates", description: "judge the run by the gates of its spec" };
-            amend(dir, &mut manifest, [GATES_FILE.to_string()].into(), &step)?;
-        }
+    let registration = Registration::of(named.as_deref(), manifest, &sweep.gates);
+    anyhow::ensure!(args.spec.is_some() || registration.differ.is_empty(), OTHER_GATES);
+    let tables = opened.tables(&sweep, &[CELLS_TABLE, CONDITIONS_TABLE])?;
+    let report = judge(tables, &sweep)?;
+    let (state, own_tables) = (opened.state, tables == opened.dir);
+    if args.spec.is_none() {
+        settle(opened, own_tables, &report)?;
+    } else {
+        drop(opened);
     }
-    let code = code_of(&report);
+    let code = match report.verdict {
+        // Who is at work may yet find it.
+        Verdict::InsufficientEvidence if state == State::AtWork => exit::INCOMPLETE,
+        _ => code_of(&report),
+    };
     if args.json {
         let mut document = document(&report)?;
         document["dir"] = json!(output::path(dir));
@@ -160,15 +160,54 @@ fn ids(cells: &[Cell]) -> HashSet<&str> {
     cells.iter().map(|cell| cell.id.as_str()).collect()
 }
 
-/// The manifest, once it is sure that the tables are those that it lists.
-fn read_manifest(reader: &RunReader) -> anyhow::Result<RunManifest> {
-    let (manifest, damage) = super::checked::manifest(reader)?;
-    let Some(manifest) = manifest else {
-        let why = damage.map_or("missing".to_string(), |(_, why)| why);
-        anyhow::bail!("manifest.json: {why}; without it nothing says which thresholds the run was begun with");
-    };
-    super::checked::require_tables(reader.dir(), &manifest, &[CELLS_TABLE, CONDITIONS_TABLE])?;
-    Ok(manifest)
+/// Leaves the verdicts in a run that has ended, where they are of its `own` tables and not there already.
+fn settle(opened: Opened, own: bool, report: &GateReport) -> anyhow::Result<()> {
+    let left = |why: &str| output::note(&format!("{GATES_FILE} is left as it is: {why}"));
+    require_ours(&opened.dir, &Holds::Run)?;
+    if !own {
+        left("the command that made the run writes it at its end");
+        return Ok(());
+    }
+    let bytes = file_text(report)?;
+    let listed = opened.manifest()?.tables.get(GATES_FILE).cloned();
+    let there = read_file(&opened.dir.join(GATES_FILE)).ok();
+    let sealed = !is_cut_short(&opened.dir);
+    if there == bytes && listed == bytes.as_ref().map(|bytes| file_of(bytes, report)) && sealed {
+        return Ok(());
+    }
+    if let Some(why) = left_alone(&opened.dir) {
+        left(&why);
+        return Ok(());
+    }
+    let dir = opened.dir.clone();
+    drop(opened);
+    match renew(&dir) {
+        Err(error) if may_not_write(&error) => left(&error.to_string()),
+        renewed => renewed?,
+    }
+    Ok(())
+}
+
+/// Judges a run again once nobody else writes there, and leaves the verdicts in it.
+fn renew(dir: &Path) -> anyhow::Result<()> {
+    let opened = Opened::under(to_write(dir)?, dir)?;
+    claim(dir, &Holds::Run, &[])?;
+    if opened.state != State::Ended {
+        output::note("another command is at work on the run now, and judges it at its end");
+        return Ok(());
+    }
+    let sweep = opened.sweep()?;
+    let mut manifest = opened.manifest()?.clone();
+    anyhow::ensure!(Registration::of(None, &manifest, &sweep.gates).differ.is_empty(), OTHER_GATES);
+    let report = judge(opened.tables(&sweep, &[CELLS_TABLE, CONDITIONS_TABLE])?, &sweep)?;
+    if let Some(kept) = keep(dir, &report)?
+        && manifest.tables.get(GATES_FILE) != Some(&kept)
+    {
+        manifest.tables.insert(GATES_FILE.to_string(), kept);
+        let step = Step { name: "gates", description: "judge the run by the gates of its spec" };
+        amend(opened.hold(), dir, &mut manifest, [GATES_FILE.to_string()].into(), &step)?;
+    }
+    Ok(())
 }
 
 /// Judges the gates of a sweep by the tables in `dir`. Tables that are not there yet have no cells.
@@ -196,21 +235,34 @@ pub fn write(dir: &Path, sweep: &Sweep) -> anyhow::Result<Option<TableBytes>> {
 /// Makes `gates.json` say what `report` does. A file that does already is left alone.
 fn keep(dir: &Path, report: &GateReport) -> anyhow::Result<Option<TableBytes>> {
     let path = dir.join(GATES_FILE);
-    if report.gates.is_empty() {
+    let Some(bytes) = file_text(report)? else {
         remove_own(dir, GATES_FILE)?;
         return Ok(None);
-    }
-    let mut bytes = serde_json::to_vec_pretty(&document(report)?)?;
-    bytes.push(b'\n');
+    };
     if read_file(&path).ok().as_ref() != Some(&bytes) {
         make_way(dir, GATES_FILE)?.iter().for_each(|aside| say_set_aside(&path, aside));
         write_atomic(&path, |out| out.write_all(&bytes))?;
     }
-    Ok(Some(TableBytes {
+    Ok(Some(file_of(&bytes, report)))
+}
+
+/// What `gates.json` is to hold; none where there are no gates.
+pub(super) fn file_text(report: &GateReport) -> anyhow::Result<Option<Vec<u8>>> {
+    if report.gates.is_empty() {
+        return Ok(None);
+    }
+    let mut bytes = serde_json::to_vec_pretty(&document(report)?)?;
+    bytes.push(b'\n');
+    Ok(Some(bytes))
+}
+
+/// The file that `bytes` are, as a manifest lists it.
+fn file_of(bytes: &[u8], report: &GateReport) -> TableBytes {
+    TableBytes {
         bytes: bytes.len() as u64,
-        blake3: blake3::hash(&bytes).to_hex().to_string(),
+        blake3: blake3::hash(bytes).to_hex().to_string(),
         rows: report.gates.len() as u64,
-    }))
+    }
 }
 
 /// The report as `gates.json` has it.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::checked::require_outside;
 use super::exemplars::Effort;
 use super::finish::{claim, command_line};
+use super::opened::to_write;
 use super::redact::{REDACTION, RedactArgs, is_left};
 use super::report::REPORT_FILE;
 use super::run::{ExemplarArgs, ReuseArgs, Session, Standing};
@@ -81,6 +82,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     if !require_ours(&dir, &Holds::Laboratory)? {
         require_outside(&dir)?;
     }
+    super::opened::refuse_packed(&dir)?;
     let fewest = sweeps.iter().map(|(_, sweep)| seeds(sweep)).min().unwrap_or(0);
     if fewest < MIN_SEEDS {
         output::note(&format!("with {fewest} seeds nothing can be judged: {MIN_SEEDS} are needed, and more tell more"));
@@ -100,6 +102,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     mark(&dir, &Holds::Laboratory)?;
     let _lock = DirLock::acquire(&dir)?;
     take_lacking().iter().for_each(|lacking| output::note(lacking));
+    let files = to_write(&dir)?;
     say_changed(&dir)?;
     args.redact.require_again(&dir, before(&dir).get(REDACTION))?;
     let registration = register(lab, &sweeps, &dir, args);
@@ -109,6 +112,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     log.record("plan", "resolve the specs of the laboratory", &format!("{}\n{}", command_line(), hashes.join("\n")))?;
     log.record("register", "record what is judged and by what, before cells are trained", &registration.blake3)?;
     log.record("check", "check gradients and train a cell twice", &checks.to_string())?;
+    drop(files);
     let baseline = sweeps.first().map(|(_, sweep)| sweep.base.clone());
     let mut runs = Vec::new();
     let mut code = exit::OK;
@@ -132,7 +136,9 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     log.record("judge", "judge what the source expects, attribute mechanisms, seal the directory", "")?;
     log.finish()?;
     let models = baseline.map(|baseline| Calibrated::new(lab.name, &baseline, models));
+    let files = to_write(&dir)?;
     finish(&dir, lab, &document, models, &runs, args)?;
+    drop(files);
     if args.json {
         output::json(&document)?;
     } else {
@@ -155,11 +161,10 @@ fn say_changed(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes the seal away, says that the laboratory is at work, and records what it is judged by before a cell is trained.
+/// Says that the laboratory is at work, records what it is judged by before a cell is trained, and takes the seal away.
 fn begin(dir: &Path, lab: &Laboratory, registration: &Registration, args: &LabArgs) -> anyhow::Result<()> {
     let created = created(dir);
     claim(dir, &Holds::Laboratory, &FILES)?;
-    unseal(dir)?;
     let mut manifest = json!({
         "format": LAB_FORMAT, "version": LAB_MANIFEST_VERSION, "laboratory": lab.name, "state": "running",
         "created_utc": created, "registration": registration, "verification_statement": VERIFICATION_STATEMENT,
@@ -167,7 +172,8 @@ fn begin(dir: &Path, lab: &Laboratory, registration: &Registration, args: &LabAr
     if let Some(redaction) = args.redact.said(Vec::new()) {
         manifest[REDACTION] = redaction;
     }
-    write(&dir.join(MANIFEST_FILE), &manifest)
+    write(&dir.join(MANIFEST_FILE), &manifest)?;
+    Ok(unseal(dir)?)
 }
 
 /// The manifest of an earlier session; null where there is none.

@@ -19,6 +19,7 @@ mod gate;
 mod gradcheck;
 mod interrupt;
 mod lab;
+mod opened;
 mod output;
 mod plan;
 mod progress;
@@ -47,6 +48,7 @@ use crate::aligner::backend::{Backend, Choice, Place};
 use crate::engine::{self, Estimate, Pack, Workers};
 use crate::machine;
 use crate::spec::{Cell, Overrides, SpecError, Sweep};
+use crate::store::StoreError;
 
 /// Exit codes.
 pub mod exit {
@@ -398,9 +400,15 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             say(&error);
-            ExitCode::from(exit::ERROR)
+            ExitCode::from(code_of(&error))
         }
     }
+}
+
+/// The exit code of an error: what is being made by another process can be had later.
+fn code_of(error: &anyhow::Error) -> u8 {
+    let busy = matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Busy { .. }));
+    if busy || error.is::<opened::NotYet>() { exit::INCOMPLETE } else { exit::ERROR }
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok; 1 a check says no; 2 usage, spec or IO; \
@@ -448,6 +456,7 @@ fn say(error: &anyhow::Error) {
     match error.downcast_ref::<SpecError>() {
         Some(spec) if terminal::color() => output::note_styled(&spec.render(true)),
         Some(spec) => output::note(&spec.render(false)),
+        None if error.is::<opened::NotYet>() => output::note(&error.to_string()),
         None => output::note(&format!("error: {}", chain(error))),
     }
 }

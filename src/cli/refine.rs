@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::finish::{Step, amend, claim};
 use super::gate::GateExit;
+use super::opened::to_write;
 use super::redact::RedactArgs;
-use super::report::{DrawArgs, REPORT_FILE, renew};
+use super::report::{DrawArgs, REPORT_FILE, renew_held};
 use super::run::{ExemplarArgs, ReuseArgs, Session, Standing};
 use super::{BackendArgs, DirArgs, exit, output};
 use crate::aligner::backend::Choice;
@@ -21,7 +22,9 @@ use crate::analysis::{AxisLevels, constraint::Constraints, grid_of, read_for_loc
 use crate::engine::BurnTrainer;
 use crate::numerics::shown::{Levels, percent, rounded};
 use crate::spec::{ALL_GATES, Include, LOST, Scale, Sweep, constraints_of};
-use crate::store::{Holds, RunManifest, RunReader, TableBytes, VERIFICATION_STATEMENT, write_atomic};
+use crate::store::{
+    FilesLock, Holds, RunManifest, RunReader, RunState, TableBytes, VERIFICATION_STATEMENT, write_atomic,
+};
 
 /// Where the state of a refinement is.
 pub const REFINEMENT_FILE: &str = "refinement.json";
@@ -113,7 +116,7 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     let mut trained = standing.trained as u64;
     let known = loop {
         if standing.exit_code != exit::OK {
-            draw(dir, &args.drawing)?;
+            draw(&to_write(dir)?, dir, &args.drawing)?;
             return Ok(stopped(&standing, dir));
         }
         let known = target.look(dir, &sweep)?;
@@ -149,8 +152,10 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     };
     let report = report(&known, target.rules);
     let document = target.document(&report, trained);
-    keep(dir, &document)?;
-    let drawn = draw(dir, &args.drawing)?;
+    let hold = to_write(dir)?;
+    keep(&hold, dir, &document)?;
+    let drawn = draw(&hold, dir, &args.drawing)?;
+    drop(hold);
     let gates = args.gate.judge(dir, &sweep)?;
     let code = args.gate.code(if report.wanted > 0 { exit::INCOMPLETE } else { exit::OK }, gates.as_ref());
     if args.json {
@@ -366,24 +371,33 @@ fn in_runs(gaps: &[[f64; 2]], along: Levels) -> String {
     runs.map(text).collect::<Vec<_>>().join("; ")
 }
 
-/// Draws what the levels tried have come to, unless nothing is finished or no report is wanted.
-fn draw(dir: &Path, args: &DrawArgs) -> anyhow::Result<Option<PathBuf>> {
-    if args.no_report || RunReader::open(dir)?.is_empty() {
+/// Draws what the levels tried have come to, unless nothing is finished, no report is wanted, or another process began to
+/// work on the run, which draws it at its end.
+fn draw(hold: &FilesLock, dir: &Path, args: &DrawArgs) -> anyhow::Result<Option<PathBuf>> {
+    if args.no_report || RunReader::open(dir)?.is_empty() || ended(dir)?.is_none() {
         return Ok(None);
     }
-    renew(dir).context("drawing the report")?;
+    renew_held(hold, dir).context("drawing the report")?;
     Ok(Some(dir.join(REPORT_FILE)))
 }
 
 /// Writes the state of the refinement and lists it in the manifest.
-fn keep(dir: &Path, document: &Value) -> anyhow::Result<()> {
+fn keep(hold: &FilesLock, dir: &Path, document: &Value) -> anyhow::Result<()> {
+    let Some(mut manifest) = ended(dir)? else {
+        output::note(&format!("another process is at work on {} now: {REFINEMENT_FILE} is not written", dir.display()));
+        return Ok(());
+    };
     let mut bytes = serde_json::to_vec_pretty(document)?;
     bytes.push(b'\n');
     claim(dir, &Holds::Run, &[REFINEMENT_FILE])?;
     write_atomic(&dir.join(REFINEMENT_FILE), |out| out.write_all(&bytes))?;
-    let Some(mut manifest) = RunManifest::read(dir)? else { return Ok(()) };
     let blake3 = blake3::hash(&bytes).to_hex().to_string();
     manifest.tables.insert(REFINEMENT_FILE.to_string(), TableBytes { bytes: bytes.len() as u64, blake3, rows: 1 });
     let step = Step { name: "refine", description: "say how closely flips are located" };
-    amend(dir, &mut manifest, [REFINEMENT_FILE.to_string()].into(), &step)
+    amend(hold, dir, &mut manifest, [REFINEMENT_FILE.to_string()].into(), &step)
+}
+
+/// The manifest of a run that nobody is at work on.
+fn ended(dir: &Path) -> anyhow::Result<Option<RunManifest>> {
+    Ok(RunManifest::read(dir)?.filter(|manifest| manifest.state != RunState::Running))
 }

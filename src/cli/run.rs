@@ -17,6 +17,7 @@ pub(super) use super::exemplars::ExemplarArgs;
 use super::exemplars::{Effort, Written};
 use super::finish::{Trail, claim, keep_edited_spec};
 use super::gate::{GateExit, Registration};
+use super::opened::{refuse_packed, to_write, waits};
 use super::progress::Progress;
 use super::redact::{self, RedactArgs};
 use super::report::{self, DrawArgs, REPORT_FILE};
@@ -31,9 +32,9 @@ use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome
 use crate::report::RunData;
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
-    CELLS_TABLE, CellRecord, Directives, EXEMPLARS_TABLE, Environment, Found, Holds, Identity, Levels, RUN_TABLES,
-    RunDir, RunManifest, RunReader, RunState, RunTables, SPEC_FILE, TableSpec, hash_file, mark, now_utc, read_columns,
-    read_text, require_ours, take_lacking, unseal, write_atomic, write_run_tables,
+    CELLS_TABLE, CellRecord, Directives, EXEMPLARS_TABLE, Environment, FilesLock, Found, Holds, Identity, Levels,
+    RUN_TABLES, RunDir, RunManifest, RunReader, RunState, RunTables, SPEC_FILE, end_cut_short, hash_file, mark,
+    now_utc, read_columns, read_text, require_ours, take_lacking, unseal, write_atomic,
 };
 
 /// Metrics of the table at the end of a run.
@@ -166,6 +167,8 @@ pub(super) struct Session<'a> {
     trail: Trail,
     /// Hash of the spec that the manifest of an earlier session records.
     spec_before: Option<String>,
+    /// Keeps others from the files of a run that lacks nothing, until its manifest says that this session is at work.
+    files: Option<FilesLock>,
     /// The gates of an earlier session that finished cells; none where no cell was finished.
     gates_before: Option<BTreeMap<String, serde_json::Value>>,
 }
@@ -191,8 +194,14 @@ impl<'a> Session<'a> {
             cell_ids: sweep.cells.iter().map(|c| c.id.clone()).collect(),
             levels: levels(sweep),
         };
+        refuse_packed(dir)?;
+        let held = dir.is_dir().then(|| FilesLock::to_write(dir, waits(dir))).transpose()?;
+        if RunReader::is_run(dir) {
+            end_cut_short(dir)?;
+        }
         let (mut run, found) = RunDir::open(dir, &identity)?;
         take_lacking().iter().for_each(|lacking| output::note(lacking));
+        let files = held.map_or_else(|| to_write(dir), Ok)?;
         drop(identity);
         report_damage(&found);
         let earlier = RunManifest::read(dir)?;
@@ -219,6 +228,9 @@ impl<'a> Session<'a> {
         let present = finished(&run, sweep);
         let ids = sweep.cells.iter().map(|cell| cell.id.as_str());
         let wanted: Vec<&str> = ids.filter(|id| !run.reader().is_finished(id)).collect();
+        let trail = Trail::of(dir)?;
+        // What follows can take long, and changes no file but parts.
+        let files = wanted.is_empty().then_some(files);
         let taken = reuse.take_over(&mut run, dir, &wanted, trainer)?;
         let complete_before = before.filter(|m| m.state == RunState::Complete && found.damaged.is_empty());
         Ok(Self {
@@ -233,8 +245,9 @@ impl<'a> Session<'a> {
             differs: false,
             made_by,
             exemplars: Effort::Small,
-            trail: Trail::of(dir)?,
+            trail,
             spec_before,
+            files,
             gates_before,
             draws: false,
             has_room: false,
@@ -250,6 +263,7 @@ impl<'a> Session<'a> {
             let cells = self.sweep.cells.len();
             output::note(&format!("{}: all {cells} cells are there; nothing to do", self.dir.display()));
             self.draw_if_missing()?;
+            self.files = None;
             return Ok(self.standing(false));
         }
         self.set_aside()?;
@@ -267,7 +281,7 @@ impl<'a> Session<'a> {
         }
         if !self.check_gradients(&missing, trainer)? {
             self.manifest.state = RunState::Incomplete;
-            self.trail.finish(&self.dir, self.sweep, &mut self.manifest, log)?;
+            self.trail.finish(&to_write(&self.dir)?, &self.dir, self.sweep, &mut self.manifest, log)?;
             return Ok(Standing { refused: true, exit_code: exit::NO, ..self.standing(false) });
         }
         let (packs, estimate) = match control.is_cancelled() {
@@ -299,9 +313,12 @@ impl<'a> Session<'a> {
         if self.draws {
             log.record("report", "draw the tables as they are now", REPORT_FILE)?;
         }
+        let hold = to_write(&self.dir)?;
+        // Whoever looked at the run while it was at work may have drawn what was there then.
+        report::remove(&self.dir)?;
         let drawn = self.draw();
         // The run is what it is, with a report or without. What else it writes comes before this line, which seals it.
-        self.trail.finish(&self.dir, self.sweep, &mut self.manifest, log)?;
+        self.trail.finish(&hold, &self.dir, self.sweep, &mut self.manifest, log)?;
         drawn?;
         Ok(self.standing(interrupted))
     }
@@ -320,8 +337,8 @@ impl<'a> Session<'a> {
     /// Draws a run that is complete and was not drawn, which changes nothing else of it.
     fn draw_if_missing(&mut self) -> anyhow::Result<()> {
         let Some(complete) = self.complete_before.clone() else { return Ok(()) };
-        if self.draws && !complete.tables.contains_key(REPORT_FILE) {
-            report::renew(&self.dir)?;
+        if let (true, Some(hold)) = (self.draws && !complete.tables.contains_key(REPORT_FILE), &self.files) {
+            report::renew_held(hold, &self.dir)?;
             self.manifest = RunManifest::read(&self.dir)?.unwrap_or(complete);
         }
         Ok(())
@@ -363,19 +380,19 @@ impl<'a> Session<'a> {
         Ok(passed)
     }
 
-    /// Writes the spec and the manifest of a run at work, and what was asked for.
+    /// Writes the manifest of a run at work first, so that from then on nothing vouches for the files; then the spec, and what
+    /// was asked for.
     fn begin(&mut self, trainer: &BurnTrainer) -> anyhow::Result<Directives> {
         self.trail.redact.require_again(&self.dir, self.manifest.more.get(redact::REDACTION))?;
+        let _hold = self.files.take().map_or_else(|| to_write(&self.dir), Ok)?;
         let files = [RISK_LOG_FILE, RUN_REPORT_FILE].into_iter().chain(RUN_TABLES).collect::<Vec<_>>();
         claim(&self.dir, &Holds::Run, &files)?;
         let text = self.sweep.to_toml();
         keep_edited_spec(&self.dir, &text, self.spec_before.as_deref())?;
         // Runs of earlier versions have no marker.
         mark(&self.dir, &Holds::Run)?;
-        unseal(&self.dir)?;
         self.manifest.forget_seal();
         self.manifest.set_cells_root(None);
-        write_atomic(&self.dir.join(SPEC_FILE), |out| out.write_all(text.as_bytes()))?;
         self.manifest.state = RunState::Running;
         // The tables of an earlier state are about to be replaced.
         self.manifest.tables.clear();
@@ -387,6 +404,8 @@ impl<'a> Session<'a> {
         }
         self.trail.redact.mark(&self.dir, &mut self.manifest);
         self.manifest.write(&self.dir)?;
+        unseal(&self.dir)?;
+        write_atomic(&self.dir.join(SPEC_FILE), |out| out.write_all(text.as_bytes()))?;
         self.trail.begin(&self.dir, self.sweep, self.present + self.taken.cells)
     }
 
@@ -503,12 +522,9 @@ impl<'a> Session<'a> {
     }
 
     fn write_tables(&mut self) -> anyhow::Result<()> {
-        report::remove(&self.dir)?;
-        let axes: Vec<String> = self.sweep.axes.iter().map(|a| a.path.clone()).collect();
-        let (params, metrics, series) = (columns::params(), columns::metrics(), columns::series());
         let cell_ids: Vec<&str> = self.sweep.cells.iter().map(|c| c.id.as_str()).collect();
-        let spec = TableSpec { cell_ids: &cell_ids, axes: &axes, params: &params, metrics: &metrics, series: &series };
-        let RunTables { tables, cells } = write_run_tables(self.run.reader(), &spec)?;
+        let written = columns::write_run_tables(self.run.reader(), &self.dir, self.sweep, &cell_ids)?;
+        let RunTables { tables, cells } = written;
         self.manifest.tables = tables;
         self.manifest.set_cells_root(Some(cells.root()));
         self.manifest.tables.extend(write_derived(&self.dir, self.sweep)?);

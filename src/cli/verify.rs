@@ -3,17 +3,19 @@
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::opened::{is_laboratory, runs_of, waits};
 use super::output::shown;
 use super::{DirArgs, exit, output};
 use crate::engine::Status;
 use crate::store::{
-    Holds, LEDGER_FILE, MANIFEST_FILE, NamedFault, OTHER_LINE_ENDS, RUN_TABLES, RunManifest, RunReader, RunState,
-    SealCheck, SoundCells, TableBytes, check_seal, has_other_line_ends, hash_file, holds, is_live, sample_of,
+    FilesLock, LEDGER_FILE, MANIFEST_FILE, NamedFault, OTHER_LINE_ENDS, RUN_TABLES, RunManifest, RunReader, RunState,
+    SealCheck, SoundCells, TableBytes, check_seal, has_other_line_ends, hash_file, is_cut_short, is_live, read_file,
+    sample_of, unpacked,
 };
 
 #[derive(Debug, Args)]
@@ -36,26 +38,38 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     anyhow::ensure!((0.0..=1.0).contains(&args.rerun), "--rerun {} is not a share between 0 and 1", args.rerun);
     let dir = &args.dir.dir;
     anyhow::ensure!(dir.is_dir(), "{} is not a run directory: there is no such directory", dir.display());
-    // What a run at work has lies still at its end alone.
+    // Until all is read, so that no file changes between one look and the next.
+    let hold = FilesLock::to_read(dir, waits(dir))?;
     let live = is_live(dir)?;
-    let seal = if live { SealCheck::default() } else { check_seal(dir)? };
+    if !RunReader::is_run(dir)
+        && (live || is_laboratory(dir))
+        && unpacked(dir).is_none()
+        && let Some(why) = unsettled(dir, live)?
+    {
+        return at_work(args, &why);
+    }
+    if is_cut_short(dir) && !live {
+        return at_work(
+            args,
+            "a process was killed while it sealed the directory: `report`, `gate` or `bundle`, or the command that made it, \
+             ends that",
+        );
+    }
+    // What a run at work, or killed, has lies still at its end alone.
+    let running = live || RunManifest::read(dir).is_ok_and(|m| m.is_some_and(|m| m.state == RunState::Running));
+    let seal = if running { SealCheck::default() } else { check_seal(dir)? };
     let sealed = seal.ledger.is_some();
     if (sealed || !seal.faults.is_empty()) && !RunReader::is_run(dir) {
         return verify_without_cells(args, &seal);
     }
-    if holds(dir)? == Holds::Laboratory {
-        anyhow::bail!(
-            "{}: the laboratory is at work, or was stopped before it sealed its directory; the same command goes on",
-            dir.display()
-        );
-    }
     let reader = RunReader::open(dir)?;
     let Looked { cells, manifest, mut problems } = look(&reader, &seal, live)?;
+    drop(hold);
     // A run that has not finished yet is sound; one that says it has must have every cell.
     let planned = manifest.as_ref().map_or(0, |m| m.cells.planned);
     let finished = cells.values().filter(|status| **status != Status::Failed).count();
     let missing = planned.saturating_sub(finished as u64);
-    let unfinished = manifest.as_ref().is_some_and(|m| m.state != RunState::Complete);
+    let unfinished = live || manifest.as_ref().is_none_or(|m| m.state != RunState::Complete);
     if missing > 0 && !unfinished {
         problems.push(format!("{missing} of {planned} cells are not there"));
     }
@@ -77,16 +91,21 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     if args.json {
         output::json(&json!({
             "version": 1, "dir": output::path(dir), "passed": problems.is_empty(), "problems": problems, "cells": cells.len(),
-            "missing": missing, "files": files, "harmless": seal.harmless,
+            "missing": missing, "files": files, "harmless": seal.harmless, "live": live,
             "retrained": sample, "sample_seed": seed,
         }))?;
     } else {
         for problem in problems.iter().chain(&harmless(&seal)) {
             output::line(problem)?;
         }
+        let lacks = match &manifest {
+            Some(_) => format!("{missing} of {planned} cells are missing"),
+            None => "it has not written which cells it is of".to_string(),
+        };
         let verdict = match (problems.is_empty(), unfinished) {
             (false, _) => "FAILED".to_string(),
-            (true, true) => format!("sound so far; the run is not complete, {missing} of {planned} cells are missing"),
+            (true, true) if live => format!("at work, and sound so far: {lacks}"),
+            (true, true) => format!("sound so far; the run is not complete, {lacks}"),
             (true, false) => "passed".to_string(),
         };
         let (n, again) = (cells.len(), sample.len());
@@ -99,6 +118,40 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
         (true, true) => exit::INCOMPLETE,
         (true, false) => exit::OK,
     })
+}
+
+/// Why a directory that is no run cannot be verified yet: it is being begun, or a laboratory that has not sealed it.
+fn unsettled(dir: &Path, live: bool) -> anyhow::Result<Option<String>> {
+    if live && !is_laboratory(dir) {
+        return Ok(Some("a process is at work here, and has written nothing that could be verified yet".to_string()));
+    }
+    if live {
+        return Ok(Some("the laboratory is at work, and seals its directory at its end".to_string()));
+    }
+    let busy = |run: &PathBuf| is_live(run).map(|live| live.then(|| run.display().to_string()));
+    let busy = runs_of(dir)?.iter().map(busy).collect::<Result<Vec<_>, _>>()?;
+    if let Some(run) = busy.into_iter().flatten().next() {
+        return Ok(Some(format!("a process is at work on {run}, which the seal of the laboratory has")));
+    }
+    let text = read_file(&dir.join(MANIFEST_FILE)).unwrap_or_default();
+    let manifest: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let begun = text.is_empty() && !dir.join(LEDGER_FILE).exists();
+    let stopped = "the laboratory was stopped before it sealed its directory; the same command goes on";
+    Ok((begun || manifest["state"] == "running").then(|| stopped.to_string()))
+}
+
+/// Says that there is nothing to verify yet.
+fn at_work(args: &VerifyArgs, why: &str) -> anyhow::Result<u8> {
+    let dir = &args.dir.dir;
+    if args.json {
+        output::json(&json!({
+            "version": 1, "dir": output::path(dir), "passed": null, "problems": [], "cells": 0, "missing": 0, "files": null,
+            "live": is_live(dir)?, "why": why, "retrained": [],
+        }))?;
+    } else {
+        output::line(&format!("{}: {why}", dir.display()))?;
+    }
+    Ok(exit::INCOMPLETE)
 }
 
 /// What a look at the files of a run found.
@@ -117,13 +170,17 @@ fn look(reader: &RunReader, seal: &SealCheck, live: bool) -> anyhow::Result<Look
     let SoundCells { cells, tree, faults } = reader.sound_cells()?;
     faults.into_iter().for_each(|(name, why)| found.add(&format!("parts/{name}"), shown(why)));
     // A manifest that is not the one that was sealed says nothing about the other files.
-    let (manifest, damage) = if seal.names(MANIFEST_FILE) { (None, None) } else { super::checked::manifest(reader)? };
+    let (manifest, damage) = if seal.names(MANIFEST_FILE) { (None, None) } else { super::checked::manifest(dir)? };
     damage.iter().for_each(|(name, why)| found.add(name, shown(why)));
     match &manifest {
+        // Whoever is at work, or was killed, had said that the files change.
+        Some(manifest) if manifest.state == RunState::Running => {}
         Some(manifest) => {
             table_problems(dir, manifest).into_iter().for_each(|(name, why)| found.add(&name, why));
             spec_problem(dir, manifest).into_iter().for_each(|why| found.add("spec.toml", why));
         }
+        // It comes first of what a run writes beside its parts.
+        None if live || damage.is_none() && seal.ledger.is_none() && !has_tables(dir) => {}
         None if damage.is_none() && seal.ledger.is_none() => found.add(MANIFEST_FILE, "missing".to_string()),
         None => {}
     }
@@ -141,14 +198,23 @@ fn harmless(seal: &SealCheck) -> Vec<String> {
     seal.harmless.iter().map(|(name, why)| format!("{name}: {why}")).collect()
 }
 
+fn has_tables(dir: &Path) -> bool {
+    RUN_TABLES.iter().any(|file| dir.join(file).exists())
+}
+
 /// Why there is no ledger to hold files to.
 fn no_ledger(live: bool, manifest: Option<&RunManifest>) -> String {
     let why = match manifest {
         _ if live => "the run is at work and has no ledger until it ends",
-        Some(manifest) if manifest.state == RunState::Running => "the run was killed before it wrote a ledger",
+        Some(manifest) if manifest.state == RunState::Running => {
+            "the run was killed before it wrote a ledger: the command that made it goes on"
+        }
+        None => "the run was killed before it wrote a manifest: the command that made it begins again",
         _ => "the run has no ledger, as those of older versions; `run` adds it, and trains nothing that is there",
     };
-    format!("{why}: parts, tables and spec are checked, other files are not")
+    let tables = manifest.is_some_and(|manifest| manifest.state != RunState::Running);
+    let checked = if tables { "parts, tables and spec are" } else { "parts are" };
+    format!("{why}; {checked} checked, other files are not")
 }
 
 /// What was found to be wrong, each file once.

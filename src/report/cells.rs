@@ -9,7 +9,7 @@ use super::figure::Figure;
 use super::page::TILES;
 use super::rows::{Level, Rows};
 use super::run_data::{ReportError, RunData};
-use crate::store::{CELLS_TABLE, EXEMPLARS_TABLE, RunReader, audit_manifest, param_column};
+use crate::store::{CELLS_TABLE, EXEMPLARS_TABLE, RunReader, TabledCells, audit_manifest, param_column};
 
 /// Digits of an id on the page: `show` takes the beginning of one, and 48 bits tell a million cells apart.
 const ID_DIGITS: usize = 12;
@@ -106,7 +106,7 @@ fn pictured(axes: &[(String, Vec<Level>)], figures: &[Figure]) -> BTreeSet<Vec<u
 /// The cells whose embeddings the run kept, with their manifests.
 ///
 /// # Errors
-/// A table that cannot be read, or a run without parts.
+/// A table that cannot be read.
 pub fn chosen_cells(run: &RunData) -> Result<Vec<ChosenCell>, ReportError> {
     let names = ["role", "cell_id"].map(String::from);
     let Some(rows) = Rows::read(run, EXEMPLARS_TABLE, &names)? else { return Ok(Vec::new()) };
@@ -114,10 +114,18 @@ pub fn chosen_cells(run: &RunData) -> Result<Vec<ChosenCell>, ReportError> {
     let mut pairs: Vec<(&str, &str)> = roles.into_iter().flatten().zip(ids.into_iter().flatten()).collect();
     pairs.dedup();
     let axes: Vec<String> = run.sweep.axes.iter().map(|axis| axis.path.clone()).collect();
-    let reader = RunReader::open(&run.dir)?;
+    let parts = RunReader::is_run(&run.dir).then(|| RunReader::open(&run.dir)).transpose()?;
+    let of_tables = |id: &str| {
+        let planned = run.sweep.cells.iter().find(|cell| cell.id == id)?;
+        let cell = TabledCells::open(&run.dir).ok()?.cell(planned, &run.manifest.class).ok()?;
+        Some(cell.audit_manifest(&axes, Some(&run.manifest)))
+    };
     let cell = |(role, id): (&str, &str)| {
         // What is damaged is for verify to judge: the page says that there is none here.
-        let manifest = reader.record(id).ok().map(|record| audit_manifest(&record, &axes, Some(&run.manifest)));
+        let manifest = match &parts {
+            Some(parts) => parts.record(id).ok().map(|record| audit_manifest(&record, &axes, Some(&run.manifest))),
+            None => of_tables(id),
+        };
         let manifest = manifest.map(|manifest| format!("{manifest:#}")).filter(|text| text.len() <= MAX_MANIFEST);
         ChosenCell { role: role.to_string(), cell_id: id.to_string(), manifest }
     };

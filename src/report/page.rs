@@ -120,7 +120,11 @@ fn head(out: &mut String, glance: &Glance, figures: &[Figure]) {
 fn top(out: &mut String, glance: &Glance) {
     out.push_str("<section aria-labelledby=\"glance\">\n<h2 id=\"glance\">The run at a glance</h2>\n");
     if let Some(why) = &glance.unfinished {
-        let _ = writeln!(out, "<p class=\"statement\">{} What follows is of its last tables.</p>", escape(why));
+        let _ = writeln!(
+            out,
+            "<p class=\"statement\">{} What follows is of the cells that were finished.</p>",
+            escape(why)
+        );
     }
     let finished: u64 = glance.by_status.iter().map(|(_, n)| n).sum();
     let _ = write!(

@@ -17,7 +17,7 @@ use zip::{CompressionMethod, DateTime, System, ZipArchive, ZipWriter};
 use super::atomic::Pending;
 use super::error::StoreError;
 use super::ledger::{Artifact, BUNDLE_FILE, LEDGER_FILE, Ledger};
-use super::manifest::VERIFICATION_STATEMENT;
+use super::manifest::{MANIFEST_FILE, VERIFICATION_STATEMENT};
 use super::plain::{open_file, open_stored, read_file};
 use super::reader::PARTS;
 
@@ -29,6 +29,8 @@ pub const BUNDLE_NOTE_FILE: &str = "bundle.json";
 pub const SMALL_BUNDLE_BYTES: u64 = 64 << 20;
 
 const FORMAT: &str = "cliffline-bundle";
+/// How far below an unpacked bundle the runs that it holds lie: those of a laboratory are two folders down.
+const DEEPEST_RUN: usize = 2;
 /// What the comment begins with; the digits follow.
 const COMMENT: &str = "cliffline bundle; the last 64 characters are the BLAKE3 of all before them: ";
 const DIGITS: usize = 64;
@@ -81,6 +83,24 @@ impl BundleNote {
     }
 }
 
+/// Whether `dir` was unpacked from a bundle, on its own or as a run of a laboratory, and whether that had parts.
+pub fn unpacked(dir: &Path) -> Option<bool> {
+    BundleNote::read(dir).map(|note| note.parts).or_else(|| unpacked_above(dir))
+}
+
+/// As [`unpacked`] where the note lies above: the bundle's ledger lists the run.
+pub(crate) fn unpacked_above(dir: &Path) -> Option<bool> {
+    let dir = dir.canonicalize().ok()?;
+    dir.ancestors().skip(1).take(DEEPEST_RUN).find_map(|above| {
+        let note = BundleNote::read(above)?;
+        let below = dir.strip_prefix(above).ok()?.join(MANIFEST_FILE);
+        let names: Option<Vec<&str>> = below.iter().map(|name| name.to_str()).collect();
+        let manifest = names?.join("/");
+        let ledger = Ledger::read(above).ok()??;
+        ledger.lines().any(|artifact| artifact.path == manifest).then_some(note.parts)
+    })
+}
+
 /// Whether a bundle without parts leaves a file out: one of parts, or the bundle of a directory below.
 pub(crate) fn is_left_out(path: &str) -> bool {
     let mut folders: Vec<&str> = path.split('/').collect();
@@ -110,14 +130,13 @@ fn entries(ledger: &Ledger, parts: bool) -> Vec<(String, Content)> {
     entries
 }
 
-/// Writes `dir/bundle.zip`.
+/// Writes the bundle of `dir` to `path`.
 ///
 /// # Errors
 /// [`StoreError::Io`], and [`StoreError::Damaged`] for a file that is not what the ledger lists.
-pub(crate) fn write_bundle(dir: &Path, ledger: &Ledger, parts: bool) -> Result<(), StoreError> {
-    let path = dir.join(BUNDLE_FILE);
-    let mut pending = Pending::create(&path)?;
-    let zip_error = |e: zip::result::ZipError| StoreError::io("write", &path)(io::Error::other(e));
+pub(crate) fn write_bundle(dir: &Path, path: &Path, ledger: &Ledger, parts: bool) -> Result<(), StoreError> {
+    let mut pending = Pending::create(path)?;
+    let zip_error = |e: zip::result::ZipError| StoreError::io("write", path)(io::Error::other(e));
     let mut archive = ZipWriter::new(pending.writer());
     for (name, content) in entries(ledger, parts) {
         let large = matches!(&content, Content::Listed(artifact) if artifact.bytes >= LARGE);
@@ -129,20 +148,20 @@ pub(crate) fn write_bundle(dir: &Path, ledger: &Ledger, parts: bool) -> Result<(
             .large_file(large);
         archive.start_file(&name, options).map_err(zip_error)?;
         match content {
-            Content::Made(bytes) => archive.write_all(&bytes).map_err(StoreError::io("write", &path))?,
-            Content::Listed(artifact) => copy(dir, &artifact, &mut archive)?,
+            Content::Made(bytes) => archive.write_all(&bytes).map_err(StoreError::io("write", path))?,
+            Content::Listed(artifact) => copy(dir, &artifact, path, &mut archive)?,
         }
     }
     let unknown = "0".repeat(DIGITS);
     archive.set_comment(format!("{COMMENT}{unknown}")).map_err(zip_error)?;
     archive.finish().map_err(zip_error)?;
-    sign(pending.writer()).map_err(StoreError::io("write", &path))?;
+    sign(pending.writer()).map_err(StoreError::io("write", path))?;
     // The directory makes it again.
-    pending.replace(&path)
+    pending.replace(path)
 }
 
-/// Copies a file into the archive and holds it to its line of the ledger.
-fn copy(dir: &Path, artifact: &Artifact, out: &mut impl Write) -> Result<(), StoreError> {
+/// Copies a file into the archive `to` and holds it to its line of the ledger.
+fn copy(dir: &Path, artifact: &Artifact, to: &Path, out: &mut impl Write) -> Result<(), StoreError> {
     let path = dir.join(&artifact.path);
     let mut file = open_stored(&path)?;
     let mut hasher = blake3::Hasher::new();
@@ -154,7 +173,7 @@ fn copy(dir: &Path, artifact: &Artifact, out: &mut impl Write) -> Result<(), Sto
         }
         let bytes = buffer.get(..read).unwrap_or_default();
         hasher.update(bytes);
-        out.write_all(bytes).map_err(StoreError::io("write", &dir.join(BUNDLE_FILE)))?;
+        out.write_all(bytes).map_err(StoreError::io("write", to))?;
     }
     match hasher.finalize().to_hex().as_str() == artifact.blake3 {
         true => Ok(()),
@@ -287,16 +306,16 @@ mod tests {
     #[test]
     fn it_holds_all_but_parts_and_is_the_same_bytes_again() {
         let (dir, ledger) = directory();
-        write_bundle(dir.path(), &ledger, false).unwrap();
+        write_bundle(dir.path(), &dir.path().join(BUNDLE_FILE), &ledger, false).unwrap();
         let first = fs::read(dir.path().join(BUNDLE_FILE)).unwrap();
         let archive = ZipArchive::new(io::Cursor::new(&first)).unwrap();
         let names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
         assert_eq!(names, [BUNDLE_NOTE_FILE, LEDGER_FILE, MANIFEST_FILE, "plots/a.svg", "risk_log.json"]);
         assert_eq!(bundle_fault(dir.path(), &ledger, false), None);
         std::thread::sleep(std::time::Duration::from_millis(20));
-        write_bundle(dir.path(), &ledger, false).unwrap();
+        write_bundle(dir.path(), &dir.path().join(BUNDLE_FILE), &ledger, false).unwrap();
         assert_eq!(fs::read(dir.path().join(BUNDLE_FILE)).unwrap(), first);
-        write_bundle(dir.path(), &ledger, true).unwrap();
+        write_bundle(dir.path(), &dir.path().join(BUNDLE_FILE), &ledger, true).unwrap();
         assert_eq!(bundle_fault(dir.path(), &ledger, true), None);
         assert!(bundle_fault(dir.path(), &ledger, false).unwrap().contains("list of files"));
         assert!(bundle_bytes(&ledger, true) > bundle_bytes(&ledger, false));
@@ -305,7 +324,7 @@ mod tests {
     #[test]
     fn no_bit_of_it_can_change_unnoticed() {
         let (dir, ledger) = directory();
-        write_bundle(dir.path(), &ledger, false).unwrap();
+        write_bundle(dir.path(), &dir.path().join(BUNDLE_FILE), &ledger, false).unwrap();
         let path = dir.path().join(BUNDLE_FILE);
         let sound = fs::read(&path).unwrap();
         for bit in (0..sound.len() * 8).step_by(5) {
@@ -325,11 +344,11 @@ mod tests {
     #[test]
     fn a_stale_bundle_is_named_with_what_differs_and_a_changed_file_is_not_bundled() {
         let (dir, ledger) = directory();
-        write_bundle(dir.path(), &ledger, false).unwrap();
+        write_bundle(dir.path(), &dir.path().join(BUNDLE_FILE), &ledger, false).unwrap();
         fs::write(dir.path().join("risk_log.json"), statement("other")).unwrap();
         let newer = Ledger::of(dir.path()).unwrap();
         assert!(bundle_fault(dir.path(), &newer, false).unwrap().contains("its bundle.json is not"));
-        let error = write_bundle(dir.path(), &ledger, false).unwrap_err().to_string();
+        let error = write_bundle(dir.path(), &dir.path().join(BUNDLE_FILE), &ledger, false).unwrap_err().to_string();
         assert!(error.contains("risk_log.json") && error.contains("nothing is bundled"), "{error}");
         assert_eq!(bundle_fault(dir.path(), &ledger, false), None, "the earlier one is left as it was");
     }

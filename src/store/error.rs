@@ -42,8 +42,18 @@ pub enum StoreError {
     )]
     NotPlain { path: PathBuf, what: &'static str },
 
+    #[error("another command is writing in {}, and has not ended: try again when it has", shown(dir))]
+    Busy { dir: PathBuf },
+
     #[error("{} is not a run directory: it has no parts/", shown(dir))]
     NoRun { dir: PathBuf },
+
+    #[error(
+        "{} was unpacked from a bundle without parts/, in which the cells are: `cliffline bundle --with-parts` on the run \
+         that it was made of puts them in",
+        shown(dir)
+    )]
+    NoParts { dir: PathBuf },
 
     #[error(
         "{} holds the sweep `{}`, not `{wanted}`: choose another directory with -o",
@@ -104,7 +114,7 @@ impl StoreError {
     }
 
     /// True when a file that was listed has gone, as happens to a reader while the owner merges parts.
-    pub(crate) fn is_not_found(&self) -> bool {
+    pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 

@@ -133,7 +133,11 @@ impl Ledger {
 
     /// Writes it into `dir`. The command that made the files makes it again where it is lost.
     pub(crate) fn write(&self, dir: &Path) -> Result<(), StoreError> {
-        write_replaceable(&dir.join(LEDGER_FILE), |out| out.write_all(&self.to_bytes()))
+        self.write_to(&dir.join(LEDGER_FILE))
+    }
+
+    pub(super) fn write_to(&self, path: &Path) -> Result<(), StoreError> {
+        write_replaceable(path, |out| out.write_all(&self.to_bytes()))
     }
 
     /// Reads the ledger of a directory; none where there is none.
@@ -204,6 +208,14 @@ impl Ledger {
     pub fn is_current(&self, dir: &Path, path: &str) -> bool {
         let listed = self.lines().find(|artifact| artifact.path == path);
         listed.is_some_and(|listed| Artifact::of(dir, path).is_ok_and(|now| now == *listed))
+    }
+
+    /// Whether a file is the one that it lists, or that with more after it.
+    pub fn is_beginning_of(&self, dir: &Path, path: &str) -> bool {
+        let Some(listed) = self.lines().find(|artifact| artifact.path == path) else { return false };
+        let bytes = fs::read(dir.join(path)).unwrap_or_default();
+        let listed_bytes = usize::try_from(listed.bytes).ok().and_then(|bytes_of| bytes.get(..bytes_of));
+        listed_bytes.is_some_and(|start| blake3::hash(start).to_hex().as_str() == listed.blake3)
     }
 
     /// What of it is not so in `dir`. `excused` says of a missing file that it need not be there.

@@ -28,9 +28,10 @@ type Take<'a> = &'a mut dyn FnMut(Vec<CellRecord>) -> Result<(), StoreError>;
 ///
 /// # Errors
 /// Those of `take`; [`StoreError::Damaged`] for a damaged block; [`StoreError::Io`] when a part cannot be read or the
-/// temporary file in the run directory not be written.
+/// temporary file in `dir` not be written.
 pub(super) fn in_order(
     reader: &RunReader,
+    dir: &Path,
     ids: &[&str],
     portion_cells: usize,
     take: Take<'_>,
@@ -38,7 +39,7 @@ pub(super) fn in_order(
     let portions = ids.len().div_ceil(portion_cells);
     let portion_of = |position: u32| position as usize / portion_cells;
     let mut whole: Vec<Vec<Block>> = (0..portions).map(|_| Vec::new()).collect();
-    let mut heaps = Heaps::new(reader.dir(), portions);
+    let mut heaps = Heaps::new(dir, portions);
     for block in blocks(reader, ids) {
         let mut places = block.wanted.iter().map(|wanted| portion_of(wanted.position));
         let Some(first) = places.next() else { continue };
@@ -222,7 +223,7 @@ mod tests {
         let ids: Vec<&str> = cell_ids.iter().map(String::as_str).collect();
         for portion in [1, 7, 64, 350, 1000] {
             let mut found = Vec::new();
-            in_order(run.reader(), &ids, portion, &mut |records| {
+            in_order(run.reader(), dir.path(), &ids, portion, &mut |records| {
                 assert!(records.len() == portion || found.len() + records.len() == ids.len());
                 found.extend(records);
                 assert_eq!(files(), before, "the temporary file has no name");
@@ -231,7 +232,7 @@ mod tests {
             .unwrap();
             assert!(found.into_iter().eq((0..rows * columns).map(sample)), "portions of {portion}");
         }
-        in_order(run.reader(), &[], 7, &mut |_| panic!("there is nothing")).unwrap();
+        in_order(run.reader(), dir.path(), &[], 7, &mut |_| panic!("there is nothing")).unwrap();
     }
 
     #[test]

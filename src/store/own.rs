@@ -114,7 +114,7 @@ fn is_at(pattern: &str, path: &str) -> bool {
 
 /// Whether the file at `path`, relative to `dir` and with `/` between folders, was made by this program. An empty file where
 /// one of ours goes counts: a power cut leaves such, and nobody loses anything by it.
-pub(crate) fn is_own(dir: &Path, path: &str) -> bool {
+pub fn is_own(dir: &Path, path: &str) -> bool {
     let own = OWN.iter().find(|(pattern, _)| is_at(pattern, in_run(path)));
     own.is_some_and(|(_, is_ours)| {
         let file = dir.join(path);

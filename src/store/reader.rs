@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use super::bundle::unpacked;
 use super::cell_tree::CellTree;
 use super::error::StoreError;
 use super::id::Id;
@@ -49,13 +50,18 @@ impl RunReader {
     ///
     /// # Errors
     /// [`StoreError::Foreign`] when `dir` is somebody else's, [`StoreError::NoRun`] when it has no `parts/`,
+    /// [`StoreError::NoParts`] for an unpacked bundle without them,
     /// [`StoreError::Newer`] for a newer program's part.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         if let Holds::Other(found) = holds(dir)? {
             return Err(StoreError::Foreign { dir: dir.to_path_buf(), found });
         }
         if !Self::is_run(dir) {
-            return Err(StoreError::NoRun { dir: dir.to_path_buf() });
+            let dir = dir.to_path_buf();
+            return Err(match unpacked(&dir) {
+                Some(_) => StoreError::NoParts { dir },
+                None => StoreError::NoRun { dir },
+            });
         }
         retry_while_merged(|| {
             let mut reader = Self::empty(dir);
@@ -212,19 +218,11 @@ impl RunReader {
     /// # Errors
     /// [`StoreError::NoSuchCell`], [`StoreError::AmbiguousCell`], or what reading the part met.
     pub fn record(&self, prefix: &str) -> Result<CellRecord, StoreError> {
-        let no_such = || StoreError::NoSuchCell { dir: self.dir.clone(), prefix: prefix.to_string() };
-        let id = if self.status(prefix).is_some() {
-            prefix.to_string()
-        } else {
-            let ids = self.cells().map(|(id, _)| id);
-            let mut matches: Vec<String> = ids.filter(|id| id.starts_with(prefix)).collect();
-            matches.sort();
-            match matches.as_slice() {
-                [] => return Err(no_such()),
-                [one] => one.clone(),
-                _ => return Err(StoreError::AmbiguousCell { prefix: prefix.to_string(), matches }),
-            }
+        let id = match self.status(prefix) {
+            Some(_) => prefix.to_string(),
+            None => one_beginning_with(&self.dir, prefix, self.cells().map(|(id, _)| id))?,
         };
+        let no_such = || StoreError::NoSuchCell { dir: self.dir.clone(), prefix: prefix.to_string() };
         self.records(std::slice::from_ref(&id))?.pop().ok_or_else(no_such)
     }
 
@@ -292,6 +290,26 @@ impl RunReader {
         }
         found.sort_by_key(|(position, _)| *position);
         Ok(found.into_iter().map(|(_, record)| record).collect())
+    }
+}
+
+/// The one of `ids` that is, or begins with, `prefix`.
+///
+/// # Errors
+/// [`StoreError::NoSuchCell`], [`StoreError::AmbiguousCell`].
+pub(super) fn one_beginning_with<S: AsRef<str>>(
+    dir: &Path,
+    prefix: &str,
+    ids: impl Iterator<Item = S>,
+) -> Result<String, StoreError> {
+    let matches = ids.filter(|id| id.as_ref().starts_with(prefix)).map(|id| id.as_ref().to_string());
+    let mut matches: Vec<String> = matches.collect();
+    matches.sort();
+    match matches.as_slice() {
+        [] => Err(StoreError::NoSuchCell { dir: dir.to_path_buf(), prefix: prefix.to_string() }),
+        [one] => Ok(one.clone()),
+        [first, ..] if first == prefix => Ok(first.clone()),
+        _ => Err(StoreError::AmbiguousCell { prefix: prefix.to_string(), matches }),
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::atomic::{sync_directory, write_atomic};
 use super::bundle::{
     BUNDLE_NOTE_FILE, BundleNote, SMALL_BUNDLE_BYTES, bundle_bytes, bundle_fault, is_left_out, promise, promised,
-    write_bundle,
+    unpacked_above, write_bundle,
 };
 use super::error::StoreError;
 use super::ledger::{Artifact, BUNDLE_FILE, Differences, LEDGER_FILE, Ledger};
@@ -20,6 +20,10 @@ use super::manifest::MANIFEST_FILE;
 use super::own::remove_own;
 use super::plain::read_file;
 use super::reader::NamedFault;
+
+/// The ledger of a seal that is being made, without its line for the manifest. The name is that of an unfinished file: it
+/// belongs to no seal, and opening a run removes it.
+const PENDING_LEDGER_FILE: &str = ".cliffline-ledger.tmp";
 
 /// Which files a seal vouches for anew.
 #[derive(Clone, Copy, Debug)]
@@ -79,11 +83,15 @@ pub fn seal(
         }
         Scope::Changed(paths) => {
             let mut ledger = sealed_ledger(dir)?;
+            remove(dir, BUNDLE_NOTE_FILE)?;
             ledger.update(dir, paths)?;
             ledger
         }
     };
     let small = bundle_bytes(&ledger, false);
+    // Should the process be killed from here on, this tells whether the manifest is the new one: see [`end_cut_short`].
+    ledger.manifest = None;
+    ledger.write_to(&dir.join(PENDING_LEDGER_FILE))?;
     let bundle = match bundling {
         Bundling::Yes { parts } => Some(parts),
         Bundling::IfSmall if small <= SMALL_BUNDLE_BYTES => Some(false),
@@ -91,13 +99,52 @@ pub fn seal(
     };
     let seal = Seal { merkle_root: ledger.root(), bundle };
     write_manifest(&seal)?;
+    end(dir, &mut ledger, bundle)?;
+    Ok(Sealed { seal, files: ledger.lines().count(), bundle_bytes: small })
+}
+
+/// What follows once the manifest has the root over `ledger`.
+fn end(dir: &Path, ledger: &mut Ledger, bundle: Option<bool>) -> Result<(), StoreError> {
     ledger.manifest = Some(Artifact::of(dir, MANIFEST_FILE)?);
     ledger.write(dir)?;
-    match bundle {
-        Some(parts) => write_bundle(dir, &ledger, parts)?,
-        None => remove(dir, BUNDLE_FILE)?,
+    let bundled = match bundle {
+        Some(parts) => write_bundle(dir, &dir.join(BUNDLE_FILE), ledger, parts),
+        None => remove(dir, BUNDLE_FILE),
+    };
+    // A full disk can have room later; what is not as the ledger lists it stays so.
+    if !matches!(bundled, Err(StoreError::Io { .. })) {
+        remove_pending(dir)?;
     }
-    Ok(Sealed { seal, files: ledger.lines().count(), bundle_bytes: small })
+    bundled
+}
+
+/// Whether a process was killed while it sealed `dir`, as far as nobody seals it now.
+pub fn is_cut_short(dir: &Path) -> bool {
+    dir.join(PENDING_LEDGER_FILE).symlink_metadata().is_ok_and(|found| found.is_file())
+}
+
+/// Ends what a process began that was killed while it sealed `dir`: where the manifest has its root already the seal is
+/// completed, and else it is as it was before. Whoever calls this keeps others from the files.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn end_cut_short(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join(PENDING_LEDGER_FILE);
+    if !is_cut_short(dir) {
+        return Ok(());
+    }
+    let bytes = read_file(&path).map_err(StoreError::io("read", &path))?;
+    let manifest = loose_manifest(dir);
+    match Ledger::parse(&path, &bytes) {
+        Ok(mut ledger) if manifest["merkle_root"].as_str() == Some(&ledger.root()) => {
+            match end(dir, &mut ledger, promised(&manifest)) {
+                // For verify to name.
+                Err(StoreError::Damaged { .. }) => Ok(()),
+                ended => ended,
+            }
+        }
+        _ => remove_pending(dir),
+    }
 }
 
 /// Makes the bundle of a sealed directory. `write_manifest` is called where the manifest promises none, or another.
@@ -111,9 +158,17 @@ pub fn bundle(
 ) -> Result<(), StoreError> {
     let ledger = sealed_ledger(dir)?;
     if promised(&loose_manifest(dir)) == Some(parts) {
-        return write_bundle(dir, &ledger, parts);
+        return write_bundle(dir, &dir.join(BUNDLE_FILE), &ledger, parts);
     }
     seal(dir, Scope::Changed(&BTreeSet::new()), Bundling::Yes { parts }, write_manifest).map(drop)
+}
+
+/// Makes the bundle of a sealed directory elsewhere, which leaves that as it is.
+///
+/// # Errors
+/// [`StoreError::Damaged`] for a file that is not what the ledger lists, [`StoreError::Io`].
+pub fn bundle_to(dir: &Path, parts: bool, path: &Path) -> Result<(), StoreError> {
+    write_bundle(dir, path, &sealed_ledger(dir)?, parts)
 }
 
 /// Puts a seal into the manifest of a directory that is no run, whatever else that holds.
@@ -144,13 +199,26 @@ fn sealed_ledger(dir: &Path) -> Result<Ledger, StoreError> {
 }
 
 /// Removes ledger and bundle: from now on files change.
+///
+/// # Errors
+/// [`StoreError::Io`].
 pub fn unseal(dir: &Path) -> Result<(), StoreError> {
     remove(dir, BUNDLE_FILE)?;
+    // What is sealed anew is no longer what was unpacked.
+    remove(dir, BUNDLE_NOTE_FILE)?;
     remove(dir, LEDGER_FILE)
 }
 
 fn remove(dir: &Path, file: &str) -> Result<(), StoreError> {
     if remove_own(dir, file)? { sync_directory(dir) } else { Ok(()) }
+}
+
+fn remove_pending(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join(PENDING_LEDGER_FILE);
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove", &path)(e)),
+        _ => Ok(()),
+    }
 }
 
 /// What a look at every file of a directory found.
@@ -206,7 +274,7 @@ pub fn check_seal(dir: &Path) -> Result<SealCheck, StoreError> {
         Err(other) => return Err(other),
     };
     let note = BundleNote::read(dir);
-    let unpacked = note.as_ref().map(|note| note.parts);
+    let unpacked = note.as_ref().map(|note| note.parts).or_else(|| unpacked_above(dir));
     let Differences { mut faults, extra, harmless } =
         ledger.compare(dir, |path| unpacked == Some(false) && is_left_out(path))?;
     if note.as_ref().is_some_and(|note| !note.is_of(dir, &ledger)) {
@@ -329,6 +397,59 @@ mod tests {
         flip(&dir.path().join(MANIFEST_FILE), 9);
         let error = again(Bundling::No).unwrap_err().to_string();
         assert!(error.contains("manifest.json is damaged"), "{error}");
+    }
+
+    #[test]
+    fn a_seal_that_was_cut_short_is_ended_or_undone() {
+        let killed = || Err(StoreError::damaged(Path::new("killed"), "here"));
+        let dir = sealed(Bundling::IfSmall);
+        let changed = BTreeSet::from(["gates.json".to_string()]);
+        let cut = |write: &dyn Fn(&Seal) -> Result<(), StoreError>| {
+            fs::write(dir.path().join("gates.json"), BEGINS).unwrap();
+            seal(dir.path(), Scope::Changed(&changed), Bundling::IfSmall, write).unwrap_err();
+            assert!(is_cut_short(dir.path()));
+            end_cut_short(dir.path()).unwrap();
+            assert!(!is_cut_short(dir.path()));
+        };
+        // Before the manifest had the new root, and after.
+        cut(&|_| killed());
+        assert_eq!(names(dir.path()), ["gates.json"], "it is not sealed");
+        cut(&|seal| write_manifest(dir.path(), seal).and_then(|()| killed()));
+        assert!(check_seal(dir.path()).unwrap().is_intact());
+        // What somebody changed meanwhile is not taken in.
+        fs::write(dir.path().join("lab.json"), "tampered with").unwrap();
+        cut(&|seal| write_manifest(dir.path(), seal).and_then(|()| killed()));
+        assert_eq!(names(dir.path())[0], "lab.json");
+        end_cut_short(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_run_below_an_unpacked_bundle_lacks_what_that_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("runs/noise");
+        fs::create_dir_all(run.join("parts")).unwrap();
+        fs::write(dir.path().join(PART), format!("{BEGINS}, \"name\":\"{PART}\"}}")).unwrap();
+        let seal_it = |dir: &Path| {
+            let manifest = |seal: &Seal| {
+                fs::write(dir.join(MANIFEST_FILE), json!({"format": "cliffline-of-anything"}).to_string()).unwrap();
+                seal_manifest(dir, seal)
+            };
+            seal(dir, Scope::Own, Bundling::IfSmall, manifest).unwrap();
+        };
+        seal_it(&run);
+        seal_it(dir.path());
+        let out = tempfile::tempdir().unwrap();
+        let file = fs::File::open(dir.path().join(BUNDLE_FILE)).unwrap();
+        zip::ZipArchive::new(file).unwrap().extract(out.path()).unwrap();
+        let below = out.path().join("runs/noise");
+        let check = check_seal(&below).unwrap();
+        assert!(check.is_intact() && check.unpacked == Some(false) && check.left_out == 1, "{check:?}");
+        flip(&below.join(MANIFEST_FILE), 9);
+        assert_eq!(names(&below), [MANIFEST_FILE]);
+        // A folder that the bundle does not know is none of it.
+        let other = out.path().join("runs/mine");
+        fs::create_dir(&other).unwrap();
+        assert_eq!(unpacked_above(&other), None);
     }
 
     #[test]

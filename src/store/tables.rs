@@ -77,10 +77,19 @@ pub struct RunTables {
 /// [`StoreError::Damaged`] for a damaged block (opening the run moves it aside), [`StoreError::Io`] when a table cannot
 /// be written; then its old version is still there.
 pub fn write_run_tables(reader: &RunReader, spec: &TableSpec) -> Result<RunTables, StoreError> {
-    write_segments(reader, spec, SEGMENT_CELLS, PORTION_CELLS)
+    write_run_tables_to(reader.dir(), reader, spec)
+}
+
+/// As [`write_run_tables`], into `dir`: the run directory is read and not written to.
+///
+/// # Errors
+/// As those of [`write_run_tables`].
+pub fn write_run_tables_to(dir: &Path, reader: &RunReader, spec: &TableSpec) -> Result<RunTables, StoreError> {
+    write_segments(dir, reader, spec, SEGMENT_CELLS, PORTION_CELLS)
 }
 
 fn write_segments(
+    dir: &Path,
     reader: &RunReader,
     spec: &TableSpec,
     segment_cells: usize,
@@ -89,7 +98,7 @@ fn write_segments(
     let layout = Layout::new(spec, reader.columns());
     let mut tables = Vec::new();
     for (file, table, build) in TABLES {
-        let path = reader.dir().join(file);
+        let path = dir.join(file);
         // The columns of no records: names and types without rows.
         let (frame, info) = assemble(table, build(&layout, &[]), &path)?;
         tables.push((*file, *build, TableWriter::create(&path, frame.schema(), &info)?));
@@ -97,12 +106,12 @@ fn write_segments(
     // Segments are cut from the finished cells, so that row groups do not depend on what is missing between them.
     let finished: Vec<&str> = spec.cell_ids.iter().copied().filter(|id| reader.status(id).is_some()).collect();
     let (mut done, mut cells, mut reused) = (0, CellTree::default(), Vec::new());
-    in_order(reader, &finished, portion_cells, &mut |records| {
+    in_order(reader, dir, &finished, portion_cells, &mut |records| {
         done += records.len();
         cells.add(&records);
         reused.extend(records.iter().filter_map(|record| Some((record.cell_id.clone(), record.reused_from.clone()?))));
         for (file, build, writer) in &mut tables {
-            let (frame, _) = assemble(file, build(&layout, &records), &reader.dir().join(*file))?;
+            let (frame, _) = assemble(file, build(&layout, &records), &dir.join(*file))?;
             writer.write(&frame)?;
             if done.is_multiple_of(segment_cells) {
                 writer.cut()?;
@@ -112,7 +121,7 @@ fn write_segments(
     })?;
     let written = tables.into_iter().map(|(file, _, writer)| Ok((file.to_string(), writer.finish()?)));
     let mut tables: BTreeMap<String, TableBytes> = written.collect::<Result<_, StoreError>>()?;
-    tables.extend(write_reused(reader.dir(), &reused)?.map(|written| (REUSED_FILE.to_string(), written)));
+    tables.extend(write_reused(dir, &reused)?.map(|written| (REUSED_FILE.to_string(), written)));
     Ok(RunTables { tables, cells })
 }
 
@@ -159,7 +168,7 @@ pub const RUN_TABLES: [&str; 8] = [
     CELLS_TABLE,
     CONDITIONS_TABLE,
     CURVES_TABLE,
-    "spectra.parquet",
+    SPECTRA_TABLE,
     SURFACES_TABLE,
     MARGINS_TABLE,
     BOUNDARIES_TABLE,
@@ -174,6 +183,9 @@ pub const CONDITIONS_TABLE: &str = "conditions.parquet";
 
 /// The table with one row per finished cell and recorded step, those of a cell together in the order of their steps.
 pub const CURVES_TABLE: &str = "curves.parquet";
+
+/// The table with one row per finished cell, modality and eigenvalue, those of a cell together.
+pub const SPECTRA_TABLE: &str = "spectra.parquet";
 
 /// The table of metrics over axes, aggregated over seeds.
 pub const SURFACES_TABLE: &str = "surfaces.parquet";

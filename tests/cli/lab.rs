@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::common::{Sandbox, flip};
-use crate::{contains_all, has_keys};
+use crate::{contains_all, has_keys, refused};
 
 /// Worlds too small to conclude anything from, and curves too short.
 const TINY: &str = "--backend native --set world.image_size=8 --set world.n_validation=64 --set \
@@ -126,6 +126,13 @@ fn a_sealed_laboratory_names_what_changed_and_mechanisms_are_attributed_by_it() 
     assert_eq!(attributed["rows"].as_array().expect("rows").len(), 6);
     assert_eq!(sandbox.run("attribute lab/runs/failures-noise --by lab/runs").code, Some(2));
 
+    unpacked_elsewhere_it_reads_the_same(&sandbox, &attributed);
+    // What the laboratory sealed is not renewed below it.
+    let before = sandbox.tree();
+    sandbox.ok("report lab/runs/failures-noise");
+    refused(&sandbox, "bundle lab/runs/failures-noise --with-parts", &["belongs to the laboratory", "-o"]);
+    assert_eq!(sandbox.tree(), before);
+
     for file in ["lab.json", "attribution.json", "ledger.jsonl", "runs/failures-noise/cells.parquet", "bundle.zip"] {
         let path = sandbox.path(&format!("lab/{file}"));
         let before = std::fs::read(&path).expect("a file");
@@ -140,6 +147,53 @@ fn a_sealed_laboratory_names_what_changed_and_mechanisms_are_attributed_by_it() 
     contains_all(&sandbox.run("verify lab").stdout, &["notes.txt: "]);
     sandbox.ok(&go);
     contains_all(&sandbox.run("verify lab").stdout, &["notes.txt: "]);
+}
+
+fn unpacked_elsewhere_it_reads_the_same(sandbox: &Sandbox, attributed: &Value) {
+    let bundle = std::fs::File::open(sandbox.path("lab/bundle.zip")).expect("a bundle");
+    zip::ZipArchive::new(bundle).expect("a zip file").extract(sandbox.path("out")).expect("unpacked");
+    let before = sandbox.tree();
+    let status = sandbox.ok("status out --json").json();
+    assert_eq!((&status["complete"], &status["unpacked_with_parts"]), (&json!(true), &json!(false)));
+    contains_all(&sandbox.ok("verify out").stdout, &["out: passed: ", "parts/ is not in this bundle"]);
+    let run = "out/runs/failures-noise";
+    contains_all(&sandbox.ok(&format!("verify {run}")).stdout, &["passed: ", "parts/ is not in this bundle"]);
+    contains_all(&sandbox.ok(&format!("status {run}")).stdout, &["complete, unpacked from a bundle without parts/"]);
+    let again = sandbox.ok(&format!("attribute {run} --by out --json")).json();
+    assert_eq!(again["rows"], attributed["rows"]);
+    let boundary = |dir: &str| sandbox.ok(&format!("boundary {dir} --json")).json()["boundaries"].clone();
+    assert_eq!(boundary(run), boundary("lab/runs/failures-noise"));
+    sandbox.ok(&format!("report {run}"));
+    refused(sandbox, "report out", &["out is a laboratory: name one of its runs", "out/runs"]);
+    refused(sandbox, "lab failures --quick -o out", &["nothing can be trained here", "bundle --with-parts"]);
+    assert_eq!(sandbox.tree(), before);
+    std::fs::remove_dir_all(sandbox.path("out")).expect("removed");
+}
+
+#[test]
+fn a_laboratory_at_work_or_killed_is_not_said_to_be_wrong() {
+    let sandbox = Sandbox::new();
+    let go = format!("lab geometry --quick -o lab {TINY}");
+    let mut lab = sandbox.command(&go).spawn().expect("the program starts");
+    let mut codes = std::collections::BTreeSet::new();
+    while !sandbox.path("lab/runs/geometry-noise/parts").exists() {
+        let begun = sandbox.path("lab/.lock").exists();
+        let ran = sandbox.run("verify lab");
+        assert!(ran.code == Some(4) || !begun && ran.code == Some(2), "{ran:?}");
+        codes.insert(ran.code);
+        assert!(lab.try_wait().expect("its status").is_none(), "it ended too early");
+    }
+    assert!(codes.contains(&Some(4)));
+    let verified = sandbox.run("verify lab");
+    contains_all(&verified.stdout, &["lab: the laboratory is at work, and seals its directory at its end"]);
+    assert_eq!(verified.code, Some(4));
+    contains_all(&sandbox.ok("status lab").stdout, &["lab: the laboratory geometry: live; "]);
+    assert_eq!(sandbox.run("bundle lab").code, Some(4));
+    lab.kill().and_then(|()| lab.wait()).expect("killed");
+    let verified = sandbox.run("verify lab");
+    assert_eq!(verified.code, Some(4), "{verified:?}");
+    contains_all(&verified.stdout, &["lab: the laboratory was stopped before it sealed its directory"]);
+    assert_eq!(sandbox.run("status lab").code, Some(4));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What `cliffline boundary` says of which limit and which constraint breaks first.
 
+use std::path::Path;
+
 use polars_core::prelude::DataFrame;
 use serde_json::Value;
 
-use super::{BoundaryArgs, Row, count, fixed, fixed_levels, heading, number, require, text};
+use super::{BoundaryArgs, Row, count, fixed, fixed_levels, heading, number, text};
 use crate::analysis::line::value_at;
 use crate::cli::output;
 use crate::store::{LEAD_LAG_TABLE, read_table};
@@ -12,11 +14,8 @@ use crate::store::{LEAD_LAG_TABLE, read_table};
 const MOST_ROWS: usize = 10;
 
 /// The rows of the table that were asked for: those of training only where neither a constraint nor an axis was.
-pub fn rows(args: &BoundaryArgs) -> anyhow::Result<Vec<Row>> {
-    let dir = &args.dir.dir;
-    let path = dir.join(LEAD_LAG_TABLE);
-    require(dir, &path, LEAD_LAG_TABLE)?;
-    let frame: DataFrame = read_table(&path)?;
+pub fn rows(args: &BoundaryArgs, tables: &Path) -> anyhow::Result<Vec<Row>> {
+    let frame: DataFrame = read_table(&tables.join(LEAD_LAG_TABLE))?;
     let column = |name: &str| -> anyhow::Result<Vec<Option<&str>>> { Ok(frame.column(name)?.str()?.iter().collect()) };
     let (axis, first, second) = (column("axis")?, column("first")?, column("second")?);
     let asked = |row: &usize| {

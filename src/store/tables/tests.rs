@@ -150,9 +150,9 @@ fn bytes_do_not_depend_on_the_order_or_the_packs_in_which_cells_finished() {
         let run = run(dir.path(), &records, pack);
         let cell_ids = plan(cells);
         let spec = TableSpec { cell_ids: &refs(&cell_ids), ..TableSpec::default() };
-        let written = write_segments(run.reader(), &spec, 12, 12).unwrap();
+        let written = write_segments(dir.path(), run.reader(), &spec, 12, 12).unwrap();
         // Nor on how many records are in memory at once.
-        assert_eq!(write_segments(run.reader(), &spec, 12, 4).unwrap(), written);
+        assert_eq!(write_segments(dir.path(), run.reader(), &spec, 12, 4).unwrap(), written);
         written.tables.keys().map(|file| std::fs::read(dir.path().join(file)).unwrap()).collect::<Vec<_>>()
     };
     let reference = bytes(&|n| n, 40);
