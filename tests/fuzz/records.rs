@@ -5,8 +5,8 @@ use std::path::Path;
 
 use cliffline::metric::{descriptor, hold};
 use cliffline::store::{
-    CellRecord, REUSED_FILE, RecordedMetric, RunReader, StoreError, TableSpec, differences, find_offers, leaf_text,
-    write_run_tables,
+    CellRecord, Holds, REUSED_FILE, RecordedMetric, RunReader, StoreError, TableSpec, differences, find_offers,
+    leaf_text, mark, write_run_tables,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -121,6 +121,7 @@ fn read(dir: &Path, name: &str, bytes: &[u8]) -> Result<(usize, Vec<CellRecord>)
     let parts = dir.join("run/parts");
     std::fs::create_dir_all(&parts).expect("a folder");
     std::fs::write(parts.join(name), bytes).expect("a part");
+    mark(&dir.join("run"), &Holds::Run).expect("a mark");
     let reader = RunReader::open(&dir.join("run"))?;
     let sound = reader.sound_cells()?;
     let ids: Vec<&String> = sound.cells.keys().collect();
