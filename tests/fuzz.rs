@@ -28,8 +28,11 @@ use std::time::{Duration, Instant};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
+/// What runs a target.
+type Target = fn(&mut Fuzz);
+
 /// Every target: its name and what runs it.
-const TARGETS: &[(&str, fn(&mut Fuzz))] = &[
+const TARGETS: &[(&str, Target)] = &[
     ("records", records::records),
     ("parts", records::parts),
     ("manifest", files::manifest),

@@ -4,6 +4,9 @@
 //! Runs in one sandbox are siblings and reuse each other's cells, so every run that is to be compared with another has
 //! a sandbox of its own.
 
+#[cfg(unix)]
+#[path = "resume/chaos.rs"]
+mod chaos;
 mod common;
 
 use std::collections::BTreeSet;

@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn failed_cells_are_not_sampled_and_seeds_differ() {
-        let status = |i: usize| if i % 2 == 0 { Status::Failed } else { Status::Ok };
+        let status = |i: usize| if i.is_multiple_of(2) { Status::Failed } else { Status::Ok };
         let cells: BTreeMap<String, Status> = (0..40).map(|i| (format!("{i:032}"), status(i))).collect();
         let drawn = sample(&cells, 0.2, 3);
         assert_eq!(drawn.len(), 4);

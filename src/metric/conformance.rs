@@ -84,11 +84,14 @@ fn lengthened(d: usize) -> Vec<f32> {
     rows.chunks_exact(d).max_by(|a, b| length(a).total_cmp(&length(b))).expect("rows").to_vec()
 }
 
+/// The label of a sample.
+type Label = fn(usize) -> f64;
+
 /// Few samples, one group, a group of each sample, and a group of one.
 fn labelled_oddly() -> Vec<(String, Evaluation)> {
     let mut all = vec![];
     for n in [2, 3, 5, 21, 300] {
-        let labels: [(&str, fn(usize) -> f64); 4] = [
+        let labels: [(&str, Label); 4] = [
             ("one group", |_| 1.0),
             ("a group of each", |i| i as f64),
             ("a group of one", |i| f64::from(u8::from(i == 0))),

@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn values_have_all_digits_or_those_that_are_shown() {
-        let values = vec![Some(8.341512345678901), None, Some(-1.0), Some(0.0), Some(9.99996), Some(0.00123456)];
+        let values = vec![Some(8.341512345678), None, Some(-1.0), Some(0.0), Some(9.99996), Some(0.00123456)];
         let own = of(values.clone());
         assert_eq!(own.range(false), (-1.0, 9.99996));
         assert_eq!(decoded(&own.values(true)), values);

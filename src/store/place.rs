@@ -126,7 +126,7 @@ fn shown(path: &Path) -> String {
 /// Whether an entry says nothing about whose the directory is: litter, or what a process killed at birth leaves.
 fn is_of_birth(dir: &Path, path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_str().unwrap_or_default();
-    let ours = |name: &str| is_lock(&dir.join(name)) && start_of(&dir.join(name), 1) != "";
+    let ours = |name: &str| is_lock(&dir.join(name)) && !start_of(&dir.join(name), 1).is_empty();
     match name {
         LOCK_FILE => ours(name) || is_marker(&dir.join(MARKER_FILE)),
         MARKER_FILE => is_marker(path),

@@ -95,8 +95,8 @@ fn what_cannot_be_told_is_counted_and_said_and_no_alarm() {
         "--set train.batch_size=2 --set train.redundancy_weight=300",
         "--set model.output_gain_img=1e-20 --set train.covariance_weight=1e5",
         "--set train.weight_i2t=2e-38 --set train.weight_t2i=0",
-        "--set train.temperature=1e-3 --set train.embedding_l2=1e6 --set model.output_gain_txt=1e6",
-        "--set train.temperature=100 --set train.weight_i2t=0 --set train.variance_weight=1e-37",
+        "--axis train.temperature=1e-3 --set train.embedding_l2=1e6 --set model.output_gain_txt=1e6",
+        "--axis train.temperature=100 --set train.weight_i2t=0 --set train.variance_weight=1e-37",
     ]
     .iter()
     .enumerate()

@@ -169,7 +169,7 @@ fn check(name: &str, bytes: &[u8], originals: &BTreeMap<String, CellRecord>) -> 
     let ids: Vec<&str> = originals.keys().map(String::as_str).collect();
     let spec = TableSpec { cell_ids: &ids, ..TableSpec::default() };
     let reader = RunReader::open(&dir.path().join("run")).map_err(|e| TestCaseError::fail(e.to_string()))?;
-    let is_drawn = blake3::hash(bytes).as_bytes()[0] % 16 == 0;
+    let is_drawn = blake3::hash(bytes).as_bytes()[0].is_multiple_of(16);
     match if is_drawn { write_run_tables(&reader, &spec).map(Some) } else { Ok(None) } {
         Ok(None) => {}
         Ok(Some(tables)) => {

@@ -4,16 +4,12 @@
 //! A few trials run in every `cargo test`; `CLIFFLINE_KILLS` and `CLIFFLINE_TRIALS` ask for more of them, and
 //! `CLIFFLINE_CHAOS_SEED` for others.
 
-#![cfg(unix)]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use common::{Ran, Sandbox};
+use crate::common::{Ran, Sandbox};
 
 /// Twelve cells, two gates and a margin to refine, in half a second.
 const SPEC: &str = "name = \"chaos\"\npreset = \"tiny\"\ntrain.steps = 40\n[axes]\nseed = [3, 5, 8]\n\
@@ -227,7 +223,7 @@ fn commands_beside_one_another_leave_one_seal_that_holds() {
     for trial in 0..trials {
         let mut random = Random(seed ^ blake3_u64(&format!("beside {trial}")));
         // Half of the trials begin with nothing, so that others meet a run from its first instant to its end.
-        let begun = random.next() % 2 == 0;
+        let begun = random.next().is_multiple_of(2);
         let sandbox = copy(if begun { &complete } else { &fresh });
         let count = 2 + random.next() % 4;
         let mut chosen: Vec<&str> = (0..count).map(|_| random.choose(&BESIDE)).collect();
