@@ -194,8 +194,11 @@ fn bomb() -> Vec<u8> {
     encoder.finish().expect("packed")
 }
 
+/// What is changed of a record.
+type Change = Box<dyn Fn(&mut Forge)>;
+
 /// Changes of a finished run's own part after which its bytes are right and its content is not.
-fn unbelievable() -> Vec<(&'static str, Box<dyn Fn(&mut Forge)>)> {
+fn unbelievable() -> Vec<(&'static str, Change)> {
     let bomb = bomb();
     vec![
         (
