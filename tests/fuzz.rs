@@ -16,6 +16,8 @@ mod memory;
 mod mutation;
 #[path = "fuzz/records.rs"]
 mod records;
+#[path = "fuzz/specs.rs"]
+mod specs;
 #[path = "fuzz/tables.rs"]
 mod tables;
 
@@ -40,6 +42,9 @@ const TARGETS: &[(&str, Target)] = &[
     ("directives", files::directives),
     ("bundle", files::bundle),
     ("tables", tables::tables),
+    ("specs", specs::specs),
+    ("set", specs::set),
+    ("axis", specs::axis),
 ];
 
 /// Inputs of each target where the environment does not say how many: seconds in all.
