@@ -5,19 +5,20 @@
 //! Directories below are sealed first: their ledgers, manifests and bundles are files like any other to the one above.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::atomic::{sync_directory, write_atomic};
+use super::atomic::{remove_leftovers, sync_directory, write_atomic};
 use super::bundle::{
     BUNDLE_NOTE_FILE, BundleNote, SMALL_BUNDLE_BYTES, bundle_bytes, bundle_fault, is_left_out, promise, promised,
     unpacked_above, write_bundle,
 };
 use super::error::StoreError;
 use super::ledger::{Artifact, BUNDLE_FILE, Differences, LEDGER_FILE, Ledger};
+use super::lock::is_live;
 use super::manifest::MANIFEST_FILE;
-use super::own::remove_own;
+use super::own::{PLOTS, remove_own};
 use super::plain::read_file;
 use super::reader::NamedFault;
 
@@ -124,11 +125,24 @@ pub fn is_cut_short(dir: &Path) -> bool {
 }
 
 /// Ends what a process began that was killed while it sealed `dir`: where the manifest has its root already the seal is
-/// completed, and else it is as it was before. Whoever calls this keeps others from the files.
+/// completed, and else it is as it was before. Files that it left unfinished go, unless a run is at work, which writes
+/// some of its own. Whoever calls this keeps others from the files.
 ///
 /// # Errors
 /// [`StoreError::Io`].
 pub fn end_cut_short(dir: &Path) -> Result<(), StoreError> {
+    end_seal(dir)?;
+    if !is_live(dir)? {
+        let is_folder = |folder: &&PathBuf| folder.symlink_metadata().is_ok_and(|found| found.is_dir());
+        for folder in [dir.to_path_buf(), dir.join(PLOTS)].iter().filter(is_folder) {
+            remove_leftovers(folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Completes a seal that was cut short, or takes it back.
+fn end_seal(dir: &Path) -> Result<(), StoreError> {
     let path = dir.join(PENDING_LEDGER_FILE);
     if !is_cut_short(dir) {
         return Ok(());
