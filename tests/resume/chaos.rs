@@ -22,7 +22,7 @@ const REFINE: &str = "refine run --tolerance 0.5 --backend native --threads 2";
 const LAB: &str = "lab geometry --quick -o run --backend native --threads 2 --no-exemplars --set world.image_size=8 \
                    --set world.n_validation=64 --set world.n_train=256 --set world.n_test=64 --set model.embedding=4 \
                    --set curves.every=40 --set curves.validate_every=40 --set curves.structure_every=40 --set stop.every=40 \
-                   --set train.steps=40 --axis train.temperature=0.02,0.07,0.5 --axis seed=0,1,2";
+                   --axis train.temperature=0.02,0.07,0.5 --axis seed=0,1,2";
 
 /// Longest time that a command may take: a deadlock fails the test instead of hanging it.
 const PATIENCE: Duration = Duration::from_secs(120);
