@@ -175,7 +175,7 @@ fn pilots(lab: &LabDocument) -> String {
     format!("The smallest differences that matter were chosen from the seeds {first} to {last}, {used}.")
 }
 
-/// What came of one expectation, with its facts.
+/// The result of one expectation, with its facts.
 fn sentence(finding: &Finding, fact: &mut impl FnMut(String, Fact) -> String) -> String {
     let name = |what: &str| format!("finding.{}.{what}", finding.name);
     let at = |what: &str| format!("findings[name = {}].{what}", finding.name);

@@ -51,7 +51,7 @@ pub(super) enum Effort {
     Any,
 }
 
-/// What came of the exemplars.
+/// The outcome of writing exemplars.
 pub(super) enum Written {
     Table(TableBytes),
     None,

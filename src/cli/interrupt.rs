@@ -136,7 +136,7 @@ fn errno() -> *mut libc::c_int {
     return std::ptr::null_mut();
 }
 
-/// What came of being told to stop.
+/// What a signal to stop leads to.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     /// What trains stops, and what is finished is written.

@@ -1,6 +1,6 @@
 //! Taking over cells from runs beside this one, once a sample of them was trained again.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(super) struct ReuseArgs {
     reuse_seed: Option<u64>,
 }
 
-/// What came of it.
+/// The cells that were taken over, and why none were.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     /// Cells that were taken over.
@@ -43,7 +43,7 @@ pub(super) enum Refusal {
 impl ReuseArgs {
     /// Nobody who made a record can know it beforehand.
     fn seed(&self) -> u64 {
-        self.reuse_seed.unwrap_or_else(|| std::collections::hash_map::RandomState::new().build_hasher().finish())
+        self.reuse_seed.unwrap_or_else(unchosen_seed)
     }
 
     /// Takes over those of `wanted` that runs beside `dir` have. Where one cell of a sample comes out differently when it
@@ -115,6 +115,12 @@ fn agrees(offer: &Offer, seed: u64, trainer: &BurnTrainer) -> anyhow::Result<Res
         }
     }
     Ok(Ok(sample.into_iter().map(String::from).collect()))
+}
+
+/// The seed of a sample that nobody can know beforehand, short enough to be typed.
+pub(super) fn unchosen_seed() -> u64 {
+    // The keys of a new hasher are the operating system's random numbers.
+    RandomState::new().build_hasher().finish() >> 32
 }
 
 /// The first few of what differs.

@@ -357,8 +357,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Checks the analytic gradients at the settings of the sweep, whatever of it is finished, and records the verdict: a
-    /// run whose gradients are wrong must not train. True when they are right.
+    /// Checks the analytic gradients at the settings of all cells, finished or not, and records the verdict: a run whose
+    /// gradients are wrong must not train. True when they are right.
     fn check_gradients(&mut self, missing: &[usize], trainer: &BurnTrainer) -> anyhow::Result<bool> {
         if missing.is_empty() {
             return Ok(true);

@@ -1,8 +1,6 @@
 //! `cliffline verify`: are the files what was written, and do cells come out the same again?
 
-use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::opened::{is_laboratory, runs_of, waits};
 use super::output::shown;
+use super::reuse::unchosen_seed;
 use super::{DirArgs, exit, output};
 use crate::engine::Status;
 use crate::store::{
@@ -22,8 +21,8 @@ use crate::store::{
 pub struct VerifyArgs {
     #[command(flatten)]
     dir: DirArgs,
-    /// Share of the finished cells to train again and compare, 0 to 1: a random sample, of at least one cell
-    /// when above 0
+    /// Share of the finished cells to train again and compare, 0 to 1: a random sample, of at least one cell when above
+    /// 0, and of at least one cell that was reused from another run
     #[arg(long, value_name = "FRACTION", default_value_t = 0.0, allow_negative_numbers = true)]
     rerun: f64,
     /// Seed of the sample, to take an earlier one again [default: another one each time, which is printed]
@@ -63,7 +62,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
         return verify_without_cells(args, &seal);
     }
     let reader = RunReader::open(dir)?;
-    let Looked { cells, manifest, mut problems } = look(&reader, &seal, live)?;
+    let Looked { cells, reused, manifest, mut problems } = look(&reader, &seal, live)?;
     drop(hold);
     // A run that has not finished yet is sound; one that says it has must have every cell.
     let planned = manifest.as_ref().map_or(0, |m| m.cells.planned);
@@ -73,11 +72,15 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     if missing > 0 && !unfinished {
         problems.push(format!("{missing} of {planned} cells are not there"));
     }
-    let seed = (args.rerun > 0.0).then(|| args.sample_seed.unwrap_or_else(entropy));
-    let sample = seed.map_or(Vec::new(), |seed| sample(&cells, args.rerun, seed));
+    let seed = (args.rerun > 0.0).then(|| args.sample_seed.unwrap_or_else(unchosen_seed));
+    let sample = seed.map_or(Vec::new(), |seed| sample(&cells, &reused, args.rerun, seed));
     if let Some(seed) = seed {
-        let n = sample.len();
-        output::note(&format!("a random sample of {n} cells is trained again; --sample-seed {seed} takes it again"));
+        let of = match sample.iter().filter(|id| reused.contains(**id)).count() {
+            0 => String::new(),
+            n => format!(" ({n} of them reused from another run)"),
+        };
+        let n = output::count(sample.len(), "cell");
+        output::note(&format!("a random sample of {n}{of} is trained again; --sample-seed {seed} repeats it"));
     }
     if let Err(error) = retrain(&reader, &sample, &mut problems) {
         // What was found so far must not be lost with it.
@@ -158,6 +161,8 @@ fn at_work(args: &VerifyArgs, why: &str) -> anyhow::Result<u8> {
 struct Looked {
     /// Every cell that can be read, and how it ended.
     cells: BTreeMap<String, Status>,
+    /// Those that were reused from another run.
+    reused: BTreeSet<String>,
     /// None where there is none that can be believed.
     manifest: Option<RunManifest>,
     problems: Vec<String>,
@@ -167,7 +172,7 @@ struct Looked {
 fn look(reader: &RunReader, seal: &SealCheck, live: bool) -> anyhow::Result<Looked> {
     let dir = reader.dir();
     let mut found = Found::default();
-    let SoundCells { cells, tree, faults } = reader.sound_cells()?;
+    let SoundCells { cells, reused, tree, faults } = reader.sound_cells()?;
     faults.into_iter().for_each(|(name, why)| found.add(&format!("parts/{name}"), shown(why)));
     // A manifest that is not the one that was sealed says nothing about the other files.
     let (manifest, damage) = if seal.names(MANIFEST_FILE) { (None, None) } else { super::checked::manifest(dir)? };
@@ -190,7 +195,7 @@ fn look(reader: &RunReader, seal: &SealCheck, live: bool) -> anyhow::Result<Look
     if root.is_some_and(|root| root != tree.root()) {
         found.add("parts", "the root over their cells is not the cells_merkle_root of manifest.json".to_string());
     }
-    Ok(Looked { cells, manifest, problems: found.problems })
+    Ok(Looked { cells, reused, manifest, problems: found.problems })
 }
 
 /// What lies beside the files of a run and is no fault, in words.
@@ -315,12 +320,16 @@ fn spec_problem(dir: &Path, manifest: &RunManifest) -> Option<String> {
     }
 }
 
-/// A random share of the cells, rounded up. Failed cells have nothing to compare.
-fn sample(cells: &BTreeMap<String, Status>, share: f64, seed: u64) -> Vec<&str> {
-    let comparable: Vec<&str> =
-        cells.iter().filter(|(_, status)| **status != Status::Failed).map(|(id, _)| id.as_str()).collect();
-    let wanted = rounded_up(share, comparable.len());
-    sample_of(comparable.into_iter(), wanted, seed)
+/// A random share of the cells, rounded up, and of those of another run apart, so that each kind has one at least. Failed
+/// cells have nothing to compare.
+fn sample<'a>(cells: &'a BTreeMap<String, Status>, reused: &BTreeSet<String>, share: f64, seed: u64) -> Vec<&'a str> {
+    let comparable = cells.iter().filter(|(_, status)| **status != Status::Failed).map(|(id, _)| id.as_str());
+    let (theirs, own): (Vec<&str>, Vec<&str>) = comparable.partition(|id| reused.contains(*id));
+    let drawn = |ids: Vec<&'a str>| {
+        let wanted = rounded_up(share, ids.len());
+        sample_of(ids.into_iter(), wanted, seed)
+    };
+    [drawn(theirs), drawn(own)].concat()
 }
 
 /// A share of some cells in whole cells. 0.07 of 100 are 7, though the product is a rounding above.
@@ -328,12 +337,6 @@ fn rounded_up(share: f64, cells: usize) -> usize {
     let product = share * cells as f64;
     let roundings = 2.0 * f64::EPSILON * product;
     ((product - roundings).ceil() as usize).max(usize::from(share > 0.0)).min(cells)
-}
-
-/// A seed that nobody chose, short enough to be typed.
-fn entropy() -> u64 {
-    // The keys of a new hasher are the operating system's random numbers.
-    RandomState::new().build_hasher().finish() >> 32
 }
 
 #[cfg(test)]
@@ -353,11 +356,23 @@ mod tests {
     fn failed_cells_are_not_sampled_and_seeds_differ() {
         let status = |i: usize| if i.is_multiple_of(2) { Status::Failed } else { Status::Ok };
         let cells: BTreeMap<String, Status> = (0..40).map(|i| (format!("{i:032}"), status(i))).collect();
-        let drawn = sample(&cells, 0.2, 3);
+        let none = BTreeSet::new();
+        let drawn = sample(&cells, &none, 0.2, 3);
         assert_eq!(drawn.len(), 4);
         assert!(drawn.iter().all(|id| cells[*id] != Status::Failed));
-        assert_ne!(drawn, sample(&cells, 0.2, 4));
-        assert_ne!(entropy(), entropy());
-        assert!(entropy() < 1 << 32);
+        assert_ne!(drawn, sample(&cells, &none, 0.2, 4));
+        assert_ne!(unchosen_seed(), unchosen_seed());
+        assert!(unchosen_seed() < 1 << 32);
+    }
+
+    #[test]
+    fn a_reused_cell_among_many_is_always_sampled() {
+        let cells: BTreeMap<String, Status> = (0..100).map(|i| (format!("{i:032}"), Status::Ok)).collect();
+        let reused = BTreeSet::from([format!("{:032}", 71)]);
+        for seed in 0..20 {
+            let drawn = sample(&cells, &reused, 0.02, seed);
+            assert_eq!(drawn.len(), 3, "two of 99 and one of one");
+            assert!(drawn.contains(&format!("{:032}", 71).as_str()), "at seed {seed}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What came of a laboratory, from the directories of its runs alone.
+//! The results of a laboratory, from the directories of its runs alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub struct FamilyRun {
     pub dir: PathBuf,
 }
 
-/// What came of a family.
+/// The result of a family.
 #[derive(Clone, Debug, Serialize)]
 pub struct FamilyDocument {
     pub sweep: &'static str,

@@ -113,7 +113,7 @@ pub(super) const fn ours(expectation: Expectation) -> Expectation {
     Expectation { origin: Origin::Ours, ..expectation }
 }
 
-/// What came of an expectation.
+/// The result of an expectation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {

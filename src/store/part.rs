@@ -15,8 +15,7 @@
 //! # Changelog of [`PART_VERSION`]
 //! - 1: first version.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +23,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
-use super::atomic::Pending;
 use super::bounded::unpack;
 use super::cbor;
 use super::error::StoreError;
@@ -33,7 +31,13 @@ use super::own::start_of;
 use super::plain::open_stored;
 use super::record::{CellRecord, RECORD_VERSION, RecordedStatus};
 use super::rules;
-use crate::spec::config::{Config, walk};
+use crate::spec::config::Config;
+
+mod columns;
+mod write;
+
+pub use columns::{Columns, ScalarKind};
+pub(crate) use write::{Source, encode_blocks, prepare_part, write_part};
 
 /// Version of the layout above.
 pub const PART_VERSION: u64 = 1;
@@ -107,105 +111,6 @@ pub(crate) struct CellEntry {
     pub status: RecordedStatus,
 }
 
-/// The type of a configuration scalar as a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScalarKind {
-    Int,
-    Float,
-    Bool,
-    Text,
-}
-
-impl ScalarKind {
-    fn of(value: &serde_json::Value) -> Option<Self> {
-        match value {
-            serde_json::Value::Null => None,
-            serde_json::Value::Bool(_) => Some(Self::Bool),
-            serde_json::Value::Number(n) if n.is_i64() => Some(Self::Int),
-            serde_json::Value::Number(_) => Some(Self::Float),
-            _ => Some(Self::Text),
-        }
-    }
-
-    /// The narrowest kind that holds values of both.
-    fn union(self, other: Self) -> Self {
-        match (self, other) {
-            (a, b) if a == b => a,
-            (Self::Int, Self::Float) | (Self::Float, Self::Int) => Self::Float,
-            _ => Self::Text,
-        }
-    }
-}
-
-/// The columns that a set of records needs, kept in the index so that tables can be streamed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Columns {
-    /// Configuration paths and their types.
-    pub params: BTreeMap<String, ScalarKind>,
-    pub metrics: BTreeSet<String>,
-    pub realised: BTreeSet<String>,
-    /// Names of the time series.
-    pub series: BTreeSet<String>,
-}
-
-impl Columns {
-    fn add(&mut self, record: &CellRecord) {
-        walk(&record.config, &mut |path, value| {
-            if let Some(kind) = ScalarKind::of(value) {
-                self.add_param(path, kind);
-            }
-        });
-        add_names(&mut self.metrics, record.metrics.keys());
-        add_names(&mut self.realised, record.realised.keys());
-        add_names(&mut self.series, record.curves.series.keys());
-    }
-
-    /// Whether a record needs no column beside these.
-    fn hold(&self, record: &CellRecord) -> bool {
-        let mut all = true;
-        walk(&record.config, &mut |path, value| {
-            let kind = ScalarKind::of(value);
-            let known = self.params.get(path).copied();
-            all &= kind.is_none_or(|kind| known.is_some_and(|known| known.union(kind) == known));
-        });
-        all && record.metrics.keys().all(|name| self.metrics.contains(name))
-            && record.realised.keys().all(|name| self.realised.contains(name))
-            && record.curves.series.keys().all(|name| self.series.contains(name))
-    }
-
-    /// How many there are.
-    fn count(&self) -> usize {
-        self.params.len() + self.metrics.len() + self.realised.len() + self.series.len()
-    }
-
-    fn add_param(&mut self, path: &str, kind: ScalarKind) {
-        match self.params.get_mut(path) {
-            Some(known) => *known = known.union(kind),
-            None => drop(self.params.insert(path.to_string(), kind)),
-        }
-    }
-
-    /// Adds the columns of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        for (path, kind) in &other.params {
-            self.add_param(path, *kind);
-        }
-        add_names(&mut self.metrics, &other.metrics);
-        add_names(&mut self.realised, &other.realised);
-        add_names(&mut self.series, &other.series);
-    }
-}
-
-/// Adds those of `names` that are not there: nearly always none, so that nothing is copied.
-fn add_names<'a>(known: &mut BTreeSet<String>, names: impl IntoIterator<Item = &'a String>) {
-    for name in names {
-        if !known.contains(name) {
-            known.insert(name.clone());
-        }
-    }
-}
-
 /// An open part: its index, and where its blocks lie.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
@@ -219,146 +124,12 @@ pub(crate) struct Part {
     judged: Arc<[AtomicBool]>,
 }
 
-/// One block of a part to be written.
-#[derive(Debug)]
-pub(crate) enum Source<'a> {
-    New(Vec<u8>, BlockEntry),
-    /// Block number `.1` of a part, copied as it is.
-    Copy(&'a Part, usize),
-}
-
-/// Compresses records into blocks of [`BLOCK_CELLS`], or fewer where those are full before, adding what they need to
-/// `columns`.
-///
-/// # Errors
-/// [`StoreError::BadRecord`] for a record that could not be read again, because it is too large.
-pub(crate) fn encode_blocks<'a>(
-    records: &[CellRecord],
-    columns: &mut Columns,
-    at: &Path,
-) -> Result<Vec<Source<'a>>, StoreError> {
-    let mut blocks = Vec::new();
-    let (mut plain, mut cells) = (Vec::new(), Vec::new());
-    for record in records {
-        let before = plain.len();
-        ciborium::into_writer(record, &mut plain)
-            .map_err(|e| StoreError::io("encode records for", at)(std::io::Error::other(e.to_string())))?;
-        if (plain.len() - before) as u64 > MOST_RECORD_BYTES {
-            let reason =
-                format!("its record has {} bytes, and at most {MOST_RECORD_BYTES} can be read", plain.len() - before);
-            return Err(StoreError::BadRecord { cell_id: record.cell_id.clone(), reason });
-        }
-        columns.add(record);
-        cells.push(CellEntry::of(record));
-        if cells.len() == BLOCK_CELLS || plain.len() >= FULL_BLOCK_BYTES {
-            blocks.push(new_block(&std::mem::take(&mut plain), std::mem::take(&mut cells), at)?);
-        }
-    }
-    if !cells.is_empty() {
-        blocks.push(new_block(&plain, cells, at)?);
-    }
-    Ok(blocks)
-}
-
-/// A block of records that are encoded one after the other.
-fn new_block<'a>(records: &[u8], cells: Vec<CellEntry>, at: &Path) -> Result<Source<'a>, StoreError> {
-    let mut plain = cbor::array_head(cells.len());
-    plain.extend_from_slice(records);
-    let bytes = zstd::encode_all(plain.as_slice(), ZSTD_LEVEL).map_err(StoreError::io("compress records for", at))?;
-    let entry = BlockEntry { bytes: bytes.len() as u64, blake3: blake3::hash(&bytes).to_hex().to_string(), cells };
-    Ok(Source::New(bytes, entry))
-}
-
 impl CellEntry {
     fn of(record: &CellRecord) -> Self {
         Self {
             cell_id: record.cell_id.as_str().into(),
             train_id: record.train_id.as_str().into(),
             status: record.status,
-        }
-    }
-}
-
-/// A part whose bytes are in a temporary file.
-pub(crate) struct Prepared {
-    pending: Pending,
-    part: Part,
-}
-
-impl Prepared {
-    /// Gives the part its name.
-    pub(crate) fn commit(self) -> Result<Part, StoreError> {
-        self.pending.commit(&self.part.path)?;
-        Ok(self.part)
-    }
-}
-
-/// Writes one part into `dir`, atomically, and opens it.
-pub(crate) fn write_part(
-    dir: &Path,
-    sweep: &str,
-    class: &str,
-    columns: Columns,
-    blocks: &[Source<'_>],
-) -> Result<Part, StoreError> {
-    prepare_part(dir, sweep, class, columns, blocks)?.commit()
-}
-
-/// As [`write_part`], up to the moment when the part appears.
-pub(crate) fn prepare_part(
-    dir: &Path,
-    sweep: &str,
-    class: &str,
-    columns: Columns,
-    blocks: &[Source<'_>],
-) -> Result<Prepared, StoreError> {
-    let entries: Vec<BlockEntry> = blocks.iter().map(|block| block.entry().clone()).collect();
-    let index = Index { sweep: sweep.into(), class: class.into(), columns, blocks: entries };
-    let mut index_bytes = Vec::new();
-    ciborium::into_writer(&index, &mut index_bytes)
-        .map_err(|e| StoreError::io("encode an index in", dir)(std::io::Error::other(e.to_string())))?;
-    let header = Header {
-        format: FORMAT.into(),
-        version: PART_VERSION,
-        record_version: RECORD_VERSION,
-        cells: index.cells().count() as u64,
-        index_bytes: index_bytes.len() as u64,
-        bytes: index_bytes.len() as u64 + index.blocks.iter().map(|b| b.bytes).sum::<u64>(),
-        blake3: blake3::hash(&index_bytes).to_hex().to_string(),
-    };
-    let mut line = serde_json::to_vec(&header).map_err(|e| StoreError::io("encode a header in", dir)(e.into()))?;
-    line.push(b'\n');
-
-    let path = dir.join(format!("{}.{EXTENSION}", name_of(&line)));
-    let mut pending = Pending::create(&path)?;
-    let mut write = |bytes: &[u8]| pending.writer().write_all(bytes).map_err(StoreError::io("write", &path));
-    write(&line)?;
-    write(&index_bytes)?;
-    for block in blocks {
-        match block {
-            Source::New(bytes, _) => write(bytes)?,
-            Source::Copy(part, number) => write(&part.block_bytes(*number)?)?,
-        }
-    }
-    let part = Part::new(path, index, (line.len() + index_bytes.len()) as u64);
-    for (number, block) in blocks.iter().enumerate() {
-        // What this process made needs no judge; what it copies keeps its verdict.
-        part.judged_is(
-            number,
-            match block {
-                Source::New(..) => true,
-                Source::Copy(from, copied) => from.is_judged(*copied),
-            },
-        );
-    }
-    Ok(Prepared { pending, part })
-}
-
-impl Source<'_> {
-    fn entry(&self) -> &BlockEntry {
-        match self {
-            Source::New(_, entry) => entry,
-            Source::Copy(part, number) => &part.index.blocks[*number],
         }
     }
 }
@@ -372,9 +143,7 @@ impl Index {
     pub(crate) fn cells(&self) -> impl Iterator<Item = &CellEntry> {
         self.blocks.iter().flat_map(|block| &block.cells)
     }
-}
 
-impl Index {
     /// Why no program wrote it; none where one may have.
     fn fault(&self) -> Option<String> {
         if self.columns.count() > MOST_COLUMNS {
@@ -655,238 +424,4 @@ fn parse_header(path: &Path, line: &[u8]) -> Result<Header, StoreError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::record::tests::{first_sample, sample};
-
-    /// Written by version 1 of this module (zstd 0.13, ciborium 0.2) from the first three sample records. It must open
-    /// for ever; it is never regenerated.
-    const V1_NAME: &str = "92dec406e50f6af9.part";
-    const V1_BYTES: &[u8] = include_bytes!("../../tests/fixtures/92dec406e50f6af9.part");
-
-    fn written(dir: &Path, cells: u64) -> (Part, Vec<CellRecord>) {
-        let records: Vec<CellRecord> = (0..cells).map(sample).collect();
-        let mut columns = Columns::default();
-        let blocks = encode_blocks(&records, &mut columns, dir).unwrap();
-        (write_part(dir, "smoke", "n1 flex x86_64", columns, &blocks).unwrap(), records)
-    }
-
-    #[test]
-    fn records_come_back_as_they_were_from_the_written_and_the_reopened_part() {
-        let dir = tempfile::tempdir().unwrap();
-        let (part, records) = written(dir.path(), BLOCK_CELLS as u64 + 3);
-        for part in [&part, &Part::open(&part.path).unwrap()] {
-            assert_eq!(part.index.blocks.len(), 2);
-            assert_eq!([part.records(0).unwrap(), part.records(1).unwrap()].concat(), records);
-            assert!(part.faults().unwrap().is_empty());
-            assert_eq!(part.index.sweep, "smoke");
-            assert!(part.records(2).is_err());
-        }
-    }
-
-    #[test]
-    fn a_part_of_version_1_opens() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(V1_NAME);
-        std::fs::write(&path, V1_BYTES).unwrap();
-        let part = Part::open(&path).unwrap();
-        assert!(part.faults().unwrap().is_empty());
-        // They are no cells: their ids do not follow from their configurations.
-        assert_eq!(part.decoded(0, false).unwrap(), [0, 1, 2].map(first_sample));
-        let error = part.records(0).unwrap_err().to_string();
-        assert!(error.contains("its training is recorded as"), "{error}");
-    }
-
-    /// A part with another header, under the name that this header asks for.
-    fn with_header(dir: &Path, change: impl Fn(&mut serde_json::Value)) -> PathBuf {
-        let (part, _) = written(dir, 2);
-        let bytes = std::fs::read(&part.path).unwrap();
-        let end = bytes.iter().position(|b| *b == b'\n').unwrap();
-        let mut header: serde_json::Value = serde_json::from_slice(&bytes[..end]).unwrap();
-        change(&mut header);
-        let mut line = serde_json::to_vec(&header).unwrap();
-        line.push(b'\n');
-        let path = dir.join(format!("{}.{EXTENSION}", name_of(&line)));
-        std::fs::write(&path, [line.as_slice(), &bytes[end + 1..]].concat()).unwrap();
-        path
-    }
-
-    #[test]
-    fn newer_parts_are_refused_even_when_the_rest_of_their_header_is_unknown() {
-        let dir = tempfile::tempdir().unwrap();
-        for key in ["version", "record_version"] {
-            let path = with_header(dir.path(), |header| {
-                header[key] = 2.into();
-                header["blake3"] = serde_json::Value::Null;
-            });
-            let error = Part::open(&path).unwrap_err();
-            assert!(matches!(error, StoreError::Newer { found: 2, supported: 1, .. }), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_version_altered_in_place_is_damage_and_not_a_newer_part() {
-        let dir = tempfile::tempdir().unwrap();
-        let (part, _) = written(dir.path(), 2);
-        let text = std::fs::read(&part.path).unwrap();
-        let at = text.windows(11).position(|w| w == b"\"version\":1").unwrap() + 10;
-        let mut altered = text.clone();
-        altered[at] = b'7';
-        std::fs::write(&part.path, altered).unwrap();
-        let error = Part::open(&part.path).unwrap_err();
-        assert!(
-            matches!(&error, StoreError::Damaged { reason, .. } if reason.contains("hash of its header")),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_header_that_promises_more_than_the_file_holds_is_damage() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = with_header(dir.path(), |header| header["index_bytes"] = (1u64 << 60).into());
-        assert!(matches!(Part::open(&path), Err(StoreError::Damaged { .. })));
-    }
-
-    /// A part of these blocks, whatever they are, that lists two cells in each.
-    fn with_blocks(dir: &Path, packed: &[Vec<u8>]) -> Part {
-        let records = [sample(0), sample(1)];
-        let mut columns = Columns::default();
-        records.iter().for_each(|record| columns.add(record));
-        let block = |bytes: &Vec<u8>| {
-            let (bytes, cells) = (bytes.clone(), records.iter().map(CellEntry::of).collect());
-            let blake3 = blake3::hash(&bytes).to_hex().to_string();
-            let entry = BlockEntry { bytes: bytes.len() as u64, blake3, cells };
-            Source::New(bytes, entry)
-        };
-        let blocks: Vec<Source> = packed.iter().map(block).collect();
-        let part = write_part(dir, "smoke", "n1 flex x86_64", columns, &blocks).unwrap();
-        Part::open(&part.path).unwrap()
-    }
-
-    fn packed(plain: &[u8]) -> Vec<u8> {
-        zstd::encode_all(plain, ZSTD_LEVEL).unwrap()
-    }
-
-    fn cbor(value: &impl Serialize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        ciborium::into_writer(value, &mut bytes).unwrap();
-        bytes
-    }
-
-    #[test]
-    fn a_block_that_unpacks_to_more_than_its_records_can_be_is_refused_and_the_part_given_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut zeros = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
-        std::io::copy(&mut std::io::repeat(0).take(8 << 30), &mut zeros).unwrap();
-        let bomb = zeros.finish().unwrap();
-        assert!(bomb.len() < 1 << 20, "{} bytes", bomb.len());
-        let sound = packed(&cbor(&[sample(0), sample(1)]));
-        let part = with_blocks(dir.path(), &[vec![bomb], vec![sound; 300]].concat());
-        let error = part.records(0).unwrap_err().to_string();
-        assert!(error.contains("too large: it unpacks to more than 268435456 bytes"), "{error}");
-        assert!(part.faults().unwrap().is_empty(), "its bytes are what was written");
-        let faults = part.content_faults().unwrap();
-        assert!(faults.iter().any(|(block, _)| *block == 0), "{faults:?}");
-    }
-
-    #[test]
-    fn a_record_is_no_larger_than_its_configuration_allows_whatever_its_hash() {
-        let dir = tempfile::tempdir().unwrap();
-        // Nine million nulls where twenty steps were recorded three times.
-        let mut long = sample(0);
-        long.curves.series.insert("loss".into(), vec![None; 9 << 20]);
-        let part = with_blocks(dir.path(), &[packed(&cbor(&[&long, &sample(1)]))]);
-        let error = part.records(0).unwrap_err().to_string();
-        assert!(error.contains("too large: a record has 94"), "{error}");
-        assert!(part.decoded(0, false).is_ok(), "it is the judge that refuses it");
-    }
-
-    #[test]
-    fn what_is_no_list_of_the_listed_records_is_unreadable_whatever_its_hash() {
-        let dir = tempfile::tempdir().unwrap();
-        let both = cbor(&[sample(0), sample(1)]);
-        let cases = [
-            (vec![0x9f, 0xff], "cannot be told apart"),
-            (vec![0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], "cannot be told apart"),
-            (vec![0x81; 5000], "cannot be told apart"),
-            (both[..both.len() - 1].to_vec(), "cannot be told apart"),
-            (cbor(&[1, 2]), "no configuration"),
-            (cbor(&[sample(0)]), "not those the index lists"),
-            (cbor(&[sample(1), sample(0)]), "not those the index lists"),
-            (cbor(&[sample(0), sample(2)]), "not those the index lists"),
-            (
-                cbor(&[sample(0), CellRecord { status: RecordedStatus::Failed, ..sample(1) }]),
-                "not those the index lists",
-            ),
-            (cbor(&[sample(0), CellRecord { class: "n1 wgpu".into(), ..sample(1) }]), "another class"),
-            (cbor(&[sample(0), CellRecord { steps: 3, ..sample(1) }]), "cannot be: it is ok after 3 steps of 20"),
-        ];
-        for (plain, words) in cases {
-            let part = with_blocks(dir.path(), &[packed(&plain)]);
-            let error = part.records(0).unwrap_err();
-            assert!(matches!(&error, StoreError::Damaged { reason, .. } if reason.contains(words)), "{words}: {error}");
-            assert!(part.faults().unwrap().is_empty(), "{words}");
-            assert_eq!(part.content_faults().unwrap().len(), 1, "{words}");
-            assert!(part.judged_block(0).is_err(), "{words}");
-        }
-        let mut unlisted = sample(1);
-        unlisted.metrics.insert("of_another_version".into(), super::super::RecordedMetric::Value(1.0));
-        let error =
-            with_blocks(dir.path(), &[packed(&cbor(&[sample(0), unlisted]))]).records(0).unwrap_err().to_string();
-        assert!(error.contains("does not list all that it has"), "{error}");
-    }
-
-    #[test]
-    fn an_index_that_no_program_writes_is_damage() {
-        let dir = tempfile::tempdir().unwrap();
-        let cell = CellEntry::of(&sample(0));
-        let block =
-            |cells: usize, bytes: u64| BlockEntry { bytes, blake3: "00".repeat(32), cells: vec![cell.clone(); cells] };
-        let index = |blocks| Index { sweep: "s".into(), class: "c".into(), columns: Columns::default(), blocks };
-        assert_eq!(index(vec![block(64, 1), block(1, MOST_BLOCK_BYTES)]).fault(), None);
-        for blocks in [vec![block(0, 1)], vec![block(1, 1), block(65, 1)], vec![block(1, MOST_BLOCK_BYTES + 1)]] {
-            assert!(index(blocks).fault().is_some());
-        }
-        let names = (0..=MOST_COLUMNS).map(|n| n.to_string()).collect();
-        let columns = Columns { metrics: names, ..Columns::default() };
-        assert!(Index { columns, ..index(Vec::new()) }.fault().is_some());
-        // A length that only a sparse file has.
-        let path = with_header(dir.path(), |header| header["index_bytes"] = (1u64 << 40).into());
-        std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 41).unwrap();
-        let error = Part::open(&path).unwrap_err().to_string();
-        assert!(error.contains("more than any that can be read"), "{error}");
-    }
-
-    #[test]
-    fn large_records_make_blocks_of_their_own_and_too_large_ones_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let large = |n: u64| {
-            let mut record = sample(n);
-            record.curves.series.insert("loss".into(), vec![Some(0.1 + n as f64); FULL_BLOCK_BYTES / 9]);
-            record
-        };
-        let records: Vec<CellRecord> = [sample(0), large(1), sample(2), sample(3)].into();
-        let mut columns = Columns::default();
-        let blocks = encode_blocks(&records, &mut columns, dir.path()).unwrap();
-        let part = write_part(dir.path(), "smoke", "n1 flex x86_64", columns, &blocks).unwrap();
-        let cells: Vec<usize> = part.index.blocks.iter().map(|block| block.cells.len()).collect();
-        assert_eq!(cells, [2, 2]);
-        assert_eq!([part.records(0).unwrap(), part.records(1).unwrap()].concat(), records);
-        let mut huge = sample(5);
-        huge.reason = "x".repeat(MOST_RECORD_BYTES as usize);
-        let error = encode_blocks(&[huge], &mut Columns::default(), dir.path()).unwrap_err();
-        assert!(matches!(&error, StoreError::BadRecord { reason, .. } if reason.contains("at most")), "{error}");
-    }
-
-    #[test]
-    fn parameter_types_widen_where_cells_differ() {
-        let kind = |a: &str, b: &str| {
-            let parse = |text: &str| ScalarKind::of(&serde_json::from_str(text).unwrap()).unwrap();
-            parse(a).union(parse(b))
-        };
-        assert_eq!(kind("1", "2"), ScalarKind::Int);
-        assert_eq!(kind("1", "2.5"), ScalarKind::Float);
-        assert_eq!(kind("true", "1"), ScalarKind::Text);
-        assert_eq!(kind("18446744073709551615", "1"), ScalarKind::Float);
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! Looking at a run: which cells are finished, and their records. Needs no lock, so it works on a live run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::bundle::unpacked;
@@ -263,6 +263,8 @@ impl RunReader {
                 let mut slots = 0..;
                 records.retain(|record| self.place(&record.cell_id) == slots.next().map(|slot| (*number, block, slot)));
                 sound.tree.add(&records);
+                let reused = records.iter().filter(|record| record.reused_from.is_some());
+                sound.reused.extend(reused.map(|record| record.cell_id.clone()));
                 sound.cells.extend(records.into_iter().map(|record| (record.cell_id, record.status.into())));
             }
         }
@@ -318,6 +320,8 @@ pub(super) fn one_beginning_with<S: AsRef<str>>(
 pub struct SoundCells {
     /// By ascending id, how each ended.
     pub cells: BTreeMap<String, Status>,
+    /// Those of them that were reused from another run.
+    pub reused: BTreeSet<String>,
     pub tree: CellTree,
     /// Damaged parts: name and reason.
     pub faults: Vec<NamedFault>,

@@ -17,6 +17,7 @@ use super::plain::read_file;
 use super::reader::{PARTS, RunReader};
 use super::record::{CellRecord, Origin, RecordedStatus};
 use super::rules;
+use super::sample::sample_of;
 
 /// Share of the cells of an offer that are trained again, at least one: taking over the others still spares 97% of the
 /// training. `k` cells find a false record with probability `1 - (1 - f)^k` where a share `f` of the records is false: one
@@ -98,12 +99,8 @@ impl Offer {
 }
 
 fn sample(cells: &[String], seed: u64) -> Vec<&str> {
-    let rank =
-        |id: &&str| *blake3::Hasher::new().update(&seed.to_le_bytes()).update(id.as_bytes()).finalize().as_bytes();
-    let mut drawn: Vec<&str> = cells.iter().map(String::as_str).collect();
-    drawn.sort_by_cached_key(rank);
-    drawn.truncate(((SAMPLED_SHARE * cells.len() as f64).ceil() as usize).clamp(1, MOST_SAMPLED));
-    drawn
+    let wanted = ((SAMPLED_SHARE * cells.len() as f64).ceil() as usize).clamp(1, MOST_SAMPLED);
+    sample_of(cells.iter().map(String::as_str), wanted, seed)
 }
 
 /// Finds which of `wanted` are finished in the run directories directly below `siblings`, except `own`. Only records of the

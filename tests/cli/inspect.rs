@@ -137,7 +137,7 @@ fn sampled(sandbox: &Sandbox, arguments: &str) -> (Vec<String>, u64) {
     let ran = sandbox.ok(&format!("verify run --json {arguments}"));
     let json = ran.json();
     let seed = json["sample_seed"].as_u64().expect("a seed");
-    contains_all(&ran.stderr, &[&format!("--sample-seed {seed} takes it again")]);
+    contains_all(&ran.stderr, &[&format!("--sample-seed {seed} repeats it")]);
     let ids = json["retrained"].as_array().expect("ids").iter().filter_map(|id| id.as_str()).map(str::to_string);
     (ids.collect(), seed)
 }

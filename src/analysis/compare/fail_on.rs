@@ -44,7 +44,7 @@ pub enum Answer {
     CannotBeJudged,
 }
 
-/// What came of one condition.
+/// The result of one condition.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Judged {
     /// In its one spelling.

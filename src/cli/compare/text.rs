@@ -42,7 +42,7 @@ pub fn render(a: &Run, b: &Run, comparison: &Comparison) -> String {
     lines.join("\n")
 }
 
-/// What came of one `--fail-on`.
+/// The result of one `--fail-on`.
 pub fn answer(judged: &Judged) -> String {
     let answer = match judged.answer {
         Answer::Holds => "holds",

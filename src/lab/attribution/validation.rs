@@ -54,7 +54,7 @@ pub struct CaseReport {
     pub example: Option<Opinion>,
 }
 
-/// What came of calibrating on some seeds and judging others.
+/// The result of calibrating on some seeds and judging others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Validation {
     pub calibration_seeds: Vec<i64>,
