@@ -47,7 +47,8 @@ pub(super) const RULES: &[Rule] = &[
             "checkpoint.select",
         ],
         broken: points,
-        help: "record fewer points: raise the parameter whose steps are the fewest, or set curves to 0, which records none",
+        help: "raise that key; curves.every, curves.validate_every and curves.structure_every record nothing at 0, and \
+               checkpoint.every counts with checkpoint.select = \"best\" alone",
     },
 ];
 
@@ -87,7 +88,10 @@ fn band(config: &Config) -> Option<String> {
 
 fn points(config: &Config) -> Option<String> {
     let points = config.recorded_points();
-    (points > MOST_POINTS).then(|| format!("{points} points would be recorded of a cell, and {MOST_POINTS} can be"))
+    let (key, most) = config.recorded_points_by_key().into_iter().max_by_key(|(_, points)| *points)?;
+    (points > MOST_POINTS).then(|| {
+        format!("{points} points would be recorded of a cell, {most} of them by {key}, and {MOST_POINTS} can be in all")
+    })
 }
 
 #[cfg(test)]
@@ -100,6 +104,9 @@ mod tests {
     fn rules_name_parameters_and_presets_keep_them() {
         for rule in RULES {
             assert!(rule.paths.iter().all(|path| param_at(path).is_some()));
+            // What looks like a key in the advice is one.
+            let keys = rule.help.split([' ', ',', ';']).filter(|word| word.contains('.') && !word.ends_with('.'));
+            keys.for_each(|key| assert!(param_at(key).is_some(), "{key}"));
             for preset in PRESETS {
                 assert_eq!((rule.broken)(&(preset.config)()), None, "{}", preset.name);
             }
@@ -141,7 +148,8 @@ mod tests {
         (config.curves.every, config.curves.validate_every) = (100, 1000);
         assert_eq!(points(&config), None);
         (config.checkpoint.select, config.checkpoint.every) = (super::super::config::Select::Best, 1);
-        assert!(points(&config).is_some(), "every step is a candidate");
+        let why = points(&config).expect("every step is a candidate");
+        assert!(why.contains("16777218 of them by checkpoint.every"), "{why}");
         config.train.steps = 0;
         assert_eq!(points(&config), None);
     }

@@ -279,12 +279,20 @@ pub fn flatten(value: &Value) -> BTreeMap<String, Value> {
 impl Config {
     /// Most points that are recorded of a cell: of its curves, and of the checkpoints among which one is selected.
     pub fn recorded_points(&self) -> u64 {
-        let steps = self.train.steps;
-        let curves = [self.curves.every, self.curves.validate_every, self.curves.structure_every];
-        let candidates = (self.checkpoint.select == Select::Best).then_some(self.checkpoint.every);
+        self.recorded_points_by_key().iter().map(|(_, points)| points).sum()
+    }
+
+    /// Those points by the key that asks for them.
+    pub fn recorded_points_by_key(&self) -> [(&'static str, u64); 4] {
         // The untrained cell and the last step are points beside the multiples.
-        let points = |every: u64| steps.checked_div(every).map_or(0, |multiples| multiples + 2);
-        curves.into_iter().chain(candidates).map(points).sum()
+        let points = |every: u64| self.train.steps.checked_div(every).map_or(0, |multiples| multiples + 2);
+        let candidates = if self.checkpoint.select == Select::Best { self.checkpoint.every } else { 0 };
+        [
+            ("curves.every", points(self.curves.every)),
+            ("curves.validate_every", points(self.curves.validate_every)),
+            ("curves.structure_every", points(self.curves.structure_every)),
+            ("checkpoint.every", points(candidates)),
+        ]
     }
 
     /// Every scalar by dotted path, sorted: the canonical form that ids hash.

@@ -43,11 +43,38 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
+/// A number as TOML writes it. A whole one has no point, so that a parameter of either kind takes it.
+pub(super) fn written(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < EXACT {
+        return (value as i64).to_string();
+    }
+    // Debug keeps the exponent of large and small numbers.
+    format!("{value:?}")
+}
+
+/// A number without what parts its digits into thousands: `1 000`, `12'000.5`. None where they are parted otherwise: `5 5`
+/// may be two numbers, or a slip.
+fn ungrouped(text: &str) -> Option<String> {
+    let parts = |c: char| c.is_whitespace() || ['_', '\''].contains(&c);
+    let text = text.trim();
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text).trim_start();
+    let sign = if text.starts_with('-') { "-" } else { "" };
+    let (whole, rest) = unsigned.split_at(unsigned.find(['.', 'e', 'E']).unwrap_or(unsigned.len()));
+    let groups: Vec<&str> = whole.split(parts).collect();
+    let digits = |group: &&str| group.chars().all(|c| c.is_ascii_digit());
+    let sound = match groups.as_slice() {
+        [first, others @ ..] if !others.is_empty() => {
+            (1..=3).contains(&first.len()) && others.iter().all(|group| group.len() == 3) && groups.iter().all(digits)
+        }
+        _ => true,
+    };
+    (sound && !rest.contains(parts)).then(|| format!("{sign}{}{rest}", groups.concat()))
+}
+
 /// A number as people and other programs write it: `.05`, `5.`, `1 000`, `5%`, `1/3`, `0,05`, `10^-3`.
 pub(super) fn number(text: &str) -> Option<f64> {
-    let grouping = |c: &char| !c.is_whitespace() && !['_', '\''].contains(c);
-    let text: String = text.trim().replace(['\u{2212}', '\u{2013}'], "-").chars().filter(grouping).collect();
-    let parse = |text: &str| text.parse::<f64>().ok();
+    let text = text.trim().replace(['\u{2212}', '\u{2013}'], "-");
+    let parse = |text: &str| ungrouped(text)?.parse::<f64>().ok();
     let value = if let Some(percent) = text.strip_suffix('%') {
         // Divided, and not multiplied, so that 5% is 0.05.
         parse(percent)? / 100.0
@@ -96,6 +123,15 @@ mod tests {
             ("train.temperature", "", None),
             ("train.steps", "3e2", Some("300")),
             ("train.steps", "12 000", Some("12000")),
+            ("train.steps", "12'000", Some("12000")),
+            ("train.steps", "1 200 000", Some("1200000")),
+            ("train.steps", "5 5", None),
+            ("train.steps", "12 00", None),
+            ("train.steps", "1000 000", None),
+            ("train.temperature", "0.0 5", None),
+            ("train.temperature", "5 %", Some("0.05")),
+            ("train.temperature", "1 / 4", Some("0.25")),
+            ("train.temperature", "10 ^ -2", Some("0.01")),
             ("train.steps", "2^5", Some("32")),
             ("train.steps", "1.5", None),
             ("train.steps", "-3", None),

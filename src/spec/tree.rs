@@ -58,7 +58,7 @@ pub(super) fn parse(text: &str, source: usize) -> Result<Table, Vec<Diagnostic>>
         let help = "see https://toml.io for the syntax";
         let mut problem = Diagnostic::new(&site, format!("not valid TOML: {}", error.message()), help);
         let number = value_at(text, span.start).and_then(super::meant::number);
-        problem.label = number.map_or(String::new(), |number| format!("write {number:?}"));
+        problem.label = number.map_or(String::new(), |number| format!("write {}", super::meant::written(number)));
         problem
     };
     Err(errors.iter().map(problem).collect())
@@ -149,7 +149,7 @@ mod tests {
         let label = |text: &str| parse(text, 0).expect_err("not TOML")[0].label.clone();
         let cases = [
             ("a = .05", "write 0.05"),
-            ("b = 1\na = 5. # five", "write 5.0"),
+            ("b = 1\na = 5. # five", "write 5"),
             ("a = 0,5\n", "write 0.5"),
             ("a = [1, .25, 3]", "write 0.25"),
             ("a = [.5]", "write 0.5"),
@@ -158,6 +158,12 @@ mod tests {
             ("[a", ""),
             ("a = [\u{fc}, \u{fc}]", ""),
             ("= .5", "write 0.5"),
+            ("a = 0300", "write 300"),
+            ("a = -007", "write -7"),
+            ("a = 1 000", "write 1000"),
+            ("a = 00.50", "write 0.5"),
+            ("a = 5 5", ""),
+            ("a = [1, 2 3]", ""),
         ];
         for (text, expected) in cases {
             assert_eq!(label(text), expected, "{text}");
