@@ -156,8 +156,8 @@ fn is_full(error: &io::Error) -> bool {
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::FileTooLarge => {
-            " (larger than a limit on files lets it be, of `ulimit -f` or of the file system: raise it and run the same \
-             command again; every finished cell is kept)"
+            " (the file would be larger than `ulimit -f` or the file system allows: raise the limit and run the same command \
+             again; every finished cell is kept)"
         }
         _ if is_full(error) => {
             " (the disk is full: free some space and run the same command again; every finished cell is kept)"

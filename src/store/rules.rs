@@ -232,7 +232,7 @@ fn checksums(record: &CellRecord) -> Verdict {
     let selected = record.selection.iter().map(|s| ("selected parameters", &s.parameters));
     for (what, checksum) in named.into_iter().chain(conditions).chain(selected) {
         if !checksum.is_empty() && !is_checksum(checksum) {
-            return Err(format!("the checksum of its {what} is none"));
+            return Err(format!("the checksum of its {what} is not 64 hex digits"));
         }
     }
     Ok(())
