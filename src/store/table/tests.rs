@@ -95,6 +95,7 @@ fn numbers_that_are_not_finite_are_refused_wherever_they_stand_and_leave_nothing
 /// What writes Parquet elsewhere would not be held to that.
 #[test]
 fn every_table_is_written_here() {
+    let here = ["store/table.rs", "store/table/tests.rs"];
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     let mut read = 0;
     while let Some(folder) = folders.pop() {
@@ -102,7 +103,7 @@ fn every_table_is_written_here() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("store/table.rs") {
+            } else if path.extension().is_some_and(|e| e == "rs") && !here.iter().any(|end| path.ends_with(end)) {
                 let text = std::fs::read_to_string(&path).unwrap();
                 let writers = ["ParquetWriter", "BatchedWriter", "IpcWriter", "CsvWriter", "JsonWriter"];
                 assert!(!writers.iter().any(|writer| text.contains(writer)), "{} writes tables itself", path.display());
