@@ -178,12 +178,23 @@ impl RunManifest {
     }
 
     /// Writes `dir/manifest.json` atomically, with `updated_utc` set to now.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also for one that would be larger than [`read`](Self::read) takes; then none is written.
     pub fn write(&mut self, dir: &Path) -> Result<(), StoreError> {
         self.updated_utc = now_utc();
         let path = dir.join(MANIFEST_FILE);
         let mut text =
             serde_json::to_vec_pretty(self).map_err(|e| StoreError::io("encode", &path)(std::io::Error::other(e)))?;
         text.push(b'\n');
+        if text.len() > MOST_MANIFEST_BYTES {
+            let (bytes, most) = (text.len(), MOST_MANIFEST_BYTES);
+            let why = format!(
+                "it would have {bytes} bytes, and {most} are read back at most; the spec has too many levels or conditions: \
+                 make several sweeps of it"
+            );
+            return Err(StoreError::io("write", &path)(std::io::Error::other(why)));
+        }
         write_atomic(&path, |w| w.write_all(&text))
     }
 
@@ -285,6 +296,20 @@ mod tests {
         assert_eq!(value["backend"], "flex");
         assert_eq!(value["state"], "running");
         assert_eq!(value["verification_statement"], VERIFICATION_STATEMENT);
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manifest = sample();
+        manifest.more.insert("levels".into(), "x".repeat(MOST_MANIFEST_BYTES).into());
+        let error = manifest.write(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("manifest.json") && error.contains("make several sweeps"), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        // As large as may be.
+        manifest.more.insert("levels".into(), "x".repeat(MOST_MANIFEST_BYTES - (1 << 16)).into());
+        manifest.write(dir.path()).unwrap();
+        assert_eq!(RunManifest::read(dir.path()).unwrap().unwrap(), manifest);
     }
 
     #[test]
