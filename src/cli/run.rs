@@ -33,8 +33,8 @@ use crate::report::RunData;
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
     CELLS_TABLE, CellRecord, Directives, EXEMPLARS_TABLE, Environment, FilesLock, Found, Holds, Identity, Levels,
-    RUN_TABLES, RunDir, RunManifest, RunReader, RunState, RunTables, SPEC_FILE, end_cut_short, hash_file, mark,
-    now_utc, read_columns, read_text, require_ours, take_lacking, unseal, write_atomic,
+    REUSED_FILE, RUN_TABLES, RunDir, RunManifest, RunReader, RunState, RunTables, SPEC_FILE, end_cut_short, hash_file,
+    mark, now_utc, read_columns, read_text, require_ours, take_lacking, unseal, write_atomic,
 };
 
 /// Metrics of the table at the end of a run.
@@ -385,7 +385,7 @@ impl<'a> Session<'a> {
     fn begin(&mut self, trainer: &BurnTrainer) -> anyhow::Result<Directives> {
         self.trail.redact.require_again(&self.dir, self.manifest.more.get(redact::REDACTION))?;
         let _hold = self.files.take().map_or_else(|| to_write(&self.dir), Ok)?;
-        let files = [RISK_LOG_FILE, RUN_REPORT_FILE].into_iter().chain(RUN_TABLES).collect::<Vec<_>>();
+        let files = [RISK_LOG_FILE, RUN_REPORT_FILE, REUSED_FILE].into_iter().chain(RUN_TABLES).collect::<Vec<_>>();
         claim(&self.dir, &Holds::Run, &files)?;
         let text = self.sweep.to_toml();
         keep_edited_spec(&self.dir, &text, self.spec_before.as_deref())?;
