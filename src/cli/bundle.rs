@@ -37,7 +37,7 @@ pub fn main(args: &BundleArgs) -> anyhow::Result<u8> {
     let (dir, parts) = (&args.dir.dir, args.with_parts);
     let path = match &args.output {
         Some(path) => {
-            checked::require_writable(path)?;
+            checked::require_writable(path, BUNDLE_FILE)?;
             let _hold = FilesLock::to_read(dir, waits(dir))?;
             require_sealed(args)?;
             bundle_to(dir, parts, path)?;

@@ -10,7 +10,8 @@ use crate::engine::{BurnTrainer, Control, Outcome, Retrained};
 use crate::spec::config::Config;
 use crate::spec::{Cell, Overrides, Sweep};
 use crate::store::{
-    CellRecord, Holds, NamedFault, RunManifest, StoreError, TabledCell, differences, enclosing, hash_file, read_text,
+    CellRecord, Holds, MANIFEST_FILE, NamedFault, RunManifest, SPEC_FILE, StoreError, TabledCell, differences,
+    enclosing, hash_file, holds, is_own_as, read_text,
 };
 
 /// What to do about a derived file.
@@ -18,7 +19,7 @@ pub(super) const REMADE: &str = "the command that made the run writes it again";
 
 /// The resolved spec of a run.
 pub fn spec(dir: &Path) -> anyhow::Result<Sweep> {
-    let path = dir.join("spec.toml");
+    let path = dir.join(SPEC_FILE);
     let text = read_text(&path).with_context(|| format!("cannot read {}; {REMADE}", path.display()))?;
     Ok(crate::spec::from_str(&text, &path.display().to_string(), &Overrides::default())?)
 }
@@ -28,7 +29,7 @@ pub fn manifest(dir: &Path) -> anyhow::Result<(Option<RunManifest>, Option<Named
     match RunManifest::read(dir) {
         Ok(manifest) => Ok((manifest, None)),
         Err(StoreError::Damaged { reason, .. }) => {
-            Ok((None, Some(("manifest.json".to_string(), format!("{reason}; {REMADE}")))))
+            Ok((None, Some((MANIFEST_FILE.to_string(), format!("{reason}; {REMADE}")))))
         }
         Err(other) => Err(other.into()),
     }
@@ -40,17 +41,36 @@ pub fn require_tables(dir: &Path, manifest: &RunManifest, files: &[&str]) -> any
         let Some(table) = manifest.tables.get(*file) else { continue };
         let path = dir.join(file);
         let sound = hash_file(&path).is_ok_and(|blake3| blake3 == table.blake3);
-        anyhow::ensure!(sound, "{} is not what manifest.json lists: {REMADE}", path.display());
+        anyhow::ensure!(sound, "{} is not what {MANIFEST_FILE} lists: {REMADE}", path.display());
     }
     Ok(())
 }
 
-/// Refuses to write `path` into a run or into a folder that is not there, before any work is done.
-pub fn require_writable(path: &Path) -> anyhow::Result<()> {
+/// Refuses to write `path` into a run, into a folder that is not there, or over a file that this program did not make,
+/// before any work is done. `like` is the name, in a run, of a file of the kind that is to be written.
+pub fn require_writable(path: &Path, like: &str) -> anyhow::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     anyhow::ensure!(folder.is_dir(), "cannot create {}: there is no folder {}", path.display(), folder.display());
     anyhow::ensure!(!path.is_dir(), "cannot create {}: it is a folder; name a file with -o", path.display());
-    require_outside(path)
+    require_outside(path)?;
+    let there = path.symlink_metadata().is_ok();
+    anyhow::ensure!(
+        !there || is_own_as(path, like)?,
+        "{} is there already, and is not what this program writes: move it away, or choose another file with -o",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Refuses a directory that is a run or a laboratory, or lies inside of one, for what is to be written beside them.
+pub fn require_neither(path: &Path) -> anyhow::Result<()> {
+    require_outside(path)?;
+    let what = match path.is_dir().then(|| holds(path)).transpose()? {
+        Some(Holds::Run) => "a run",
+        Some(Holds::Laboratory) => "a laboratory",
+        Some(Holds::Nothing | Holds::Other(_)) | None => return Ok(()),
+    };
+    anyhow::bail!("{} is {what}, whose files are sealed: choose another directory with -o", path.display())
 }
 
 /// Refuses to write `path` into a run or a laboratory, which lists what it has.

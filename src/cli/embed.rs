@@ -14,7 +14,7 @@ use crate::engine::carried;
 use crate::metric::{Evaluation, Modality};
 use crate::spec::config::{Config, ConfounderConfig};
 use crate::spec::{CLEAN, Cell, Condition};
-use crate::store::{ColumnInfo, TableInfo, write_table};
+use crate::store::{ColumnInfo, EXEMPLARS_TABLE, TableInfo, write_table};
 use crate::world::confounder::labels;
 use crate::world::{SplitName, World, partners};
 
@@ -36,7 +36,7 @@ pub struct EmbedArgs {
 }
 
 pub fn main(args: &EmbedArgs) -> anyhow::Result<u8> {
-    super::checked::require_writable(&args.output)?;
+    super::checked::require_writable(&args.output, EXEMPLARS_TABLE)?;
     let found = Opened::run(&args.dir.dir)?.cell(&args.cell)?;
     let record = found.record();
     let cell = super::checked::cell(record)?;

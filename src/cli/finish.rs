@@ -2,6 +2,7 @@
 //! this order, so that each can be held to the ones before it.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::redact::{REDACTION, RedactArgs, WITHHELD, is_left, is_redacted};
@@ -99,15 +100,20 @@ pub(super) fn claim(dir: &Path, wanted: &Holds, files: &[&str]) -> anyhow::Resul
 /// Says that a file was set aside.
 pub(super) fn say_set_aside(file: &Path, aside: &Path) {
     let (file, aside) = (file.display(), aside.display());
-    output::note(&format!("{file} was not made by this program, or is damaged beyond telling: it is now {aside}"));
+    output::note(&format!("{file} was not made by this program, or it is damaged: it is now {aside}"));
 }
 
 /// Sets a `spec.toml` aside that somebody edited where it lay: one that is neither `text`, which is about to be written, nor
 /// as this program writes a spec, nor of the sweep whose hash an earlier session `recorded`.
 pub(super) fn keep_edited_spec(dir: &Path, text: &str, recorded: Option<&str>) -> anyhow::Result<()> {
-    let Ok(there) = read_text(&dir.join(SPEC_FILE)) else { return Ok(()) };
-    let known = |sweep: &Sweep| recorded == Some(sweep.hash().as_str()) || sweep.to_toml() == there;
-    if there != text && !super::checked::spec(dir).is_ok_and(|sweep| known(&sweep)) {
+    let there = match read_text(&dir.join(SPEC_FILE)) {
+        Ok(there) => Some(there),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        // What is no text, or cannot be read, is not of this program either.
+        Err(_) => None,
+    };
+    let known = |sweep: &Sweep| recorded == Some(sweep.hash().as_str()) || there.as_ref() == Some(&sweep.to_toml());
+    if there.as_deref() != Some(text) && !super::checked::spec(dir).is_ok_and(|sweep| known(&sweep)) {
         say_set_aside(&dir.join(SPEC_FILE), &set_aside(dir, SPEC_FILE)?);
     }
     Ok(())

@@ -17,8 +17,9 @@ use crate::lab::RUNS_FOLDER;
 use crate::report::RunData;
 use crate::spec::Sweep;
 use crate::store::{
-    CellRecord, FilesLock, Holds, MANIFEST_FILE, NamedFault, RUN_TABLES, RunManifest, RunReader, RunState, StoreError,
-    TabledCell, TabledCells, end_cut_short, holds, is_live, unpacked, write_atomic,
+    CELLS_TABLE, CONDITIONS_TABLE, CURVES_TABLE, CellRecord, FilesLock, Holds, MANIFEST_FILE, NamedFault, RUN_TABLES,
+    RunManifest, RunReader, RunState, SPEC_FILE, SPECTRA_TABLE, StoreError, TabledCell, TabledCells, end_cut_short,
+    holds, is_folder, is_live, odd_entry, unpacked, write_atomic,
 };
 
 /// What to do about a table that is not there.
@@ -26,6 +27,9 @@ pub(super) const WRITES: &str = "the command that made the run writes it, and tr
 
 /// How often tables are made anew because the owner merged parts meanwhile.
 const ATTEMPTS: usize = 5;
+
+/// Tables that are made of the records; the others are made of these.
+const TABLES_OF_RECORDS: [&str; 4] = [CELLS_TABLE, CONDITIONS_TABLE, CURVES_TABLE, SPECTRA_TABLE];
 
 /// There is nothing to read yet, and there will be: exit code 4.
 #[derive(Debug, Error)]
@@ -104,18 +108,32 @@ pub(super) fn is_laboratory(dir: &Path) -> bool {
     holds(dir).is_ok_and(|held| held == Holds::Laboratory)
 }
 
-/// The directories of a laboratory's runs, by name.
+/// The directories of a laboratory's runs, by name. A link leads elsewhere, and is none of them.
 pub(super) fn runs_of(laboratory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut runs = in_runs_folder(laboratory)?;
+    runs.retain(|run| is_folder(run) && (run.join(MANIFEST_FILE).is_file() || RunReader::is_run(run)));
+    Ok(runs)
+}
+
+/// What lies where the runs of a laboratory go and is neither a file nor a folder.
+pub(super) fn odd_among_runs(laboratory: &Path) -> anyhow::Result<Vec<NamedFault>> {
+    let places = [laboratory.join(RUNS_FOLDER)].into_iter().chain(in_runs_folder(laboratory)?);
+    let odd = places.filter_map(|place| Some((odd_entry(&place)?, place)));
+    let name = |place: &Path| place.strip_prefix(laboratory).unwrap_or(place).display().to_string();
+    Ok(odd.map(|(what, place)| (name(&place), format!("it is {what}, and not followed"))).collect())
+}
+
+/// All that lies in the folder of a laboratory's runs, by name.
+fn in_runs_folder(laboratory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let folder = laboratory.join(RUNS_FOLDER);
-    if !folder.is_dir() {
+    if !is_folder(&folder) {
         return Ok(Vec::new());
     }
     let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let runs = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>();
-    let mut runs = runs.with_context(|| format!("cannot list {}", folder.display()))?;
-    runs.retain(|run| run.join(MANIFEST_FILE).is_file() || RunReader::is_run(run));
-    runs.sort();
-    Ok(runs)
+    let all = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>();
+    let mut all = all.with_context(|| format!("cannot list {}", folder.display()))?;
+    all.sort();
+    Ok(all)
 }
 
 /// The laboratory whose run `dir` is.
@@ -125,10 +143,13 @@ fn laboratory_of(dir: &Path) -> Option<PathBuf> {
     runs.parent().filter(|above| is_laboratory(above)).map(Path::to_path_buf)
 }
 
-/// Why commands that read a run leave its files as they are, where they must: a seal has them that they cannot renew.
+/// Why commands that read a run leave its files as they are, where they must: it came from elsewhere, or a seal has it that
+/// they cannot renew.
 pub(super) fn left_alone(dir: &Path) -> Option<String> {
-    if unpacked(dir) == Some(false) {
-        return Some("it was unpacked from a bundle without parts/".to_string());
+    match unpacked(dir) {
+        Some(false) => return Some("it was unpacked from a bundle without parts/".to_string()),
+        Some(true) => return Some("it was unpacked from a bundle".to_string()),
+        None => {}
     }
     laboratory_of(dir).map(|above| format!("it belongs to the laboratory {}, which sealed it", above.display()))
 }
@@ -221,7 +242,7 @@ impl Opened {
     /// [`NotYet`] where the process that begins with it has not written it.
     pub(super) fn sweep(&self) -> anyhow::Result<Sweep> {
         let unsettled = matches!(self.state, State::AtWork | State::Killed);
-        if unsettled && !self.dir.join("spec.toml").exists() {
+        if unsettled && !self.dir.join(SPEC_FILE).exists() {
             return Err(self.nothing_yet());
         }
         let sweep = checked::spec(&self.dir)?;
@@ -259,10 +280,10 @@ impl Opened {
             return Ok(Recorded::Whole(parts.record(prefix)?));
         }
         let (sweep, manifest) = (self.sweep()?, self.manifest()?);
-        let cells = TabledCells::open(self.tables(&sweep, &RUN_TABLES[..4])?)?;
+        let cells = TabledCells::open(self.tables(&sweep, &TABLES_OF_RECORDS)?)?;
         let id = cells.find(prefix)?;
         let planned = sweep.cells.iter().find(|cell| cell.id == id);
-        let planned = planned.with_context(|| format!("cell {id} is not of {}/spec.toml", self.dir.display()))?;
+        let planned = planned.with_context(|| format!("cell {id} is not of {}", self.dir.join(SPEC_FILE).display()))?;
         Ok(Recorded::Tabled(cells.cell(planned, &manifest.class)?))
     }
 
@@ -333,7 +354,7 @@ impl Opened {
                 self.made.get_or_init(|| made)
             }
         };
-        let of_records = |file: &&str| RUN_TABLES.iter().take(4).any(|known| known == file);
+        let of_records = |file: &&str| TABLES_OF_RECORDS.contains(file);
         if self.derived.get().is_none() && !wanted.iter().all(of_records) {
             write_derived(made.path(), sweep)?;
             self.derived.get_or_init(|| ());
@@ -346,7 +367,7 @@ impl Opened {
         let folder = folder.context("cannot make a folder for temporary files")?;
         let planned: Vec<&str> = sweep.cells.iter().map(|cell| cell.id.as_str()).collect();
         let mut ids = planned.clone();
-        for _ in 1..ATTEMPTS {
+        for _ in 0..ATTEMPTS {
             let parts = RunReader::open(&self.dir)?;
             match columns::write_run_tables(&parts, folder.path(), sweep, &ids) {
                 Ok(_) => return Ok(folder),
@@ -387,7 +408,12 @@ impl Opened {
     /// Why there is nothing to read yet.
     fn nothing_yet(&self) -> anyhow::Error {
         let dir = self.dir.display();
+        let changing = self.finished() > 0;
         let why = match self.state {
+            State::AtWork if changing => "the run is at work, and is changing its plan: try again in a moment",
+            State::Killed if changing => {
+                "the run was killed while its plan was being changed: the same command goes on"
+            }
             State::AtWork => "the run is at work, and no cell is finished yet",
             State::Ended | State::Packed => "no cell is finished; the command that made the run goes on",
             State::Killed => "the run was killed before a cell was finished: the same command begins it again",

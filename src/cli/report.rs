@@ -14,7 +14,7 @@ use super::{DirArgs, exit, output};
 use crate::report::{Figure, Report, RunData, page};
 use crate::store::{
     CELLS_TABLE, FilesLock, Holds, PLOTS, RunManifest, SURFACES_TABLE, TableBytes, VERIFICATION_STATEMENT,
-    is_cut_short, is_own, make_way, read_file, remove_own, require_ours, write_atomic,
+    is_cut_short, is_own, make_way, odd_entry, read_file, remove_own, require_ours, write_atomic,
 };
 
 /// The page.
@@ -116,7 +116,7 @@ fn settle(opened: Opened) -> anyhow::Result<(Drawn, Written)> {
 }
 
 /// Draws the run in `dir` as it is once nobody else writes there. A run that has ended gets the report listed in its manifest,
-/// and its seal anew; of another it is what whoever goes on with it replaces.
+/// and its seal anew. A run that has not ended gets a report that its manifest does not list: the next session replaces it.
 fn renew(dir: &Path) -> anyhow::Result<(Drawn, Written)> {
     let opened = Opened::under(to_write(dir)?, dir)?;
     claim(dir, &Holds::Run, &[REPORT_FILE])?;
@@ -216,12 +216,21 @@ impl Drawn {
     fn write_elsewhere(&self, path: &Path) -> anyhow::Result<Written> {
         let is_page = path.extension().and_then(|end| end.to_str()).is_some_and(|end| PAGES.contains(&end));
         if is_page && !path.is_dir() {
-            super::checked::require_writable(path)?;
+            super::checked::require_writable(path, REPORT_FILE)?;
             write_atomic(path, |out| out.write_all(self.page.as_bytes()))?;
             return Ok(Written { page: path.to_path_buf(), removed: 0 });
         }
         let page = path.join(REPORT_FILE);
-        super::checked::require_outside(path)?;
+        super::checked::require_neither(path)?;
+        let places = self.files().into_iter().map(|(file, ..)| file).chain([PLOTS.to_string()]);
+        for place in places.map(|place| path.join(place)) {
+            if let Some(what) = odd_entry(&place) {
+                let place = place.display();
+                anyhow::bail!(
+                    "{place} is {what}, and no report goes there: remove it, or choose another directory with -o"
+                );
+            }
+        }
         create(&path.join(PLOTS))?;
         self.files().par_iter().try_for_each(|(file, text, _)| keep(path, file, text))?;
         Ok(Written { page, removed: 0 })
@@ -280,7 +289,13 @@ fn pictures_in(dir: &Path) -> anyhow::Result<Vec<String>> {
     };
     let names = entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<std::io::Result<Vec<_>>>();
     let files = names.with_context(cannot)?.into_iter().filter_map(|name| Some(format!("{PLOTS}/{}", name.to_str()?)));
-    Ok(files.filter(|file| is_own(dir, file)).collect())
+    let mut own = Vec::new();
+    for file in files {
+        if is_own(dir, &file)? {
+            own.push(file);
+        }
+    }
+    Ok(own)
 }
 
 fn remove_files(dir: &Path, files: &[String]) -> anyhow::Result<usize> {

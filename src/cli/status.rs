@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::opened::{is_laboratory, runs_of};
+use super::opened::{is_laboratory, odd_among_runs, runs_of};
 use super::{DirArgs, exit, output};
 use crate::lab::RUNS_FOLDER;
 use crate::store::{
-    Ledger, MANIFEST_FILE, NamedFault, RunManifest, RunReader, RunState, StoreError, is_live, unpacked,
+    Ledger, MANIFEST_FILE, NamedFault, RunManifest, RunReader, RunState, StoreError, look_at_lock, read_file, unpacked,
 };
 
 #[derive(Debug, Args)]
@@ -51,16 +51,14 @@ pub fn main(args: &StatusArgs) -> anyhow::Result<u8> {
         if !by_status.is_empty() {
             output::line(&by_status.join(", "))?;
         }
-        for (name, reason) in &run.damaged {
-            output::line(&format!("damaged: {}: {}", output::shown(name), output::shown(reason)))?;
-        }
+        run.damaged.iter().try_for_each(say_damaged)?;
     }
     Ok(run.exit_code())
 }
 
 impl Standing {
     fn of(dir: &Path) -> anyhow::Result<Self> {
-        let live = is_live(dir)?;
+        let (live, lock) = look_at_lock(dir)?;
         let reader = match RunReader::open(dir) {
             // Its process has only just made the directory.
             Err(StoreError::NoRun { .. }) if live => None,
@@ -77,7 +75,7 @@ impl Standing {
         let results = by_status.iter().filter(|(status, _)| *status != "failed");
         let finished = results.map(|(_, n)| n).sum::<u64>();
         let visible = reader.as_ref().map_or(Ok(Vec::new()), RunReader::visible_damage)?;
-        let mut damaged: Vec<NamedFault> = visible.into_iter().chain(damage).collect();
+        let mut damaged: Vec<NamedFault> = visible.into_iter().chain(damage).chain(lock).collect();
         let planned = manifest.as_ref().map_or(0, |m| m.cells.planned);
         let says_complete = manifest.as_ref().is_some_and(|m| m.state == RunState::Complete);
         if let (Some(reader), true) = (&reader, damaged.is_empty() && !live && says_complete) {
@@ -134,17 +132,33 @@ impl Standing {
     }
 }
 
+fn say_damaged((name, reason): &NamedFault) -> anyhow::Result<()> {
+    output::line(&format!("damaged: {}: {}", output::shown(name), output::shown(reason)))
+}
+
+/// The manifest of a laboratory, null where there is none that can be read, and what is wrong with it.
+fn manifest_of(dir: &Path) -> (Value, Option<NamedFault>) {
+    let fault = |why: String| (Value::Null, Some((MANIFEST_FILE.to_string(), why)));
+    match read_file(&dir.join(MANIFEST_FILE)) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map_or_else(|error| fault(format!("it is no JSON: {error}")), |manifest| (manifest, None)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (Value::Null, None),
+        Err(error) => fault(error.to_string()),
+    }
+}
+
 /// A laboratory and its runs.
 fn laboratory(dir: &Path, json: bool) -> anyhow::Result<u8> {
-    let live = is_live(dir)?;
-    let text = std::fs::read(dir.join(MANIFEST_FILE)).unwrap_or_default();
-    let manifest: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let (live, lock) = look_at_lock(dir)?;
+    let (manifest, damage) = manifest_of(dir);
+    let damaged: Vec<NamedFault> = lock.into_iter().chain(damage).chain(odd_among_runs(dir)?).collect();
     let sealed = manifest["state"] == "complete";
     let runs: Vec<PathBuf> = runs_of(dir)?;
     let standings = runs.iter().map(|run| Ok((run, Standing::of(run)?))).collect::<anyhow::Result<Vec<_>>>()?;
-    let complete = sealed && standings.iter().all(|(_, run)| run.complete);
+    let complete = sealed && damaged.is_empty() && standings.iter().all(|(_, run)| run.complete);
     let state = match (live, sealed) {
         (true, _) => "live",
+        (false, _) if !damaged.is_empty() => "damaged",
         (false, true) if complete => "complete",
         (false, true) => "complete, but for cells of its runs",
         (false, false) => "dead: the process that ran it is gone",
@@ -153,13 +167,14 @@ fn laboratory(dir: &Path, json: bool) -> anyhow::Result<u8> {
         let runs: Vec<Value> = standings.iter().map(|(run, standing)| standing.document(run)).collect();
         output::json(&json!({
             "version": 1, "dir": output::path(dir), "laboratory": manifest["laboratory"], "state": state, "live": live,
-            "complete": complete, "runs": runs, "unpacked_with_parts": unpacked(dir),
+            "complete": complete, "runs": runs, "damaged": damaged, "unpacked_with_parts": unpacked(dir),
         }))?;
     } else {
         let name = manifest["laboratory"].as_str().unwrap_or_default();
         let count = output::count(runs.len(), "run");
         output::line(&format!("{}: the laboratory {name}: {state}; {count} in {RUNS_FOLDER}", dir.display()))?;
         standings.iter().try_for_each(|(run, standing)| output::line(&standing.line(run)))?;
+        damaged.iter().try_for_each(say_damaged)?;
     }
     Ok(if complete || live { exit::OK } else { exit::INCOMPLETE })
 }

@@ -12,9 +12,9 @@ use super::reuse::unchosen_seed;
 use super::{DirArgs, exit, output};
 use crate::engine::Status;
 use crate::store::{
-    FilesLock, LEDGER_FILE, MANIFEST_FILE, NamedFault, OTHER_LINE_ENDS, RUN_TABLES, RunManifest, RunReader, RunState,
-    SealCheck, SoundCells, TableBytes, check_seal, has_other_line_ends, hash_file, is_cut_short, is_live, read_file,
-    sample_of, unpacked,
+    CutShort, FilesLock, LEDGER_FILE, MANIFEST_FILE, NamedFault, OTHER_LINE_ENDS, RUN_TABLES, RunManifest, RunReader,
+    RunState, SPEC_FILE, SealCheck, SoundCells, TableBytes, check_cut_short, check_seal, has_other_line_ends,
+    hash_file, look_at_lock, read_file, sample_of, unpacked,
 };
 
 #[derive(Debug, Args)]
@@ -39,26 +39,27 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     anyhow::ensure!(dir.is_dir(), "{} is not a run directory: there is no such directory", dir.display());
     // Until all is read, so that no file changes between one look and the next.
     let hold = FilesLock::to_read(dir, waits(dir))?;
-    let live = is_live(dir)?;
+    let (live, lock) = look_at_lock(dir)?;
     if !RunReader::is_run(dir)
         && (live || is_laboratory(dir))
         && unpacked(dir).is_none()
         && let Some(why) = unsettled(dir, live)?
     {
-        return at_work(args, &why);
+        return at_work(args, live, &why);
     }
-    if is_cut_short(dir) && !live {
-        return at_work(
-            args,
-            "a process was killed while it sealed the directory: `report`, `gate` or `bundle`, or the command that made it, \
-             ends that",
-        );
+    if !live && let Some(cut_short) = check_cut_short(dir)? {
+        return verify_cut_short(args, lock, cut_short);
     }
     // What a run at work, or killed, has lies still at its end alone.
     let running = live || RunManifest::read(dir).is_ok_and(|m| m.is_some_and(|m| m.state == RunState::Running));
-    let seal = if running { SealCheck::default() } else { check_seal(dir)? };
+    let mut seal = if running { SealCheck::default() } else { check_seal(dir)? };
     let sealed = seal.ledger.is_some();
-    if (sealed || !seal.faults.is_empty()) && !RunReader::is_run(dir) {
+    let has_seal = sealed || !seal.faults.is_empty();
+    if let Some(fault) = lock {
+        seal.extra.retain(|(name, _)| *name != fault.0);
+        seal.faults.push(fault);
+    }
+    if has_seal && !RunReader::is_run(dir) {
         return verify_without_cells(args, &seal);
     }
     let reader = RunReader::open(dir)?;
@@ -98,7 +99,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
             "retrained": sample, "sample_seed": seed,
         }))?;
     } else {
-        for problem in problems.iter().chain(&harmless(&seal)) {
+        for problem in problems.iter().chain(&in_words(&seal.harmless)) {
             output::line(problem)?;
         }
         let lacks = match &manifest {
@@ -131,7 +132,7 @@ fn unsettled(dir: &Path, live: bool) -> anyhow::Result<Option<String>> {
     if live {
         return Ok(Some("the laboratory is at work, and seals its directory at its end".to_string()));
     }
-    let busy = |run: &PathBuf| is_live(run).map(|live| live.then(|| run.display().to_string()));
+    let busy = |run: &PathBuf| look_at_lock(run).map(|(live, _)| live.then(|| run.display().to_string()));
     let busy = runs_of(dir)?.iter().map(busy).collect::<Result<Vec<_>, _>>()?;
     if let Some(run) = busy.into_iter().flatten().next() {
         return Ok(Some(format!("a process is at work on {run}, which the seal of the laboratory has")));
@@ -144,17 +145,46 @@ fn unsettled(dir: &Path, live: bool) -> anyhow::Result<Option<String>> {
 }
 
 /// Says that there is nothing to verify yet.
-fn at_work(args: &VerifyArgs, why: &str) -> anyhow::Result<u8> {
+fn at_work(args: &VerifyArgs, live: bool, why: &str) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
     if args.json {
         output::json(&json!({
             "version": 1, "dir": output::path(dir), "passed": null, "problems": [], "cells": 0, "missing": 0, "files": null,
-            "live": is_live(dir)?, "why": why, "retrained": [],
+            "live": live, "why": why, "retrained": [],
         }))?;
     } else {
         output::line(&format!("{}: {why}", dir.display()))?;
     }
     Ok(exit::INCOMPLETE)
+}
+
+/// Says what became of a directory whose sealing was cut short: what is no work of the process that was killed is a fault.
+fn verify_cut_short(args: &VerifyArgs, lock: Option<NamedFault>, cut_short: CutShort) -> anyhow::Result<u8> {
+    let dir = &args.dir.dir;
+    let CutShort { faults, changed, harmless: beside } = cut_short;
+    let mut found = Found::default();
+    lock.iter().chain(&faults).for_each(|(name, why)| found.add(name, shown(why)));
+    let mut why =
+        "a process was killed while it sealed the directory: `report`, `gate` or `bundle`, or the command that made \
+                   it, ends that"
+            .to_string();
+    if !changed.is_empty() {
+        let names: Vec<_> = changed.iter().map(shown).collect();
+        why = format!("{why}; since the seal before, these changed: {}", names.join(", "));
+    }
+    if found.problems.is_empty() {
+        return at_work(args, false, &why);
+    }
+    if args.json {
+        output::json(&json!({
+            "version": 1, "dir": output::path(dir), "passed": false, "problems": found.problems, "cells": 0, "missing": 0,
+            "files": null, "harmless": beside, "live": false, "why": why, "retrained": [],
+        }))?;
+    } else {
+        found.problems.iter().chain(&in_words(&beside)).try_for_each(|problem| output::line(problem))?;
+        output::line(&format!("{}: FAILED: {why}", dir.display()))?;
+    }
+    Ok(exit::NO)
 }
 
 /// What a look at the files of a run found.
@@ -182,7 +212,7 @@ fn look(reader: &RunReader, seal: &SealCheck, live: bool) -> anyhow::Result<Look
         Some(manifest) if manifest.state == RunState::Running => {}
         Some(manifest) => {
             table_problems(dir, manifest).into_iter().for_each(|(name, why)| found.add(&name, why));
-            spec_problem(dir, manifest).into_iter().for_each(|why| found.add("spec.toml", why));
+            spec_problem(dir, manifest).into_iter().for_each(|why| found.add(SPEC_FILE, why));
         }
         // It comes first of what a run writes beside its parts.
         None if live || damage.is_none() && seal.ledger.is_none() && !has_tables(dir) => {}
@@ -199,8 +229,8 @@ fn look(reader: &RunReader, seal: &SealCheck, live: bool) -> anyhow::Result<Look
 }
 
 /// What lies beside the files of a run and is no fault, in words.
-fn harmless(seal: &SealCheck) -> Vec<String> {
-    seal.harmless.iter().map(|(name, why)| format!("{name}: {why}")).collect()
+fn in_words(harmless: &[NamedFault]) -> Vec<String> {
+    harmless.iter().map(|(name, why)| format!("{}: {why}", shown(name))).collect()
 }
 
 fn has_tables(dir: &Path) -> bool {
@@ -262,7 +292,7 @@ fn verify_without_cells(args: &VerifyArgs, seal: &SealCheck) -> anyhow::Result<u
             "not_in_the_bundle": seal.left_out, "harmless": seal.harmless, "retrained": [], "sample_seed": null,
         }))?;
     } else {
-        problems.iter().chain(&harmless(seal)).try_for_each(|problem| output::line(problem))?;
+        problems.iter().chain(&in_words(&seal.harmless)).try_for_each(|problem| output::line(problem))?;
         let verdict = if passed { "passed" } else { "FAILED" };
         let there = files - seal.left_out;
         let absent = if bundle { format!(" ({} files of the ledger)", seal.left_out) } else { String::new() };

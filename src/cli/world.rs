@@ -13,7 +13,7 @@ use super::{OverrideArgs, exit, output};
 use crate::aligner::backend::Place;
 use crate::numerics::shown::{exact, rounded};
 use crate::spec::config::Config;
-use crate::store::{TableInfo, write_table};
+use crate::store::{EXEMPLARS_TABLE, TableInfo, write_table};
 use crate::world::check::{Probe, ProbeKind, Score};
 use crate::world::confounder::soundness::{JUDGED_STRENGTH, Soundness};
 use crate::world::{CheckReport, Export, Fading, Point, check};
@@ -161,7 +161,7 @@ fn confounder_lines(soundness: &Soundness) -> Vec<String> {
 }
 
 fn export(args: &ExportArgs) -> anyhow::Result<u8> {
-    super::checked::require_writable(&args.output)?;
+    super::checked::require_writable(&args.output, EXEMPLARS_TABLE)?;
     let export = Export::new(&first_cell(&args.spec, &args.overrides)?)?;
     let column = |name: &str, values: Vec<f64>, unit: &str| {
         described(Series::new(name.into(), values).into(), "index", unit, "latent factor")

@@ -8,7 +8,8 @@ use thiserror::Error;
 
 use crate::spec::{Overrides, SpecError, Sweep, from_str};
 use crate::store::{
-    RUN_TABLES, RunManifest, StoreError, TableInfo, read_columns, read_rows, read_table, read_table_info, read_text,
+    MANIFEST_FILE, RUN_TABLES, RunManifest, SPEC_FILE, StoreError, TableInfo, read_columns, read_rows, read_table,
+    read_table_info, read_text,
 };
 
 /// Why a report cannot be made.
@@ -42,9 +43,9 @@ impl RunData<'_> {
     /// No manifest or spec, or damaged ones.
     pub fn open(dir: &Path) -> Result<Self, ReportError> {
         let missing = |file| ReportError::Missing { dir: dir.to_path_buf(), file };
-        let manifest = RunManifest::read(dir)?.ok_or_else(|| missing("manifest.json"))?;
-        let path = dir.join("spec.toml");
-        let text = read_text(&path).map_err(|_| missing("spec.toml"))?;
+        let manifest = RunManifest::read(dir)?.ok_or_else(|| missing(MANIFEST_FILE))?;
+        let path = dir.join(SPEC_FILE);
+        let text = read_text(&path).map_err(|_| missing(SPEC_FILE))?;
         let sweep = from_str(&text, &path.display().to_string(), &Overrides::default()).map_err(Box::new)?;
         Ok(Self { dir: dir.to_path_buf(), manifest, sweep: Cow::Owned(sweep) })
     }

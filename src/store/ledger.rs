@@ -15,6 +15,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
@@ -24,11 +25,11 @@ use super::atomic::{is_leftover, write_replaceable};
 use super::bundle::BUNDLE_NOTE_FILE;
 use super::error::StoreError;
 use super::litter::{is_litter, lies_in_litter};
-use super::lock::LOCK_FILE;
+use super::lock::is_lock;
 use super::manifest::MANIFEST_FILE;
 use super::merkle;
-use super::own::{is_own, is_set_aside, may_hold_own};
-use super::plain::{odd_kind, open_stored, read_file, stored_error};
+use super::own::{is_lock_place, is_own, is_set_aside, may_hold_own};
+use super::plain::{odd_kind, open_file, open_stored, read_file, stored_error};
 use super::reader::NamedFault;
 
 /// Version of the layout above.
@@ -43,7 +44,7 @@ const FORMAT: &str = "cliffline-ledger";
 const DEEPEST: usize = 16;
 
 /// One file, as a line of the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Artifact {
     /// Relative to the directory, with `/` between folders.
@@ -88,9 +89,14 @@ impl Ledger {
     /// [`StoreError::Io`] for a folder or file that cannot be read.
     pub fn of(dir: &Path) -> Result<Self, StoreError> {
         let entries = entries(dir, &may_hold_own)?;
-        let own = entries.par_iter().filter(|entry| entry.odd.is_none() && is_own(dir, &entry.path));
-        let all: Result<Vec<Artifact>, StoreError> = own.map(|entry| Artifact::of(dir, &entry.path)).collect();
-        let (manifest, artifacts) = all?.into_iter().partition::<Vec<_>, _>(|a| a.path == MANIFEST_FILE);
+        let plain = entries.par_iter().filter(|entry| entry.odd.is_none());
+        let own = plain.filter_map(|entry| match is_own(dir, &entry.path) {
+            Ok(false) => None,
+            Ok(true) => Some(Artifact::of(dir, &entry.path)),
+            Err(error) => Some(Err(error)),
+        });
+        let all = own.collect::<Result<Vec<Artifact>, StoreError>>()?;
+        let (manifest, artifacts) = all.into_iter().partition::<Vec<_>, _>(|a| a.path == MANIFEST_FILE);
         Ok(Self { artifacts, manifest: manifest.into_iter().next() })
     }
 
@@ -100,8 +106,10 @@ impl Ledger {
     /// [`StoreError::Io`] for a file that cannot be read.
     pub fn update(&mut self, dir: &Path, paths: &BTreeSet<String>) -> Result<(), StoreError> {
         self.artifacts.retain(|artifact| !paths.contains(&artifact.path));
-        for path in paths.iter().filter(|path| is_own(dir, path)) {
-            self.artifacts.push(Artifact::of(dir, path)?);
+        for path in paths {
+            if is_own(dir, path)? {
+                self.artifacts.push(Artifact::of(dir, path)?);
+            }
         }
         self.artifacts.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(())
@@ -208,9 +216,10 @@ impl Ledger {
     /// Whether a file is the one that it lists, or that with more after it.
     pub fn is_beginning_of(&self, dir: &Path, path: &str) -> bool {
         let Some(listed) = self.lines().find(|artifact| artifact.path == path) else { return false };
-        let bytes = fs::read(dir.join(path)).unwrap_or_default();
-        let listed_bytes = usize::try_from(listed.bytes).ok().and_then(|bytes_of| bytes.get(..bytes_of));
-        listed_bytes.is_some_and(|start| blake3::hash(start).to_hex().as_str() == listed.blake3)
+        let Ok(file) = open_stored(&dir.join(path)) else { return false };
+        let mut hasher = blake3::Hasher::new();
+        let read = hasher.update_reader(file.take(listed.bytes)).is_ok();
+        read && hasher.count() == listed.bytes && hasher.finalize().to_hex().as_str() == listed.blake3
     }
 
     /// What of it is not so in `dir`. `excused` says of a missing file that it need not be there.
@@ -303,8 +312,8 @@ struct Entry {
     odd: Option<String>,
 }
 
-/// What a ledger of `dir` may list, ascending: all but the directory's own ledger, bundle and its note, and lock files. Of
-/// folders below only those of which `descend` says so.
+/// What a ledger of `dir` may list, ascending: all but the directory's own ledger, bundle and its note, and the locks of the
+/// directory and its runs. Of folders below only those of which `descend` says so.
 fn entries(dir: &Path, descend: &dyn Fn(&str) -> bool) -> Result<Vec<Entry>, StoreError> {
     let mut found = Vec::new();
     walk(dir, "", 0, descend, &mut found)?;
@@ -325,11 +334,11 @@ fn walk(
         let path = entry.path();
         // A name that is no text is none of ours, and is shown as far as it is one.
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name == LOCK_FILE {
-            continue;
-        }
         let kind = entry.file_type().map_err(StoreError::io("look at", &path))?;
         let relative = format!("{prefix}{name}");
+        if is_lock_place(&relative) && kind.is_file() && (is_lock(&path) || may_not_be_read(&path)) {
+            continue;
+        }
         let odd = match (odd_kind(kind), kind.is_dir()) {
             (None, true) if is_litter(&name) => Some("a folder".to_string()),
             (None, true) if !descend(&relative) => continue,
@@ -350,6 +359,11 @@ fn walk(
     Ok(())
 }
 
+/// Whether somebody else's lock lies there, which says nothing to this user.
+fn may_not_be_read(lock: &Path) -> bool {
+    open_file(lock).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,9 +374,10 @@ mod tests {
     fn directory() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("parts/damaged")).unwrap();
-        for name in ["risk_log.json", "gates.json", "manifest.json", ".lock", BUNDLE_FILE] {
+        for name in ["risk_log.json", "gates.json", "manifest.json", BUNDLE_FILE] {
             fs::write(dir.path().join(name), format!("{name}: {VERIFICATION_STATEMENT}")).unwrap();
         }
+        fs::write(dir.path().join(".lock"), "").unwrap();
         fs::write(dir.path().join(PART), "{\"format\":\"cliffline-part\"").unwrap();
         fs::write(dir.path().join("parts/damaged/old"), "old").unwrap();
         dir
@@ -390,6 +405,50 @@ mod tests {
         let text = fs::read_to_string(dir.path().join(LEDGER_FILE)).unwrap();
         assert_eq!(text.lines().count(), 5);
         assert!(text.lines().last().unwrap().contains("\"version\":1"), "{text}");
+    }
+
+    #[test]
+    fn only_a_lock_of_ours_where_one_goes_is_passed_over() {
+        let dir = directory();
+        for folder in ["plots/.lock", "runs/noise", "notes"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        fs::write(dir.path().join(".lock"), "process 12 on node-7\n").unwrap();
+        let ledger = Ledger::of(dir.path()).unwrap();
+        let extra = || {
+            let extra = ledger.compare(dir.path(), |_| false).unwrap().extra;
+            extra.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        fs::write(dir.path().join("runs/noise/.lock"), "").unwrap();
+        assert_eq!(extra(), Vec::<String>::new());
+        let others = ["notes/.lock", "parts/.lock", "plots/.lock/key.pem", "runs/.lock", "runs/noise/.lock"];
+        others.iter().for_each(|name| fs::write(dir.path().join(name), "mine").unwrap());
+        assert_eq!(extra(), others);
+        // What begins like a lock and goes on is none.
+        fs::write(dir.path().join(".lock"), format!("process {}", "x".repeat(1 << 13))).unwrap();
+        assert_eq!(extra()[0], ".lock");
+    }
+
+    #[test]
+    fn a_file_that_grew_begins_as_it_is_listed_and_no_link_is_followed() {
+        let dir = directory();
+        let ledger = Ledger::of(dir.path()).unwrap();
+        let log = dir.path().join("risk_log.json");
+        let text = fs::read_to_string(&log).unwrap();
+        let begins = |text: &str| {
+            fs::write(&log, text).unwrap();
+            ledger.is_beginning_of(dir.path(), "risk_log.json")
+        };
+        assert!(begins(&text) && begins(&format!("{text}more")));
+        assert!(!begins(&text[1..]) && !begins(&text[..text.len() - 1]) && !begins(""));
+        assert!(!ledger.is_beginning_of(dir.path(), "key.pem"), "not listed");
+        #[cfg(unix)]
+        {
+            fs::write(dir.path().join("elsewhere"), &text).unwrap();
+            fs::remove_file(&log).unwrap();
+            std::os::unix::fs::symlink("elsewhere", &log).unwrap();
+            assert!(!ledger.is_beginning_of(dir.path(), "risk_log.json"));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::error::StoreError;
 use super::lacking::{Service, done_without, is_lacking};
 use super::own::start_of;
 use super::plain::{open_file, open_in_place, stored_error};
+use super::reader::NamedFault;
 
 /// The lock file of a run directory. It is never removed: removing it could let two processes lock two files.
 pub(crate) const LOCK_FILE: &str = ".lock";
@@ -24,10 +25,11 @@ const MOST_HOLDER_BYTES: u64 = 1 << 12;
 /// What the holder writes of itself begins with.
 const HOLDER: &str = "process ";
 
-/// Whether a file is a lock of ours: empty, or with a holder in it.
+/// Whether a file is a lock of ours: empty, or with a holder in it and nothing else.
 pub(crate) fn is_lock(path: &Path) -> bool {
     let text = start_of(path, HOLDER.len());
-    open_file(path).is_ok() && (text.is_empty() || text == HOLDER)
+    let length = open_file(path).and_then(|file| file.metadata()).map(|about| about.len());
+    length.is_ok_and(|length| length <= MOST_HOLDER_BYTES) && (text.is_empty() || text == HOLDER)
 }
 
 /// An exclusive hold on a directory, given back when dropped or when the process dies, however it dies.
@@ -104,6 +106,17 @@ pub fn is_live(dir: &Path) -> Result<bool, StoreError> {
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) if is_lacking(Service::Locks, &error) => Ok(false),
         Err(TryLockError::Error(source)) => Err(StoreError::io("lock", &path)(source)),
+    }
+}
+
+/// As [`is_live`], for whoever names faults: a lock that is no plain file is one, and then nobody holds the directory.
+///
+/// # Errors
+/// As [`is_live`], for anything else.
+pub fn look_at_lock(dir: &Path) -> Result<(bool, Option<NamedFault>), StoreError> {
+    match is_live(dir) {
+        Err(StoreError::Damaged { reason, .. }) => Ok((false, Some((LOCK_FILE.to_string(), reason)))),
+        live => live.map(|live| (live, None)),
     }
 }
 

@@ -56,13 +56,14 @@ pub use lacking::take_lacking;
 pub use ledger::{
     Artifact, BUNDLE_FILE, Differences, LEDGER_FILE, LEDGER_VERSION, Ledger, OTHER_LINE_ENDS, has_other_line_ends,
 };
-pub use lock::{DirLock, is_live};
+pub use lock::{DirLock, is_live, look_at_lock};
 pub use manifest::{
     Cells, Code, Environment, MANIFEST_FILE, MANIFEST_VERSION, RunManifest, RunState, VERIFICATION_STATEMENT, now_utc,
 };
-pub use own::{PICTURE_MARK, PLOTS, RUNS, SPEC_FILE, is_own, make_way, make_way_for, remove_own, set_aside};
+pub use own::{PICTURE_MARK, PLOTS, RUNS, SPEC_FILE, is_own, is_own_as, make_way, make_way_for, remove_own, set_aside};
 pub use part::{Columns, PART_VERSION, ScalarKind};
 pub use place::{Holds, LAB_FORMAT, MARKER_FILE, enclosing, holds, mark, require_ours};
+pub(crate) use plain::{is_folder, odd_entry};
 pub use plain::{open_file, read_file, read_text};
 pub use reader::{NamedFault, RunReader, SoundCells};
 pub use record::{
@@ -74,8 +75,8 @@ pub use reuse::{Offer, Offers, find_offers};
 pub use run_dir::{Damaged, Found, Identity, Levels, RunDir};
 pub use sample::sample_of;
 pub use seal::{
-    Bundling, Scope, Seal, SealCheck, Sealed, bundle, bundle_to, check_seal, end_cut_short, is_cut_short, seal,
-    seal_manifest, unseal,
+    Bundling, CutShort, Scope, Seal, SealCheck, Sealed, bundle, bundle_to, check_cut_short, check_seal, end_cut_short,
+    is_cut_short, seal, seal_manifest, unseal,
 };
 pub use strict_report::{Fact, STRICT_REPORT_SCHEMA, Source, StrictReport};
 pub use table::{

@@ -2,7 +2,7 @@
 //! the same name. Nothing else is ever replaced, removed, sealed or bundled.
 
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::atomic::{directory_of, sync_directory};
@@ -15,7 +15,7 @@ use super::lock::{LOCK_FILE, is_lock};
 use super::manifest::{MANIFEST_FILE, VERIFICATION_STATEMENT};
 use super::part::is_part;
 use super::place::{MARKER_FILE, is_marker};
-use super::plain::{open_file, read_file};
+use super::plain::{is_not_plain, open_file};
 use super::table::read_table_info;
 use super::tables::{REUSED_FILE, is_list_of_reused};
 
@@ -78,11 +78,28 @@ fn is_table(path: &Path) -> bool {
     matches!(read_table_info(path), Ok(_) | Err(StoreError::Newer { .. }))
 }
 
-/// Whether a text has the statement of every report, or names a format of ours.
+/// Whether a text of any length has the statement of every report, or names a format of ours.
 fn has_our_words(path: &Path) -> bool {
-    let text = read_file(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    text.contains(VERIFICATION_STATEMENT) || FORMATS.iter().any(|format| text.contains(format))
+    let words = [VERIFICATION_STATEMENT, FORMATS[0], FORMATS[1]];
+    open_file(path).and_then(|file| has_any(file, &words, CHUNK_BYTES)).unwrap_or(false)
+}
+
+/// Whether a text has one of `words`. It is read in chunks of `bytes`, each with the end of the one before it, so that a
+/// word across a border is found.
+fn has_any(mut text: impl Read, words: &[&str], bytes: usize) -> io::Result<bool> {
+    let longest = words.iter().map(|word| word.len()).max().unwrap_or(0);
+    let mut seen: Vec<u8> = Vec::new();
+    loop {
+        let kept = seen.len().saturating_sub(longest.saturating_sub(1));
+        seen.drain(..kept);
+        if text.by_ref().take(bytes as u64).read_to_end(&mut seen)? == 0 {
+            return Ok(false);
+        }
+        let chunk = String::from_utf8_lossy(&seen);
+        if words.iter().any(|word| chunk.contains(word)) {
+            return Ok(true);
+        }
+    }
 }
 
 fn is_picture(path: &Path) -> bool {
@@ -114,13 +131,34 @@ fn is_at(pattern: &str, path: &str) -> bool {
 
 /// Whether the file at `path`, relative to `dir` and with `/` between folders, was made by this program. An empty file where
 /// one of ours goes counts: a power cut leaves such, and nobody loses anything by it.
-pub fn is_own(dir: &Path, path: &str) -> bool {
-    let own = OWN.iter().find(|(pattern, _)| is_at(pattern, in_run(path)));
-    own.is_some_and(|(_, is_ours)| {
-        let file = dir.join(path);
-        let empty = fs::symlink_metadata(&file).is_ok_and(|found| found.is_file() && found.len() == 0);
-        empty || is_ours(&file)
-    })
+///
+/// # Errors
+/// [`StoreError::Io`] for a file that cannot be opened: whose it is cannot be told.
+pub fn is_own(dir: &Path, path: &str) -> Result<bool, StoreError> {
+    is_own_as(&dir.join(path), path)
+}
+
+/// Whether `file`, wherever it lies, is what this program writes at the place `path` in a directory of ours.
+///
+/// # Errors
+/// As [`is_own`].
+pub fn is_own_as(file: &Path, path: &str) -> Result<bool, StoreError> {
+    let Some((_, is_ours)) = OWN.iter().find(|(pattern, _)| is_at(pattern, in_run(path))) else { return Ok(false) };
+    match open_file(file).and_then(|open| open.metadata()) {
+        Ok(found) => Ok(found.len() == 0 || is_ours(file)),
+        Err(e) if is_not_plain(&e) || is_no_file(e.kind()) => Ok(false),
+        Err(e) => Err(StoreError::io("read", file)(e)),
+    }
+}
+
+/// Whether an error says that there is no file, and not that there is one that cannot be read.
+fn is_no_file(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
+}
+
+/// Whether a path is that of the lock of a directory, or of a run of a laboratory.
+pub(crate) fn is_lock_place(path: &str) -> bool {
+    in_run(path) == LOCK_FILE
 }
 
 /// Whether a folder may hold files of ours.
@@ -129,11 +167,11 @@ pub(crate) fn may_hold_own(folder: &str) -> bool {
     of_laboratory || FOLDERS.contains(&in_run(folder))
 }
 
-/// Whether a path is that of a file that was set aside, here or as damaged.
+/// Whether a path is that of a file that was set aside, where a file of ours goes or as damaged.
 pub(crate) fn is_set_aside(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
     let number = |rest: &str| rest.is_empty() || rest.strip_prefix('-').is_some_and(|n| n.parse::<u32>().is_ok());
-    let aside = name.rsplit_once(SET_ASIDE).is_some_and(|(_, rest)| number(rest));
+    let before = path.rsplit_once(SET_ASIDE).filter(|(_, rest)| number(rest)).map(|(before, _)| before);
+    let aside = before.is_some_and(|before| OWN.iter().any(|(pattern, _)| is_at(pattern, in_run(before))));
     aside || in_run(path).starts_with("parts/damaged/")
 }
 
@@ -143,7 +181,7 @@ pub(crate) fn is_set_aside(path: &str) -> bool {
 /// [`StoreError::Io`]; a folder in the way is left to whoever writes there.
 pub fn make_way(dir: &Path, path: &str) -> Result<Option<PathBuf>, StoreError> {
     let there = fs::symlink_metadata(dir.join(path)).is_ok_and(|found| found.is_file());
-    if there && !is_own(dir, path) { set_aside(dir, path).map(Some) } else { Ok(None) }
+    if there && !is_own(dir, path)? { set_aside(dir, path).map(Some) } else { Ok(None) }
 }
 
 /// Gives a file another name, beside itself, under which nothing is written; returns its new path.
@@ -182,7 +220,7 @@ pub fn make_way_for(dir: &Path, files: &[&str]) -> Result<Vec<(PathBuf, PathBuf)
 /// [`StoreError::Io`].
 pub fn remove_own(dir: &Path, path: &str) -> Result<bool, StoreError> {
     let file = dir.join(path);
-    if !is_own(dir, path) {
+    if !is_own(dir, path)? {
         return Ok(false);
     }
     match fs::remove_file(&file) {
@@ -194,6 +232,7 @@ pub fn remove_own(dir: &Path, path: &str) -> Result<bool, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bounded::MOST_FILE_BYTES;
     use super::*;
 
     const PICTURE: &str = "<svg xmlns=\"x\"><style>svg{--ink:#000}</style></svg>";
@@ -205,7 +244,7 @@ mod tests {
             let file = dir.path().join(path);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(&file, text).unwrap();
-            is_own(dir.path(), path)
+            is_own(dir.path(), path).unwrap()
         };
         assert!(is("gates.json", "{\n  \"format\": \"cliffline-gates\"}"));
         assert!(!is("gates.json", "{\"gates\": [\"north\"]}"));
@@ -219,7 +258,7 @@ mod tests {
         for key in ["key.pem", "runs/noise/key.pem", "parts/key.pem", "parts/key.part", "parts/damaged/key.pem"] {
             assert!(!is(key, "secret"), "{key}");
         }
-        assert!(!is_own(dir.path(), "bundle.zip"), "not there");
+        assert!(!is_own(dir.path(), "bundle.zip").unwrap(), "not there");
     }
 
     #[test]
@@ -257,8 +296,51 @@ mod tests {
         for path in ["report.html.set-aside", "plots/a.svg.set-aside-3", "parts/damaged/x", "runs/a/parts/damaged/x"] {
             assert!(is_set_aside(path), "{path}");
         }
-        for path in ["report.html", "set-aside", "a.set-aside-x", "parts/x", "notes.set-aside.txt"] {
+        // Only where a file of ours goes is anything set aside.
+        for path in ["report.html", "set-aside", "gates.json.set-aside-x", "parts/x", "gates.json.set-aside.txt"]
+            .into_iter()
+            .chain(["key.pem.set-aside", "evil.sh.set-aside-2", "plots/deep/a.svg.set-aside", ".set-aside"])
+        {
             assert!(!is_set_aside(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn our_words_are_found_at_any_place_of_a_text_of_any_length() {
+        let words = ["modality", "gap"];
+        for text in ["the modality", "the gap", "gap", "modality gap"] {
+            for chunk in 1..20 {
+                assert!(has_any(text.as_bytes(), &words, chunk).unwrap(), "{text} in chunks of {chunk}");
+            }
+        }
+        for text in ["", "modalit", "ga", "modal ity g ap"] {
+            assert!((1..20).all(|chunk| !has_any(text.as_bytes(), &words, chunk).unwrap()), "{text}");
+        }
+        // More than is ever read as a whole; the hole takes no room on the disk.
+        let dir = tempfile::tempdir().unwrap();
+        let mut page = fs::File::create(dir.path().join("report.html")).unwrap();
+        page.set_len(MOST_FILE_BYTES + 7).unwrap();
+        io::Seek::seek(&mut page, io::SeekFrom::End(0)).unwrap();
+        io::Write::write_all(&mut page, VERIFICATION_STATEMENT.as_bytes()).unwrap();
+        assert!(is_own(dir.path(), "report.html").unwrap());
+        assert_eq!(make_way(dir.path(), "report.html").unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_file_is_nobodys_and_what_cannot_be_opened_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("gates.json")).unwrap();
+        assert!(!is_own(dir.path(), "gates.json").unwrap() && !is_own(dir.path(), "gates.json/spec.toml").unwrap());
+        let open = |kind: ErrorKind| is_no_file(kind);
+        assert!(open(ErrorKind::NotFound) && !open(ErrorKind::PermissionDenied));
+        #[cfg(unix)]
+        {
+            let name = "report.html";
+            std::os::unix::fs::symlink(name, dir.path().join(name)).unwrap();
+            assert!(!is_own(dir.path(), name).unwrap(), "a link to itself");
+            // Too long a name cannot be opened by anybody.
+            let long = dir.path().join("x".repeat(300));
+            assert!(is_own_as(&long, name).unwrap_err().to_string().contains("cannot read"), "not told apart");
         }
     }
 }

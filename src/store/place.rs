@@ -174,11 +174,20 @@ pub fn require_ours(dir: &Path, wanted: &Holds) -> Result<bool, StoreError> {
     Ok(found == *wanted)
 }
 
-/// The nearest directory above `dir` that is a run or a laboratory of ours.
-pub fn enclosing(dir: &Path) -> Option<(PathBuf, Holds)> {
-    let above = dir.ancestors().find_map(|existing| existing.canonicalize().ok().filter(|_| existing != dir));
-    let above = above.or_else(|| std::env::current_dir().ok())?;
-    above.ancestors().find_map(|folder| Some((folder.to_path_buf(), evidence(folder).ok().flatten()?)))
+/// The nearest directory above `path` that is a run or a laboratory of ours: above the place of that name and, should a link
+/// lie there, above the place that it leads to.
+pub fn enclosing(path: &Path) -> Option<(PathBuf, Holds)> {
+    let real = path.canonicalize().ok().and_then(|real| real.parent().map(Path::to_path_buf));
+    // `.` and `..` name no place in the folder before them.
+    let named = if path.file_name().is_some() || real.is_none() { folder_of(path) } else { None };
+    let at = |folder: &Path| Some((folder.to_path_buf(), evidence(folder).ok().flatten()?));
+    [real, named].iter().flatten().find_map(|above| above.ancestors().find_map(at))
+}
+
+/// The nearest folder above `path` that is there.
+fn folder_of(path: &Path) -> Option<PathBuf> {
+    let above = path.ancestors().skip(1).find_map(|folder| folder.canonicalize().ok());
+    above.or_else(|| std::env::current_dir().ok())
 }
 
 #[cfg(test)]

@@ -30,6 +30,11 @@ pub(crate) fn odd_kind(kind: FileType) -> Option<&'static str> {
     (!kind.is_file() && !kind.is_dir()).then_some("no plain file")
 }
 
+/// What lies at `path`, where that is neither a file nor a folder.
+pub(crate) fn odd_entry(path: &Path) -> Option<&'static str> {
+    fs::symlink_metadata(path).ok().and_then(|found| odd_kind(found.file_type()))
+}
+
 /// Carried inside an IO error, so that what is no plain file is told from what cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("it is {0}, and a run has plain files and folders alone")]

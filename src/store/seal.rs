@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::atomic::{remove_leftovers, sync_directory, write_atomic};
+use super::atomic::{is_leftover, remove_leftovers, sync_directory, write_atomic};
 use super::bundle::{
     BUNDLE_NOTE_FILE, BundleNote, SMALL_BUNDLE_BYTES, bundle_bytes, bundle_fault, is_left_out, promise, promised,
-    unpacked_above, write_bundle,
+    unpacked, unpacked_above, write_bundle,
 };
 use super::error::StoreError;
 use super::ledger::{Artifact, BUNDLE_FILE, Differences, LEDGER_FILE, Ledger};
 use super::lock::is_live;
 use super::manifest::MANIFEST_FILE;
 use super::own::{PLOTS, remove_own};
-use super::plain::read_file;
+use super::plain::{read_file, stored_error};
 use super::reader::NamedFault;
 
 /// The ledger of a seal that is being made, without its line for the manifest. The name is that of an unfinished file: it
@@ -295,12 +295,16 @@ pub fn check_seal(dir: &Path) -> Result<SealCheck, StoreError> {
         faults.push((BUNDLE_NOTE_FILE.to_string(), "not the note of a bundle of this ledger".to_string()));
     }
     let left_out = ledger.lines().filter(|a| unpacked == Some(false) && is_left_out(&a.path)).count();
+    let mut extra = extra;
+    if note.is_none() && dir.join(BUNDLE_NOTE_FILE).symlink_metadata().is_ok() {
+        extra.push((BUNDLE_NOTE_FILE.to_string(), "not of this run: it cannot be read as the note of a bundle".into()));
+    }
     let mut check = SealCheck { ledger: None, faults, extra, harmless, unpacked, left_out };
     let manifest = if check.names(MANIFEST_FILE) { Value::Null } else { loose_manifest(dir) };
     if manifest["merkle_root"].as_str().is_some_and(|root| root != ledger.root()) {
         check.faults.push((LEDGER_FILE.to_string(), "its Merkle root is not the manifest's".to_string()));
     }
-    let there = dir.join(BUNDLE_FILE).exists();
+    let there = dir.join(BUNDLE_FILE).symlink_metadata().is_ok();
     let of_bundle = |reason: String| (BUNDLE_FILE.to_string(), reason);
     match (unpacked, promised(&manifest)) {
         (None, Some(parts)) => check.faults.extend(bundle_fault(dir, &ledger, parts).map(of_bundle)),
@@ -314,6 +318,73 @@ pub fn check_seal(dir: &Path) -> Result<SealCheck, StoreError> {
     }
     check.ledger = Some(ledger);
     Ok(check)
+}
+
+/// What became of a directory whose sealing was cut short.
+#[derive(Clone, Debug, Default)]
+pub struct CutShort {
+    /// Files that are neither what was being sealed nor what was sealed before: path and reason.
+    pub faults: Vec<NamedFault>,
+    /// Files that changed since the last seal, which still counts; in none is there a fault.
+    pub changed: Vec<String>,
+    /// Files that lie beside and are no fault.
+    pub harmless: Vec<NamedFault>,
+}
+
+/// Holds a directory whose [sealing was cut short](is_cut_short) to the seal that was being made. None where nothing was
+/// cut short: what lies at the place of that seal, if anything, is none.
+///
+/// # Errors
+/// As [`check_seal`].
+pub fn check_cut_short(dir: &Path) -> Result<Option<CutShort>, StoreError> {
+    let path = dir.join(PENDING_LEDGER_FILE);
+    if !is_cut_short(dir) {
+        return Ok(None);
+    }
+    let bytes = read_file(&path).map_err(|error| stored_error("read", &path, error));
+    let pending = match bytes.and_then(|bytes| Ledger::parse(&path, &bytes)) {
+        // Its line for the manifest is still to come.
+        Ok(pending) if pending.manifest.is_none() => pending,
+        Ok(_) | Err(StoreError::Damaged { .. }) => return Ok(None),
+        Err(other) => return Err(other),
+    };
+    let unpacked = unpacked(dir);
+    let Differences { mut faults, mut extra, harmless } =
+        pending.compare(dir, |path| unpacked == Some(false) && is_left_out(path))?;
+    extra.retain(|(file, _)| file != MANIFEST_FILE && !is_left_by_the_sealer(file));
+    faults.append(&mut extra);
+    let mut changed = Vec::new();
+    let manifest = loose_manifest(dir);
+    if manifest["merkle_root"].as_str() != Some(&pending.root()) {
+        let mut fault = |file: &str, why: &str| faults.push((file.to_string(), why.to_string()));
+        match Ledger::read(dir) {
+            Ok(Some(before))
+                if before.manifest.is_some() && before.manifest == Artifact::of(dir, MANIFEST_FILE).ok() =>
+            {
+                changed = differing(&before, &pending);
+            }
+            // A run at work, or a laboratory, had no seal.
+            Ok(None) if manifest.is_object() && manifest["merkle_root"].is_null() => {}
+            Ok(_) => fault(MANIFEST_FILE, "neither the one of the last seal nor that of the one that was being made"),
+            Err(StoreError::Damaged { reason, .. }) => fault(LEDGER_FILE, &reason),
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(Some(CutShort { faults, changed, harmless }))
+}
+
+/// Whether a file is one that [`end_cut_short`] removes.
+fn is_left_by_the_sealer(path: &str) -> bool {
+    let name = path.strip_prefix(PLOTS).and_then(|below| below.strip_prefix('/')).unwrap_or(path);
+    is_leftover(name)
+}
+
+/// Paths that one of two ledgers lists and the other does not, or otherwise.
+fn differing(before: &Ledger, after: &Ledger) -> Vec<String> {
+    let lines = |ledger: &Ledger| ledger.artifacts.iter().cloned().collect::<BTreeSet<_>>();
+    let (before, after) = (lines(before), lines(after));
+    let paths: BTreeSet<String> = before.symmetric_difference(&after).map(|artifact| artifact.path.clone()).collect();
+    paths.into_iter().collect()
 }
 
 /// `manifest.json` as far as it is JSON; null where it is not.
@@ -435,6 +506,60 @@ mod tests {
         cut(&|seal| write_manifest(dir.path(), seal).and_then(|()| killed()));
         assert_eq!(names(dir.path())[0], "lab.json");
         end_cut_short(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_seal_that_was_cut_short_accounts_for_its_own_files_and_for_no_others() {
+        let killed = || Err(StoreError::damaged(Path::new("killed"), "here"));
+        let dir = sealed(Bundling::IfSmall);
+        let at = |name: &str| dir.path().join(name);
+        let cut_short = || check_cut_short(dir.path()).unwrap();
+        assert!(cut_short().is_none());
+        let faults = || {
+            let faults = cut_short().expect("cut short").faults;
+            faults.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        // What is no beginning of a seal excuses nothing.
+        let whole = fs::read(at(LEDGER_FILE)).unwrap();
+        for claim in [&b""[..], b"mine", &whole] {
+            fs::write(at(PENDING_LEDGER_FILE), claim).unwrap();
+            assert!(cut_short().is_none());
+        }
+        let changed = BTreeSet::from(["gates.json".to_string()]);
+        let tampered = |name: &str| {
+            let sound = fs::read(at(name)).unwrap();
+            fs::write(at(name), "tampered with").unwrap();
+            assert_eq!(faults(), [name]);
+            fs::write(at(name), sound).unwrap();
+        };
+        fs::write(at("gates.json"), BEGINS).unwrap();
+        seal(dir.path(), Scope::Changed(&changed), Bundling::No, |_| killed()).unwrap_err();
+        fs::write(at(".cliffline-1.tmp"), "half a bundle").unwrap();
+        let found = cut_short().expect("cut short");
+        assert_eq!((found.faults, found.changed), (vec![], vec!["gates.json".to_string()]));
+        ["lab.json", "gates.json", MANIFEST_FILE, LEDGER_FILE].iter().for_each(|name| tampered(name));
+        // With the new manifest in place the earlier seal does not matter any more.
+        end_cut_short(dir.path()).unwrap();
+        let write = |seal: &Seal| write_manifest(dir.path(), seal).and_then(|()| killed());
+        seal(dir.path(), Scope::Changed(&changed), Bundling::No, write).unwrap_err();
+        let found = cut_short().expect("cut short");
+        assert_eq!((found.faults, found.changed), (vec![], vec![]));
+        ["lab.json", "gates.json"].iter().for_each(|name| tampered(name));
+        fs::write(at("runs/key.pem"), "mine").unwrap();
+        fs::remove_file(at("lab.json")).unwrap();
+        assert_eq!(faults(), ["lab.json", "runs/key.pem"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_plain_file_at_the_place_of_a_bundle_or_its_note_is_named() {
+        let dir = sealed(Bundling::No);
+        for name in [BUNDLE_FILE, BUNDLE_NOTE_FILE] {
+            std::os::unix::fs::symlink("nowhere", dir.path().join(name)).unwrap();
+            assert_eq!(names(dir.path()), [name]);
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        assert!(check_seal(dir.path()).unwrap().is_intact());
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! reader takes memory by what they say.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
@@ -13,6 +12,7 @@ use polars_parquet::parquet::read::PageReader;
 use polars_parquet::read::{ColumnChunkMetadata, FileMetadata};
 
 use super::error::StoreError;
+use super::plain::open_stored;
 use super::table::ROW_GROUP_ROWS;
 use crate::machine::memory_available;
 
@@ -38,7 +38,7 @@ const MOST_IN_A_ROW: u64 = 1 << 14;
 /// [`StoreError::Table`] with what it asks for.
 pub(super) fn check(path: &Path, metadata: &FileMetadata, columns: Option<&[String]>) -> Result<(), StoreError> {
     let table_error = |reason: String| StoreError::Table { path: path.to_path_buf(), reason };
-    let mut file = File::open(path).map_err(StoreError::io("open", path))?;
+    let mut file = open_stored(path)?;
     let length = file.metadata().map_err(StoreError::io("read", path))?.len();
     let (mut values, mut unpacked) = (0u64, 0u64);
     for group in &metadata.row_groups {

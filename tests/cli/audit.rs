@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cliffline::numerics::stream::Streams;
+use cliffline::store::Ledger;
 use serde_json::Value;
 
 use super::{contains_all, has_keys, keys, refused};
@@ -182,6 +183,38 @@ fn a_cell_is_proven_to_be_in_the_root_by_hashing_alone() {
     assert_eq!((unproven.code, &unproven.json()["proven"]), (Some(1), &false.into()));
     std::fs::remove_file(sandbox.path("run/ledger.jsonl")).expect("removed");
     contains_all(&sandbox.run("verify run").stdout, &["not the cells_merkle_root", "ledger.jsonl: missing"]);
+}
+
+/// A file whose name says that a process was killed while it sealed the run.
+#[test]
+fn a_claim_that_sealing_was_cut_short_hides_no_change() {
+    let sandbox = audited();
+    let (log, claim) = (sandbox.path("run/risk_log.json"), sandbox.path("run/.cliffline-ledger.tmp"));
+    let sound = std::fs::read(&log).expect("a risk log");
+    let ledger = std::fs::read(sandbox.path("run/ledger.jsonl")).expect("a ledger");
+    let pending = {
+        let mut ledger = Ledger::read(&sandbox.path("run")).expect("readable").expect("a ledger");
+        ledger.manifest = None;
+        ledger.to_bytes()
+    };
+    // What a process leaves that was killed at the last step.
+    std::fs::write(&claim, &pending).expect("written");
+    let verified = sandbox.run("verify run");
+    assert_eq!(verified.code, Some(4), "{verified:?}");
+    contains_all(&verified.stdout, &["a process was killed while it sealed the directory"]);
+    for claimed in [&pending, &ledger, &b"".to_vec(), &b"mine".to_vec()] {
+        std::fs::write(&claim, claimed).expect("written");
+        std::fs::write(&log, "{}").expect("changed");
+        let verified = sandbox.run("verify run");
+        assert_eq!(verified.code, Some(1), "{verified:?}");
+        contains_all(&verified.stdout, &["risk_log.json: ", "FAILED"]);
+        let document = sandbox.run("verify run --json").json();
+        assert_eq!(document["passed"], false);
+        assert!(document["problems"].to_string().contains("risk_log.json: "), "{document}");
+        std::fs::write(&log, &sound).expect("as it was");
+    }
+    sandbox.ok("report run");
+    sandbox.ok("verify run");
 }
 
 #[test]

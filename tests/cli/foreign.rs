@@ -10,6 +10,8 @@ use crate::{contains_all, refused};
 const SPEC: &str =
     "name = \"mine\"\npreset = \"tiny\"\n[train]\nsteps = 10\n[axes]\nseed = [3, 5]\n\"image.noise\" = [0.0, 0.4]\n";
 const GO: &str = "run mine.toml -o run --backend flex --threads 1";
+/// What marks a directory as that of a laboratory.
+const LABORATORY: &str = "{\"format\": \"cliffline-directory\", \"version\": 1, \"holds\": \"laboratory\"}\n";
 /// Much longer than any command here takes; one that waits for a pipe takes for ever.
 const FOREVER: Duration = Duration::from_secs(120);
 
@@ -179,6 +181,140 @@ fn a_spec_that_was_edited_where_it_lay_is_kept() {
 }
 
 #[test]
+fn a_file_at_the_place_of_the_list_of_reused_cells_is_set_aside_and_that_is_said() {
+    let sandbox = made("--no-report --no-exemplars");
+    let other = "run mine.toml -o other --backend flex --threads 1 --no-report --no-exemplars";
+    sandbox.ok(&format!("{other} --no-reuse --axis seed=3"));
+    put(&sandbox, &[("other/reused.jsonl", "glass\npaper\n")]);
+    contains_all(&sandbox.ok(other).stderr, &["other/reused.jsonl was not made by this program"]);
+    let aside = std::fs::read_to_string(sandbox.path("other/reused.jsonl.set-aside")).expect("kept");
+    assert_eq!(aside, "glass\npaper\n");
+    sandbox.ok("verify other");
+}
+
+#[test]
+fn a_spec_that_is_no_text_any_more_is_kept_as_well() {
+    let sandbox = made("--no-report");
+    let spec = sandbox.path("run/spec.toml");
+    let mut edited = std::fs::read(&spec).expect("a spec");
+    edited.extend(b"# \xe9t\xe9\n");
+    std::fs::write(&spec, &edited).expect("edited");
+    let ran = sandbox.ok(&format!("{GO} --no-report --axis seed=3,5,8"));
+    contains_all(&ran.stderr, &["run/spec.toml was not made by this program", "spec.toml.set-aside"]);
+    assert_eq!(std::fs::read(sandbox.path("run/spec.toml.set-aside")).expect("kept"), edited);
+    sandbox.ok("verify run");
+}
+
+#[test]
+fn a_report_goes_into_no_other_run_and_over_no_file_of_somebody_else() {
+    let sandbox = made("");
+    sandbox.write("other.toml", SPEC.replace("[3, 5]", "[7]"));
+    sandbox.ok("run other.toml -o other --backend flex --threads 1");
+    put(&sandbox, &[("lab/cliffline.json", LABORATORY), ("page.html", "<h1>mine</h1>"), ("data.bin", "mine")]);
+    refused(&sandbox, "report run -o other", &["other is a run", "choose another directory with -o"]);
+    refused(&sandbox, "report run -o run", &["run is a run", "choose another directory with -o"]);
+    refused(&sandbox, "report run -o other/plots", &["would lie inside a run"]);
+    refused(&sandbox, "report run -o lab", &["lab is a laboratory"]);
+    let cell = sandbox.ok("plan mine.toml --backend flex --no-calibration --cells --json").json();
+    let cell = cell["cells"][0]["cell_id"].as_str().expect("an id").to_string();
+    let over = ["report run -o page.html", "bundle run -o data.bin", "world export mine.toml -o data.bin"];
+    for command in over.map(String::from).into_iter().chain([format!("embed run {cell} -o data.bin")]) {
+        refused(&sandbox, &command, &["is there already, and is not what this program writes", "move it away"]);
+    }
+    // Over what it wrote itself, as often as one likes.
+    for command in ["report run -o own.html", "bundle run -o own.zip", "world export mine.toml -o own.parquet"] {
+        sandbox.ok(command);
+        sandbox.ok(command);
+    }
+    sandbox.ok("report run -o site");
+    sandbox.ok("report run -o site");
+    sandbox.ok("verify other");
+    sandbox.ok("verify run");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_report_is_not_written_through_links() {
+    use std::os::unix::fs::symlink;
+    let sandbox = made("");
+    put(&sandbox, &[("outside/own.svg", "<svg/>"), ("site/about.html", "mine"), ("page", "<h1>mine</h1>")]);
+    symlink(sandbox.path("run"), sandbox.path("link")).expect("a link");
+    refused(&sandbox, "report run -o link", &["link is a run"]);
+    // One of their own that nothing goes through is no matter.
+    symlink("about.html", sandbox.path("site/index.html")).expect("a link");
+    symlink(sandbox.path("outside"), sandbox.path("site/plots")).expect("a link");
+    refused(&sandbox, "report run -o site", &["site/plots is a symbolic link", "choose another directory with -o"]);
+    std::fs::remove_file(sandbox.path("site/plots")).expect("removed");
+    symlink(sandbox.path("page"), sandbox.path("site/report.html")).expect("a link");
+    refused(&sandbox, "report run -o site", &["site/report.html is a symbolic link"]);
+    symlink(sandbox.path("page"), sandbox.path("page.html")).expect("a link");
+    refused(&sandbox, "report run -o page.html", &["page.html is there already"]);
+    std::fs::remove_file(sandbox.path("site/report.html")).expect("removed");
+    sandbox.ok("report run -o site");
+    sandbox.ok("verify run");
+}
+
+#[test]
+fn what_is_called_like_a_lock_is_seen_wherever_it_lies() {
+    let sandbox = made("");
+    put(&sandbox, &[("run/plots/.lock/x.sh", "mine"), ("run/parts/.lock", "mine"), ("run/notes/.lock", "")]);
+    let verified = sandbox.run("verify run");
+    assert_eq!(verified.code, Some(1), "{verified:?}");
+    for name in ["plots/.lock/x.sh", "parts/.lock", "notes/.lock"] {
+        contains_all(&verified.stdout, &[&format!("{name}: not of this run")]);
+    }
+}
+
+#[test]
+fn only_what_the_program_would_set_aside_passes_for_set_aside() {
+    let sandbox = made("");
+    put(&sandbox, &[("run/evil.sh.set-aside", "mine"), ("run/gates.json.set-aside", "mine")]);
+    let verified = sandbox.run("verify run");
+    assert_eq!(verified.code, Some(1), "{verified:?}");
+    contains_all(
+        &verified.stdout,
+        &["evil.sh.set-aside: not of this run", "gates.json.set-aside: set aside by the program"],
+    );
+}
+
+/// A laboratory from elsewhere, with a pipe where its manifest goes and links where its runs go.
+#[cfg(unix)]
+#[test]
+fn nothing_of_a_laboratory_is_followed_or_waited_for() {
+    use std::os::unix::fs::symlink;
+    let sandbox = made("");
+    put(&sandbox, &[("lab/cliffline.json", LABORATORY)]);
+    std::fs::create_dir_all(sandbox.path("lab/runs")).expect("made");
+    std::fs::rename(sandbox.path("run"), sandbox.path("elsewhere")).expect("moved");
+    symlink(sandbox.path("elsewhere"), sandbox.path("lab/runs/noise")).expect("a link");
+    let manifest = sandbox.path("lab/manifest.json");
+    let sealed = "{\"format\": \"cliffline-lab-manifest\", \"laboratory\": \"geometry\", \"state\": \"complete\"}";
+    std::fs::write(&manifest, sealed).expect("written");
+    let status = in_time(&sandbox, "status lab");
+    assert_eq!(status.code, Some(4), "{status:?}");
+    contains_all(
+        &status.stdout,
+        &["the laboratory geometry: damaged; 0 runs", "damaged: runs/noise: it is a symbolic link"],
+    );
+    assert_eq!(sandbox.run("verify lab").code, Some(2), "it has no seal");
+    for kind in ["pipe", "link"] {
+        std::fs::remove_file(&manifest).expect("removed");
+        match kind {
+            "link" => symlink(sandbox.path("elsewhere/manifest.json"), &manifest).expect("a link"),
+            _ => assert!(std::process::Command::new("mkfifo").arg(&manifest).status().expect("mkfifo").success()),
+        }
+        let before = sandbox.tree();
+        for command in ["status lab", "status lab --json", "verify lab", "report lab", "bundle lab", "gate lab"] {
+            let ran = in_time(&sandbox, command);
+            assert!(matches!(ran.code, Some(1..=4)), "{kind}: {command}: {ran:?}");
+        }
+        let status = sandbox.run("status lab --json").json();
+        assert!(status["damaged"].to_string().contains("manifest.json"), "{status}");
+        assert_eq!(sandbox.tree(), before, "{kind}");
+    }
+}
+
+#[test]
 fn litter_is_named_and_is_no_failure() {
     let sandbox = made("");
     let litter = [
@@ -212,6 +348,15 @@ fn nothing_is_begun_inside_of_a_run() {
     for command in ["run mine.toml -o run/sub", "run mine.toml -o run/plots/deep/er", "lab geometry --quick -o run/lab"]
     {
         refused(&sandbox, command, &["would lie inside a run", "choose another path with -o"]);
+    }
+    #[cfg(unix)]
+    {
+        std::fs::create_dir(sandbox.path("run/empty")).expect("made");
+        std::os::unix::fs::symlink(sandbox.path("run/empty"), sandbox.path("link")).expect("a link");
+        for command in ["run mine.toml -o link", "lab geometry --quick -o link", "run mine.toml -o link/deep"] {
+            refused(&sandbox, command, &["would lie inside a run", "choose another path with -o"]);
+        }
+        std::fs::remove_dir(sandbox.path("run/empty")).expect("still empty");
     }
     sandbox.ok("verify run");
 }
@@ -254,6 +399,10 @@ fn links_and_pipes_are_refused_by_name_and_nothing_hangs_on_them() {
             for command in reading {
                 let ran = in_time(&sandbox, command);
                 assert!(matches!(ran.code, Some(0..=4)), "{kind} {name}: {command}: {ran:?}");
+                if command == "verify run" {
+                    assert_eq!(ran.code, Some(1), "{kind} {name}: {ran:?}");
+                    contains_all(&ran.stdout, &[&format!("{name}: ")]);
+                }
             }
             assert_eq!(sandbox.tree(), before, "{kind} {name}");
             std::fs::remove_file(&path).expect("removed");

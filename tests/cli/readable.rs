@@ -277,6 +277,24 @@ fn what_was_killed_before_it_wrote_anything_is_said_to_be_that() {
     sandbox.ok("verify run");
 }
 
+/// A session that grows the plan writes its manifest first, then the spec.
+#[test]
+fn a_run_that_was_killed_while_its_plan_was_changed_is_said_to_be_that() {
+    let sandbox = ended();
+    begun_again(&sandbox, "run");
+    let path = sandbox.path("run/manifest.json");
+    let mut manifest = read(&path);
+    manifest["spec_blake3"] = json!("00".repeat(32));
+    std::fs::write(&path, manifest.to_string()).expect("written");
+    contains_all(&sandbox.run("status run").stdout, &["9 of 9 cells finished"]);
+    for command in ["gate run", "boundary run", "report run", "compare run run"] {
+        let said = "run: the run was killed while its plan was being changed: the same command goes on";
+        refused_with(&sandbox, command, 4, &[said]);
+    }
+    sandbox.ok(GO);
+    sandbox.ok("verify run");
+}
+
 fn unpack(sandbox: &Sandbox, bundle: &str, to: &str) {
     let file = std::fs::File::open(sandbox.path(bundle)).expect("a bundle");
     zip::ZipArchive::new(file).expect("a zip file").extract(sandbox.path(to)).expect("unpacked");
@@ -362,6 +380,16 @@ fn a_bundle_with_parts_is_a_run_that_goes_on() {
     std::fs::copy(sandbox.path("all.zip"), elsewhere.path("all.zip")).expect("copied");
     unpack(&elsewhere, "all.zip", "run");
     contains_all(&elsewhere.ok("status run").stdout, &["unpacked from a bundle; 9 of 9"]);
+    // What only looks leaves it as it came, whatever is missing.
+    let gates = elsewhere.path("run/gates.json");
+    let kept = std::fs::read(&gates).expect("verdicts");
+    std::fs::remove_file(&gates).expect("removed");
+    let tree = elsewhere.tree();
+    let judged = elsewhere.run("gate run");
+    contains_all(&judged.stderr, &["gates.json is left as it is: it was unpacked from a bundle"]);
+    elsewhere.run("gate run --json");
+    assert_eq!(elsewhere.tree(), tree);
+    std::fs::write(&gates, kept).expect("as it was");
     elsewhere.ok("verify run --rerun 0.1");
     let grown = elsewhere.ok(&format!("{GO} --axis seed=seeds:4 --json")).json();
     assert_eq!((&grown["present"], &grown["trained"]), (&json!(9), &json!(3)));

@@ -122,6 +122,32 @@ fn a_directory_inside_of_one_of_ours_is_found_however_deep_and_one_beside_is_not
     }
 }
 
+/// A link has two places: its own, and the one that it leads to.
+#[cfg(unix)]
+#[test]
+fn a_link_into_a_run_is_inside_of_it_and_so_is_a_link_that_lies_there() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let (run, outside) = (dir.path().join("run"), dir.path().join("outside"));
+    fs::create_dir_all(run.join("sub")).unwrap();
+    fs::create_dir_all(&outside).unwrap();
+    mark(&run, &Holds::Run).unwrap();
+    let inside = Some((run.canonicalize().unwrap(), Holds::Run));
+    for (link, to, expected) in [
+        ("in", run.join("sub"), &inside),
+        ("run/out", outside.clone(), &inside),
+        ("same", run.clone(), &None),
+        ("out", outside.clone(), &None),
+    ] {
+        let link = dir.path().join(link);
+        symlink(to, &link).unwrap();
+        assert_eq!(enclosing(&link), *expected, "{}", link.display());
+    }
+    assert_eq!(enclosing(&dir.path().join("in/deep/er")), inside);
+    assert_eq!(enclosing(&run.join("sub/..")), None, "the run itself");
+    assert_eq!(enclosing(&run.join("sub/.")), inside);
+}
+
 #[cfg(unix)]
 #[test]
 fn links_in_a_directory_of_ours_are_refused_and_nothing_is_written_through_them() {
