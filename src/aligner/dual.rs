@@ -166,7 +166,8 @@ impl Dual {
     /// It where it is positive, else zero. So near to zero that f32 may be on the other side, the whole derivative is in
     /// doubt.
     pub fn positive_part(self) -> Self {
-        let mut part = if self.value.at > 0.0 { self } else { Self::ZERO };
+        let is_kept = self.value.at > 0.0 || self.value.at.is_nan();
+        let mut part = if is_kept { self } else { Self::ZERO };
         if self.value.at.abs() <= KINK * self.value.error() {
             part.slope.variance += self.slope.at.powi(2) + self.slope.variance;
         }

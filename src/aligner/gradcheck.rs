@@ -5,6 +5,8 @@
 //! correlations are all one, or where a term drowns another. Where rounding takes so much that a fault would drown too,
 //! the check says that it cannot tell.
 
+use std::collections::BTreeSet;
+
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -83,10 +85,13 @@ pub struct TensorCheck {
 /// What a list of verdicts comes to.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Tally {
+    /// Whether no check failed, and each tensor has one that can tell a fault from rounding.
     pub passed: bool,
     pub checks: usize,
     /// Those that cannot tell a fault from rounding.
     pub inconclusive: usize,
+    /// Tensors of which no check can.
+    pub untold: BTreeSet<String>,
     /// The largest error of the others, over its tolerance.
     pub worst_share_of_tolerance: f64,
 }
@@ -110,22 +115,30 @@ impl TensorCheck {
 impl Tally {
     pub fn of(checks: &[TensorCheck]) -> Self {
         let conclusive = || checks.iter().filter(|c| c.conclusive);
+        let told: BTreeSet<&str> = conclusive().map(|c| c.tensor.as_str()).collect();
+        let untold = checks.iter().filter(|c| !told.contains(c.tensor.as_str())).map(|c| c.tensor.clone());
+        let untold: BTreeSet<String> = untold.collect();
         Self {
-            passed: checks.iter().all(|c| c.passed),
+            passed: untold.is_empty() && checks.iter().all(|c| c.passed),
             checks: checks.len(),
             inconclusive: checks.len() - conclusive().count(),
+            untold,
             worst_share_of_tolerance: conclusive().map(TensorCheck::share).fold(0.0, largest),
         }
     }
 
     /// How many cannot tell, in a sentence; None where all can.
     pub fn doubt(&self) -> Option<String> {
-        let Self { checks, inconclusive, .. } = self;
+        let Self { checks, inconclusive, untold, .. } = self;
         (*inconclusive > 0).then(|| {
+            let nowhere = match untold.is_empty() {
+                true => String::new(),
+                false => format!("; none can of {}, so nothing vouches for it", untold.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
+            };
             format!(
-                "{inconclusive} of {checks} checks of gradients cannot tell: at these settings rounding to f32 takes more than \
-                 {} of a gradient; there the verdict rests on the checks that can",
-                percent(TELLING)
+                "{inconclusive} of {checks} checks of gradients cannot find a fault of {}: their tolerance, {DEVIATIONS} times \
+                 the estimated error of rounding to f32, is above half of that{nowhere}",
+                percent(2.0 * TELLING)
             )
         })
     }
@@ -232,8 +245,14 @@ impl Case {
         let scale = root_mean_square(autodiff);
         let noise = derivatives.iter().map(|(_, e)| (e.error() + SMALLEST) / e.at.abs().max(scale)).fold(0.0, largest);
         let tolerance = SPACINGS * f64::from(f32::EPSILON) + DEVIATIONS * noise;
-        // Beyond, no digit is left to compare.
+        // Beyond, no digit is left to compare; but a number stays a number.
         let tolerance = if tolerance > 1.0 { f64::INFINITY } else { tolerance };
+        let is_number = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        let nothing_to_tell = is_number(analytic) || !is_number(autodiff);
+        // Where there is no gradient there is nothing to be relative to.
+        let is_flat = scale == 0.0 && derivatives.iter().all(|(_, e)| e.at == 0.0);
+        let noise = derivatives.iter().map(|(_, e)| e.error()).fold(SMALLEST, largest);
+        let stays_flat = !is_flat || analytic.iter().all(|value| f64::from(value.abs()) <= DEVIATIONS * noise);
         let worst_autodiff = worst(analytic, autodiff, scale);
         let of = |(index, e): &(usize, Rounded)| relative(f64::from(analytic[*index]), e.at, scale);
         let worst_reference = derivatives.iter().map(of).fold(0.0, largest);
@@ -246,7 +265,7 @@ impl Case {
             worst_reference,
             tolerance,
             conclusive: tolerance <= TELLING,
-            passed: agrees || tolerance == f64::INFINITY,
+            passed: if tolerance.is_infinite() { nothing_to_tell && stays_flat } else { agrees },
         }
     }
 
@@ -439,5 +458,21 @@ mod tests {
         for executor in executors() {
             assert!(case.check(&executor, None).iter().any(|c| !c.passed));
         }
+    }
+
+    #[test]
+    fn a_gradient_that_overflows_alone_or_appears_from_nothing_is_wrong_whatever_the_tolerance() {
+        let case = case(0.07, (0.5, 0.5));
+        let verdict = |analytic: f32, autodiff: f32, at: f64, variance: f64| {
+            case.verdict("img.w1".to_string(), &[analytic], &[autodiff], &[(0, Rounded { at, variance })])
+        };
+        let lost = f64::INFINITY;
+        assert!(verdict(1.0, 2.0, 1.5, lost).passed, "rounding takes every digit");
+        assert!(verdict(f32::NAN, f32::NAN, 1.5, lost).passed, "f32 has no number for it");
+        assert!(!verdict(f32::NAN, 2.0, 1.5, lost).passed);
+        assert!(!verdict(f32::INFINITY, 2.0, 1.5, lost).passed);
+        assert!(verdict(0.0, 0.0, 0.0, 0.0).passed);
+        assert!(!verdict(1e-3, 0.0, 0.0, 0.0).passed);
+        assert!(verdict(1e-3, 0.0, 0.0, 1e-6).passed, "as much as rounding makes");
     }
 }

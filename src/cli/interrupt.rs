@@ -7,6 +7,9 @@
 //! | `XFSZ` from elsewhere | the same | the same |
 //! | `XFSZ` of a write beyond `ulimit -f` | nothing: the write is refused, an error like that of a full disk | the same |
 //!
+//! After training, while tables and the report are written, the first of these signals changes nothing: the run ends as it
+//! would have, with its own code.
+//!
 //! Once a run ends, `INT` or `TERM` ends it at once, except within [`SAME_MS`]: `timeout` sends its signal twice. What else
 //! comes then changes nothing, since `XCPU` comes every second and a terminal that closes sends several. A signal that was
 //! ignored when the process started (`nohup`, or a shell's `trap ''`) stays ignored. All others do what they do in any
@@ -25,6 +28,9 @@ const SAME_MS: u64 = 500;
 
 /// The flag that abandons what is being trained; null while nothing is. What it points at is never freed.
 static AT_WORK: AtomicPtr<AtomicBool> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Whether training is over and what is finished is written.
+static WRITES: AtomicBool = AtomicBool::new(false);
 
 /// When the process was first told to stop, in milliseconds since [`heed`] and one more; 0 before.
 static TOLD_AT: AtomicU64 = AtomicU64::new(0);
@@ -72,10 +78,16 @@ pub(super) fn heed() {
 pub(super) fn watch(control: &Arc<Control>) {
     // SAFETY: leaked on purpose, since a signal may come at any time; so it is never freed.
     let control: &'static Control = unsafe { &*Arc::into_raw(control.clone()) };
+    WRITES.store(false, Ordering::SeqCst);
     AT_WORK.store(std::ptr::from_ref(&control.cancel).cast_mut(), Ordering::SeqCst);
     if TOLD_AT.load(Ordering::SeqCst) > 0 {
         control.cancel.store(true, Ordering::SeqCst);
     }
+}
+
+/// Training is over, and what is finished is written.
+pub(super) fn writes() {
+    WRITES.store(true, Ordering::SeqCst);
 }
 
 #[cfg(unix)]
@@ -164,6 +176,9 @@ fn told(signal: &Signal) {
     let answer = answer(signal, at_work.is_some(), first.err().map(|first| now.saturating_sub(first)));
     let says = match answer {
         Answer::Nothing => return,
+        Answer::Stops if WRITES.load(Ordering::SeqCst) => {
+            ": all cells are trained, and what is finished is being written (interrupt once more to stop at once)\n"
+        }
         Answer::Stops => {
             ": stopping; packs in flight are abandoned, what is finished is written (interrupt once more to stop at once)\n"
         }

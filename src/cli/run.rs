@@ -296,6 +296,7 @@ impl<'a> Session<'a> {
             log.record("train", "train what is missing and measure it", &text)?;
         }
         let interrupted = self.train(packs, &estimate, trainer, workers, &control)?;
+        interrupt::writes();
         log.record("tables", "write the tables of all finished cells", &RUN_TABLES.join(", "))?;
         self.write_tables()?;
         self.write_gates(&mut log)?;

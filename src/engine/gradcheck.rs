@@ -47,9 +47,9 @@ const SEED: u64 = 0;
 /// Which settings of the loss a gradient check goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settings {
-    /// For each set of options that are on together: mild ones, at which any fault shows, and those of the cells at
-    /// the ends of its parameters. A fraction of a second each, before every run. They follow from which cells there
-    /// are, not from their order nor from which of them are finished.
+    /// Of each shape InfoNCE alone at mild settings; then, for each set of options that are on together, mild settings, at
+    /// which a fault of theirs shows, and those of the cells at the ends of its parameters. They follow from which cells
+    /// there are, not from their order nor from which of them are finished.
     Own,
     /// Those of the first cell and around them: every option that changes the loss, and temperatures from 1e-3 to 10.
     All,
@@ -77,15 +77,16 @@ pub fn gradcheck<'a>(
     let first = &first.config;
     let variants: Vec<(&Config, Variant)> = match settings {
         Settings::All => {
-            [mild(first)].into_iter().chain(loss_variants(first)).map(|variant| (first, variant)).collect()
+            mild_ones([first]).chain(loss_variants(first).into_iter().map(|variant| (first, variant))).collect()
         }
         Settings::Own => {
             let mut sets: BTreeMap<Options, Ends<'a>> = BTreeMap::new();
             cells.for_each(|cell| sets.entry(options(&cell.config)).or_default().take(&cell.config));
-            let mild = sets.values().flat_map(Ends::shapes).map(|config| (config, mild(config)));
+            let mild = mild_ones(sets.values().flat_map(Ends::shapes));
             mild.chain(sets.values().flat_map(Ends::all).map(|config| (config, own(config)))).collect()
         }
     };
+    let variants = told_apart(variants);
     let coordinates = if settings == Settings::All { COORDINATES } else { OWN_COORDINATES };
     let check = |(config, variant)| check(config, variant, coordinates, backend, fault);
     Ok(variants.into_par_iter().flat_map_iter(check).collect())
@@ -187,6 +188,9 @@ fn own(config: &Config) -> Variant {
     let mut name = format!("temperature {temperature} (the spec's), weights {i2t} and {t2i}");
     let mut add = |what: &str, value: f64| name += &format!(", {what} {}", exact(value));
     active(train).for_each(|r| add(r.param, (r.weight)(train)));
+    if train.redundancy_weight > 0.0 {
+        add("train.redundancy_off_diagonal", train.redundancy_off_diagonal);
+    }
     if train.balance > 0.0 {
         add("train.balance", train.balance);
     }
@@ -198,9 +202,39 @@ fn own(config: &Config) -> Variant {
     Variant { name, batch: own_batch(config), train: train.clone(), gains, crowding: 0.0 }
 }
 
-/// Settings at which rounding takes little, with the options of a cell: each at a value of note.
-fn mild(config: &Config) -> Variant {
-    let (on, balanced, gained) = options(config);
+/// The mild settings of some configurations: without options once of each shape, since a fault of InfoNCE can drown in
+/// the other terms, and with the options that are on.
+fn mild_ones<'a>(configs: impl IntoIterator<Item = &'a Config>) -> impl Iterator<Item = (&'a Config, Variant)> {
+    let none = (Vec::new(), false, [false; 2]);
+    let mut shapes = BTreeSet::new();
+    configs.into_iter().flat_map(move |config| {
+        let alone = shapes.insert(key(config)[..SHAPES].to_vec()).then(|| mild(config, none.clone()));
+        let on = options(config);
+        let together = (on != none).then(|| mild(config, on));
+        alone.into_iter().chain(together).map(move |variant| (config, variant))
+    })
+}
+
+/// The variants, with their shapes in their names where those are not enough to tell them apart.
+fn told_apart(mut variants: Vec<(&Config, Variant)>) -> Vec<(&Config, Variant)> {
+    let names: BTreeSet<&str> = variants.iter().map(|(_, variant)| variant.name.as_str()).collect();
+    if names.len() < variants.len() {
+        for (config, variant) in &mut variants {
+            let ([img, txt], model) = (features(config), &config.model);
+            variant.name += &format!(
+                ", widths {img}-{}-{d} and {txt}-{}-{d}, minibatch {}",
+                model.hidden_img,
+                model.hidden_txt,
+                variant.batch,
+                d = model.embedding
+            );
+        }
+    }
+    variants
+}
+
+/// Settings at which rounding takes little, with some options: each at a value of note.
+fn mild(config: &Config, (on, balanced, gained): Options) -> Variant {
     let mut train = TrainConfig {
         temperature: MILD_TEMPERATURE,
         // Unlike each other, so that directions that were exchanged show.
@@ -211,7 +245,10 @@ fn mild(config: &Config) -> Variant {
         ..config.train.clone()
     };
     let weight = weight_of_note(&train);
-    REGULARISERS.iter().filter(|r| on.contains(&r.param)).for_each(|r| (r.set_weight)(&mut train, weight));
+    for regulariser in REGULARISERS {
+        let is_on = on.contains(&regulariser.param);
+        (regulariser.set_weight)(&mut train, if is_on { weight } else { 0.0 });
+    }
     let gains = [0, 1].map(|m| if gained[m] { CHECKED_GAINS[m] } else { 1.0 });
     let gain = gained.contains(&true).then_some("model.output_gain");
     let names = on.into_iter().chain(balanced.then_some("train.balance")).chain(gain);

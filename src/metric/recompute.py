@@ -2,7 +2,8 @@
 
     cliffline embed DIR CELL -o cell.parquet [--condition NAME]
     cliffline show DIR CELL > cell.json
-    python3 src/metric/recompute.py cell.parquet cell.json [NAME]
+    cliffline reference --json > reference.json
+    python3 src/metric/recompute.py cell.parquet cell.json reference.json [NAME]
 
 Prints the largest difference to what the run recorded, by family, and exits 1 where one is more than rounding. What the
 run says is missing must be missing here. Sensitivities need the model and are left out. Needs numpy, polars and blake3.
@@ -21,6 +22,8 @@ FACTORS = {"shape": None, "orientation": (0, 2 * pi, 16), "frequency": (1, 3, 8)
 SHAPES = ["disc", "square", "triangle", "cross"]
 # Sums of some thousand terms in another order.
 TOLERANCE = 1e-9
+# How far rounding of embeddings to 32 bits takes a value past an end of its range.
+PAST = 2**-22
 
 
 class Missing(Exception):
@@ -254,7 +257,7 @@ def uniformity(c):
         try:
             c.directed(m)
             d = 2 - 2 * (c.z[m] @ c.z[m].T)[pairs]
-            out[f"uniformity_{m}"] = min(0.0, np.log(np.exp(-2 * d).mean()))
+            out[f"uniformity_{m}"] = np.log(np.exp(-2 * d).mean())
         except Missing:
             out[f"uniformity_{m}"] = None
     return out
@@ -419,9 +422,20 @@ FAMILIES = [retrieval, cosine, variance, spectrum, hubness, norm, logits, alignm
             separability, information, correlation, cross_group]
 
 
-def main(embeddings, shown, condition=None):
+def held(value, low, high):
+    """What rounding takes past an end of the range is that end."""
+    if low is not None and low - PAST * max(1, abs(low)) <= value < low:
+        return low
+    if high is not None and high < value <= high + PAST * max(1, abs(high)):
+        return high
+    return value
+
+
+def main(embeddings, shown, reference, condition=None):
     with open(shown) as file:
         shown = json.load(file)
+    with open(reference) as file:
+        ranges = {metric["name"]: metric["range"] for metric in json.load(file)["metrics"]}
     config, recorded = shown["config"], shown["metrics"]
     changes = {}
     if condition:
@@ -444,7 +458,7 @@ def main(embeddings, shown, condition=None):
                 if value is not None and name in recorded:
                     wrong.append(f"{name}: {value} here, missing there")
                 continue
-            apart = abs(value - said) / max(1.0, abs(said))
+            apart = abs(held(value, *ranges[name]) - said) / max(1.0, abs(said))
             worst = max(worst, (apart, name))
             compared.add(name)
             if apart > TOLERANCE:

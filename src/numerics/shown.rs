@@ -8,6 +8,7 @@
 //! do with the number before them. Rounding never turns the order of two numbers. The page's script does the same
 //! (`shown` in `page.js`), so a number reads alike wherever it is rounded.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -145,7 +146,8 @@ impl Levels {
 
     /// For a list of levels of any type.
     pub fn of<'a>(levels: impl IntoIterator<Item = &'a Value>) -> Self {
-        Self::of_numbers(levels.into_iter().filter(|level| level.is_f64()).filter_map(Value::as_f64))
+        let levels: Vec<&Value> = levels.into_iter().collect();
+        Self::fewest(|digits| levels.iter().map(|level| Self { digits }.text(level)).collect())
     }
 
     /// For a list of real numbers.
@@ -156,16 +158,15 @@ impl Levels {
     /// assert_eq!(levels.map(|level| Levels::of_numbers(levels).number(level)), ["0.1", "0.33333", "0.33334"]);
     /// ```
     pub fn of_numbers(levels: impl IntoIterator<Item = f64>) -> Self {
-        // Adding zero makes the two zeros one.
-        let mut levels: Vec<f64> = levels.into_iter().map(|level| level + 0.0).collect();
-        levels.sort_by(f64::total_cmp);
-        levels.dedup_by(|a, b| a.to_bits() == b.to_bits());
-        // More digits can make two numbers alike that fewer told apart, as 0.1499 and 0.1501, so all are looked at.
-        let apart = |digits: &usize| {
-            let texts: Vec<String> = levels.iter().map(|level| rounded_to(*level, *digits)).collect();
-            texts.windows(2).all(|pair| pair[0] != pair[1])
-        };
-        Self { digits: (DIGITS..ALL_DIGITS).find(apart).unwrap_or(ALL_DIGITS) }
+        let levels: Vec<f64> = levels.into_iter().collect();
+        Self::fewest(|digits| levels.iter().map(|level| rounded_to(*level, digits)).collect())
+    }
+
+    /// The fewest digits that make no two levels alike. More digits can make two numbers alike that fewer told apart, as
+    /// 0.1499 and 0.1501, so all are looked at.
+    fn fewest(texts: impl Fn(usize) -> BTreeSet<String>) -> Self {
+        let distinct = texts(ALL_DIGITS).len();
+        Self { digits: (DIGITS..ALL_DIGITS).find(|digits| texts(*digits).len() == distinct).unwrap_or(ALL_DIGITS) }
     }
 
     /// One of the levels.
@@ -186,8 +187,6 @@ impl Levels {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -249,6 +248,9 @@ mod tests {
         assert_eq!(texts, ["9007199254740992", "9007199254740993", "9223372036854775807"]);
         assert_eq!([json!(1.0), json!("swap"), json!(true), Value::Null].map(|v| level(&v)), ["1", "swap", "true", ""]);
         assert_eq!(level(&json!(0.123456789012)), "0.123456789012");
+        let mixed = [json!(1), json!(1.00001), json!(2)];
+        let shown = Levels::of(&mixed);
+        assert_eq!(mixed.map(|level| shown.text(&level)), ["1", "1.00001", "2"]);
     }
 
     /// Any finite number, and neighbours of others: by bits, so that all magnitudes come.

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 pub struct Edit {
     /// Which of the values, as a share of all in their order.
     at: f64,
-    change: Change,
+    pub change: Change,
 }
 
 #[derive(Clone, Debug)]
-enum Change {
+pub enum Change {
     Null,
     Bool(bool),
     Int(i64),

@@ -122,7 +122,9 @@ fn read(text: &str, overrides: &Overrides) -> Result<Verdict, TestCaseError> {
     let sweep = match from_str(text, "fuzzed.toml", overrides) {
         Ok(sweep) => sweep,
         Err(error) => {
-            prop_assert!(error.render(false).contains("error"), "{error:?}");
+            let said = error.render(false);
+            let places = ["fuzzed.toml", "command line", "--set", "--axis"];
+            prop_assert!(places.iter().any(|place| said.contains(place)), "it does not say where: {said}");
             return Ok(Verdict::Refused);
         }
     };

@@ -12,7 +12,7 @@ const CASES: u64 = 40;
 /// Share of its tolerance that no sound gradient may use, for the tolerance to have room left.
 const ROOM: f64 = 0.5;
 
-/// Least error of a planted fault over the tolerance, at mild settings of one term.
+/// Least error of a planted fault over the tolerance, at mild settings.
 const MARGIN: f64 = 10.0;
 
 /// What a gradient depends on.
@@ -122,6 +122,7 @@ fn no_allowed_settings_raise_a_false_alarm_and_a_fault_is_found_at_all_of_them()
                 }
             }
             let tally = Tally::of(&checks);
+            assert!(tally.passed, "case {case} on {}: {tally:?} at {config:?}", backend.name);
             (sound, doubtful, compared) = (sound + 1, doubtful + tally.inconclusive, compared + tally.checks);
 
             let broken = own_checks(&config, backend, Some(fault));
@@ -129,7 +130,7 @@ fn no_allowed_settings_raise_a_false_alarm_and_a_fault_is_found_at_all_of_them()
             least = least.min(worst_share(broken.iter().filter(|c| is_mild(c))));
         }
     }
-    assert!(least > 1.0, "a fault showed at no mild settings: {least}");
+    assert!(least > MARGIN, "a fault hardly showed at mild settings: {least}");
     eprintln!(
         "{sound} sets of settings, {compared} checks, {doubtful} of them inconclusive; a sound gradient used {worst:.2} of \
          its tolerance at most, a fault at mild settings {least:.0} times its tolerance at least"
@@ -137,38 +138,25 @@ fn no_allowed_settings_raise_a_false_alarm_and_a_fault_is_found_at_all_of_them()
 }
 
 #[test]
-fn each_fault_shows_in_each_term_at_mild_and_at_extreme_settings() {
-    let mut table = Vec::new();
+fn each_fault_shows_with_each_term_at_mild_settings() {
+    let (mut shown, mut least) = (0, f64::INFINITY);
     for backend in &backends() {
-        for (temperature, weight, gains) in
-            [(0.07, 1.0, [1.0, 1.0]), (1e-3, 1e6, [2.0, 1000.0]), (100.0, 1e-3, [1e-8, 1.0]), (1.0, 1e3, [1e6, 1e-3])]
-        {
+        for gains in [[1.0, 1.0], [2.0, 1000.0], [1e-8, 1.0]] {
             for term in REGULARISERS.iter().map(Some).chain([None]) {
                 let mut config = tiny();
-                config.train.temperature = temperature;
                 [config.model.output_gain_img, config.model.output_gain_txt] = gains;
-                term.into_iter().for_each(|term| (term.set_weight)(&mut config.train, weight));
-                let sound = own_checks(&config, backend, None);
+                term.into_iter().for_each(|term| (term.set_weight)(&mut config.train, 1.0));
                 for fault in faults(&config) {
                     let broken = own_checks(&config, backend, Some(fault));
-                    let (mild, own): (Vec<_>, Vec<_>) = broken.iter().partition(|c| is_mild(c));
-                    let margin = worst_share(mild.into_iter());
-                    let what =
-                        format!("{fault:?} with {:?} at {temperature} on {}", term.map(|t| t.param), backend.name);
-                    assert!(margin > MARGIN, "{what}: {margin}");
-                    // A term may drown among others where it is small; where the fault is most of it, it shows.
-                    let told =
-                        sound.iter().zip(&broken).filter(|(sound, _)| sound.conclusive && !is_mild(sound)).count();
-                    table.push((what, margin, told, worst_share(own.into_iter())));
+                    let margin = worst_share(broken.iter().filter(|check| is_mild(check)));
+                    let term = term.map(|term| term.param);
+                    assert!(margin > MARGIN, "{fault:?} with {term:?}, gains {gains:?} on {}: {margin}", backend.name);
+                    (shown, least) = (shown + 1, least.min(margin));
                 }
             }
         }
     }
-    for (what, mild, told, own) in &table {
-        eprintln!(
-            "{what}: {mild:.0} times its tolerance at mild settings, {own:.1} at these, of which {told} tensors can tell"
-        );
-    }
+    eprintln!("{shown} faults, each at least {least:.0} times its tolerance");
 }
 
 #[test]
