@@ -8,6 +8,8 @@ use super::kernel::normalise::bias_normalise;
 use super::kernel::tanh::bias_tanh;
 use super::parameters::host;
 use super::program::Executor;
+use crate::machine::caught;
+use crate::machine::threads::{self, TooFewThreads};
 use crate::spec::config::TrainConfig;
 
 /// Version of everything that decides a number or which numbers there are: world, initialisation, program, metrics.
@@ -15,6 +17,9 @@ use crate::spec::config::TrainConfig;
 /// (the numbers that were there are as before). Since then a metric that rounding takes past its range is its end,
 /// also where it is read from a record: so results stay comparable, and the version what it was.
 pub const NUMERICS_VERSION: u32 = 2;
+
+/// Threads that work on tensors beside the one that asks, at least.
+const TENSOR_THREADS: usize = 1;
 
 /// A backend as the user names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -82,6 +87,13 @@ pub enum BackendError {
     NoRoom { left: u64, of: String },
     #[error(transparent)]
     Instructions(#[from] super::native::UnknownInstructions),
+    /// Tensors are worked on by a thread of their own.
+    #[error(transparent)]
+    Threads(#[from] TooFewThreads),
+    #[error(
+        "the graphics adapter {adapter} cannot be used ({reason}); use --backend native, or see the limits of this process"
+    )]
+    Driver { adapter: String, reason: String },
     #[error("backend {name} is not a single backend; name one of wgpu, flex, ndarray, native")]
     NotABackend { name: String },
 }
@@ -89,6 +101,9 @@ pub enum BackendError {
 impl Choice {
     /// Opens the backend.
     pub fn open(self) -> Result<Backend, BackendError> {
+        if self != Self::Native {
+            threads::require(TENSOR_THREADS)?;
+        }
         match self {
             Self::Flex => Ok(Backend::cpu("flex", Device::flex(), "as asked".into())),
             Self::Ndarray => Ok(Backend::ndarray()),
@@ -139,7 +154,10 @@ impl Backend {
             _ => DeviceKind::DefaultDevice,
         });
         let why = format!("as asked, on {} ({})", adapter.name, adapter.kind);
-        let class = class("wgpu", Some(&adapter), instruction_set(), &fingerprint(&device));
+        // The first use opens the device, and the library panics where a driver refuses it.
+        let first = caught(|| fingerprint(&device))
+            .map_err(|reason| BackendError::Driver { adapter: adapter.name.clone(), reason })?;
+        let class = class("wgpu", Some(&adapter), instruction_set(), &first);
         Ok(Self { name: "wgpu", executor: Executor::Tensors(device), adapter: Some(adapter), why, class })
     }
 

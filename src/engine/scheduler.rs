@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::outcome::{ConditionOutcome, Outcome, Status, all_missing};
 use super::pack::Pack;
+use crate::machine::message;
 use crate::spec::Cell;
 
 /// Shared between the caller and the workers.
@@ -253,9 +254,7 @@ fn failures(cells: &[&Cell], reason: &str) -> Vec<Outcome> {
 }
 
 fn describe(panic: &(dyn std::any::Any + Send)) -> String {
-    let text =
-        panic.downcast_ref::<&str>().map(|s| (*s).to_string()).or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("the trainer panicked: {}", text.unwrap_or_else(|| "no message".into()))
+    format!("the trainer panicked: {}", message(panic))
 }
 
 fn failure(cell: &Cell, reason: &str) -> Outcome {

@@ -1,10 +1,12 @@
 //! What this machine, and the limits that were put on this process, allow: memory and threads. Imports no other room.
 
 pub mod allocator;
+mod caught;
 mod cgroup;
 mod memory;
 pub mod threads;
 
+pub use caught::{caught, message};
 pub use memory::{Room, Rooms, TooLittle, memory_available, require_floor, rooms};
 
 /// Has the allocator take no address space ahead for every thread, where that is limited: it would take the most of it.

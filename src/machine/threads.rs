@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot start {wanted} threads: {started} were, and the next was refused ({source}). See `ulimit -u`, \
-     `ulimit -v`, and pids.max of the control group: raise the limit, or lower --threads"
+     `ulimit -v`, and pids.max of the control group: raise the limit, or ask for fewer with RAYON_NUM_THREADS"
 )]
 pub struct TooFewThreads {
     wanted: usize,

@@ -40,7 +40,15 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Opens a temporary file in the directory of `path`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], also where something lies at `path` that is no plain file: a device would be gone after the
+    /// rename, and whoever reads a pipe would wait for ever.
     pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
+        if let Some(kind) = special(path) {
+            let reason = format!("there is {kind}, and only a plain file is replaced: name another file");
+            return Err(StoreError::io("write", path)(io::Error::new(io::ErrorKind::AlreadyExists, reason)));
+        }
         let mut builder = tempfile::Builder::new();
         builder.prefix(TEMP_PREFIX).suffix(TEMP_SUFFIX);
         // Results are for sharing: the umask decides, not the private mode that temporary files get by default.
@@ -67,6 +75,17 @@ impl Pending {
         let file = self.writer.into_inner().map_err(|e| StoreError::io("write", path)(e.into_error()))?;
         file.persist(path).map_err(|e| StoreError::io("rename a temporary file to", path)(e.error))?;
         Ok(())
+    }
+}
+
+/// What lies at `path`, where that is no plain file.
+fn special(path: &Path) -> Option<&'static str> {
+    let kind = fs::symlink_metadata(path).ok()?.file_type();
+    match () {
+        () if kind.is_file() => None,
+        () if kind.is_dir() => Some("a directory"),
+        () if kind.is_symlink() => Some("a link"),
+        () => Some("a device, a pipe or a socket"),
     }
 }
 
@@ -161,5 +180,21 @@ mod tests {
         fs::write(&plain, b"x").unwrap();
         let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode();
         assert_eq!(mode(&ours), mode(&plain));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn only_plain_files_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", at("link")).unwrap();
+        for (name, kind) in [("socket", "a socket"), ("folder", "a directory"), ("link", "a link")] {
+            let error = write_atomic(&at(name), |w| w.write_all(b"new")).unwrap_err();
+            assert!(std::error::Error::source(&error).unwrap().to_string().contains(kind), "{error:?}");
+        }
+        assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing unfinished is left");
     }
 }

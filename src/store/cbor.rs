@@ -5,11 +5,12 @@ const MAP: u8 = 5;
 /// Deeper than any record; a bound, so that a forged one cannot exhaust the stack.
 const DEEPEST: usize = 64;
 
-/// The elements of a CBOR array, each as its bytes; none when that is not what it is, when something follows it, or when
-/// it has more than `most` items in all: an item is a byte here, and up to some tens of bytes in memory.
-pub(super) fn elements(cbor: &[u8], most: u64) -> Option<Vec<&[u8]>> {
+/// The elements of a CBOR array, each as its bytes. None when that is not what it is, when something follows it, when it
+/// has more than `most_elements`, or when it has more than `most` items in all: an item is a byte here, and up to some
+/// tens of bytes in memory.
+pub(super) fn elements(cbor: &[u8], most_elements: usize, most: u64) -> Option<Vec<&[u8]>> {
     let (major, count, mut rest) = head(cbor)?;
-    if major != ARRAY {
+    if major != ARRAY || count? > most_elements as u64 {
         return None;
     }
     let (mut elements, mut left) = (Vec::new(), most);
@@ -107,16 +108,17 @@ mod tests {
         let records: Vec<CellRecord> = (0..3).map(sample).collect();
         let mut cbor = Vec::new();
         ciborium::into_writer(&records, &mut cbor).unwrap();
-        let found = elements(&cbor, MANY).unwrap();
+        let found = elements(&cbor, 1 << 20, MANY).unwrap();
         let decoded: Vec<CellRecord> = found.iter().map(|bytes| ciborium::from_reader(*bytes).unwrap()).collect();
         assert_eq!(decoded, records);
         assert_eq!(found.iter().map(|bytes| bytes.len()).sum::<usize>() + 1, cbor.len());
-        assert!(elements(&cbor[..cbor.len() - 1], MANY).is_none(), "cut off");
-        assert!(elements(&[cbor.as_slice(), &[0]].concat(), MANY).is_none(), "something follows");
-        assert!(elements(&cbor, 10).is_none(), "more items than may be");
+        assert!(elements(&cbor[..cbor.len() - 1], 1 << 20, MANY).is_none(), "cut off");
+        assert!(elements(&[cbor.as_slice(), &[0]].concat(), 1 << 20, MANY).is_none(), "something follows");
+        assert!(elements(&cbor, 1 << 20, 10).is_none(), "more items than may be");
+        assert!(elements(&cbor, found.len() - 1, MANY).is_none(), "more elements than may be");
         for n in [0, 3, 23, 24, 255, 256, 70_000] {
             let zeros = [array_head(n), vec![0; n]].concat();
-            assert_eq!(elements(&zeros, MANY).map(|found| found.len()), Some(n));
+            assert_eq!(elements(&zeros, 1 << 20, MANY).map(|found| found.len()), Some(n));
             let mut written = Vec::new();
             ciborium::into_writer(&vec![0u8; n], &mut written).unwrap();
             assert!(n > 255 || written == zeros, "{n}");
@@ -124,11 +126,11 @@ mod tests {
         for bad in
             [&[][..], &[0xa1, 0, 0], &[0x9f, 0xff], &[0x81, 0x1c], &[0x9b, 255, 255, 255, 255, 255, 255, 255, 255]]
         {
-            assert!(elements(bad, MANY).is_none(), "{bad:?}");
+            assert!(elements(bad, 1 << 20, MANY).is_none(), "{bad:?}");
         }
         let mut deep = vec![0x81; 1000];
         deep.push(0);
-        assert!(elements(&deep, MANY).is_none());
+        assert!(elements(&deep, 1 << 20, MANY).is_none());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::error::StoreError;
+use super::lacking::{Service, done_without};
 
 /// How long a writer waits for the others. Sealing hashes every file: a minute for a hundred gigabytes or so. A hold that
 /// is longer is of a process that was stopped, and nothing is lost by giving up: the same command goes on.
@@ -61,7 +62,10 @@ fn take(
     loop {
         match attempt(&file) {
             Ok(()) => return Ok(FilesLock { _dir: Some(file) }),
-            Err(TryLockError::Error(_)) => return Ok(FilesLock { _dir: None }),
+            Err(TryLockError::Error(error)) => {
+                done_without(Service::Locks, dir, &error);
+                return Ok(FilesLock { _dir: None });
+            }
             Err(TryLockError::WouldBlock) if started.elapsed() > patience => {
                 return Err(StoreError::Busy { dir: dir.to_path_buf() });
             }

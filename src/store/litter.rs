@@ -2,7 +2,7 @@
 //! about a run. It is never sealed, bundled or removed.
 
 /// Names, and patterns with one `*` for any text.
-const LITTER: [&str; 34] = [
+const LITTER: [&str; 39] = [
     // macOS and its copies on other disks
     ".DS_Store",
     "._*",
@@ -10,6 +10,7 @@ const LITTER: [&str; 34] = [
     ".LSOverride",
     ".localized",
     ".Spotlight-V100",
+    "Icon\r",
     ".Trashes",
     ".fseventsd",
     ".TemporaryItems",
@@ -34,6 +35,10 @@ const LITTER: [&str; 34] = [
     ".syncthing.*",
     // Editors: backups, unsaved text, locks
     "*~",
+    "*.bak",
+    "*.orig",
+    ".*.kate-swp",
+    "4913",
     "#*#",
     ".#*",
     "~$*",
@@ -78,6 +83,10 @@ mod tests {
             "#spec.toml#",
             ".#spec.toml",
             ".spec.toml.swp",
+            ".spec.toml.kate-swp",
+            "spec.toml.bak",
+            "report.html.orig",
+            "Icon\r",
             ".nfs000000000123",
             ".fuse_hidden0000",
             "lost+found",

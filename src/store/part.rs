@@ -389,7 +389,7 @@ pub(crate) const TOO_LARGE: &str = "too large";
 
 /// The records of an unpacked block, each as its bytes.
 pub(crate) fn elements(plain: &[u8]) -> Option<Vec<&[u8]>> {
-    cbor::elements(plain, MOST_BLOCK_ITEMS)
+    cbor::elements(plain, BLOCK_CELLS, MOST_BLOCK_ITEMS)
 }
 
 /// Why an encoded record is larger than one of its configuration can be, or has none; none where it is not.

@@ -20,6 +20,8 @@ use crate::aligner::step::GRADIENT_NORM_NAMES;
 use crate::aligner::train::LOSS_NAMES;
 use crate::engine::{Act, LIMITS, panel};
 use crate::metric::{self, Descriptor, hold};
+use crate::numerics::printable::is_hidden;
+use crate::numerics::shown::exact;
 use crate::spec::config::{Config, Select, walk};
 use crate::spec::{CLEAN, Cell};
 
@@ -53,6 +55,7 @@ fn judge(record: &CellRecord) -> Verdict {
     let config = configuration(record)?;
     ids(record, &config)?;
     ending(record, &config)?;
+    making(record)?;
     metrics(record, &config)?;
     spectra(record, &config)?;
     curves(record, &config)?;
@@ -109,7 +112,26 @@ fn ending(record: &CellRecord, config: &Config) -> Verdict {
         return Err(format!("it is {status} without a reason"));
     }
     if record.wall_s < 0.0 {
-        return Err(format!("it took {} s", record.wall_s));
+        return Err(format!("it took {} s", exact(record.wall_s)));
+    }
+    Ok(())
+}
+
+/// Longest text that says what made a record, bytes: a program, a commit and a processor have about eighty.
+const LONGEST_MAKER: usize = 400;
+
+/// Longest time, bytes.
+const LONGEST_TIME: usize = 40;
+
+/// That what says when and by what a record was made can be shown.
+fn making(record: &CellRecord) -> Verdict {
+    let made_by = &record.made_by;
+    if made_by.len() > LONGEST_MAKER || made_by.contains(|c| is_hidden(c) || c == '\n') {
+        return Err(format!("what it was made by is {}, no line of text", shortened(&made_by.as_str().into())));
+    }
+    let time = &record.finished_utc;
+    if time.len() > LONGEST_TIME || time.parse::<jiff::Timestamp>().is_err() {
+        return Err(format!("the time when it was finished is {}, none of RFC 3339", shortened(&time.as_str().into())));
     }
     Ok(())
 }

@@ -1,11 +1,8 @@
 //! What a table may ask for before it is read: a footer and a page header are a few bytes that anybody can write, and the
 //! reader takes memory by what they say.
 
-use std::cell::Cell;
 use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
-use std::sync::Once;
 
 use polars_parquet::parquet::page::CompressedPage;
 use polars_parquet::parquet::read::PageReader;
@@ -14,7 +11,7 @@ use polars_parquet::read::{ColumnChunkMetadata, FileMetadata};
 use super::error::StoreError;
 use super::plain::open_stored;
 use super::table::ROW_GROUP_ROWS;
-use crate::machine::memory_available;
+use crate::machine::{caught, memory_available};
 
 /// Most bytes of a page, packed or not: those of this program have one megabyte, and the longest text in one.
 const MOST_PAGE_BYTES: usize = 64 << 20;
@@ -148,30 +145,13 @@ fn dictionary(chunk: &[u8]) -> Option<(usize, usize)> {
     Some((sizes[1], values))
 }
 
-thread_local! {
-    /// Whether a panic of this thread is caught and told in words.
-    static CAUGHT: Cell<bool> = const { Cell::new(false) };
-}
-
 /// What `read` returns of a table. The reader of tables takes some footers at their word and panics on what they point to:
 /// that is damage of the table, and no fault of this program.
 ///
 /// # Errors
 /// Those of `read`, and [`StoreError::Table`] where it panics.
 pub(super) fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = take_hook();
-        set_hook(Box::new(move |panic| {
-            if !CAUGHT.get() {
-                before(panic);
-            }
-        }));
-    });
-    CAUGHT.set(true);
-    let result = catch_unwind(AssertUnwindSafe(read));
-    CAUGHT.set(false);
-    result.unwrap_or_else(|_| {
+    caught(read).unwrap_or_else(|_| {
         let reason = "its footer does not describe what it holds".to_string();
         Err(StoreError::Table { path: path.to_path_buf(), reason })
     })

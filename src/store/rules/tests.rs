@@ -44,6 +44,11 @@ fn what_cannot_be_of_a_cell_is_refused_with_what_it_is() {
             r.config["image"]["noise"] = 0.25.into();
         }),
         ("those of cell", |r| r.conditions.clear()),
+        ("it took -1e308 s", |r| r.wall_s = -1e308),
+        ("no line of text", |r| r.made_by = "a\u{1b}[2J".into()),
+        ("no line of text", |r| r.made_by = "long ".repeat(100)),
+        ("none of RFC 3339", |r| r.finished_utc = "yesterday".into()),
+        ("none of RFC 3339", |r| r.finished_utc.push_str("\u{1b}[2J")),
         ("those of cell", |r| drop(r.conditions[0].changes.insert("image.blur".into(), 1.0.into()))),
         ("no condition", |r| r.conditions[0].name = "clean".into()),
         ("in the order of their names", |r| r.conditions.push(r.conditions[0].clone())),
