@@ -11,6 +11,9 @@ use super::params::{Param, param_at};
 /// The condition under which a cell was trained; always there, never written in a spec.
 pub const CLEAN: &str = "clean";
 
+/// Most conditions of a sweep: a record with a full panel under each can still be read again.
+pub(crate) const MOST_CONDITIONS: usize = 1 << 12;
+
 /// Changes to the operators of a cell, under which its trained model is evaluated on the test split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Condition {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::axis::{self, DraftAxis};
-use super::condition::{CLEAN, Condition, is_operator};
+use super::condition::{CLEAN, Condition, MOST_CONDITIONS, is_operator};
 use super::diagnostic::{Diagnostic, Site};
 use super::gate::{self, DraftGate};
 use super::params::{Kind, PARAMS, Param, param_at};
@@ -78,7 +78,10 @@ impl Draft {
                 ("zip", Node::List(groups)) => groups.iter().for_each(|group| self.read_zip(group, problems)),
                 ("exclude", Node::List(tables)) => tables.iter().for_each(|at| self.read_exclude(at, problems)),
                 ("include", Node::List(tables)) => tables.iter().for_each(|at| self.read_include(at, problems)),
-                ("condition", Node::List(tables)) => tables.iter().for_each(|at| self.read_condition(at, problems)),
+                ("condition", Node::List(tables)) => {
+                    tables.iter().take(MOST_CONDITIONS).for_each(|at| self.read_condition(at, problems));
+                    problems.extend(tables.get(MOST_CONDITIONS).map(|at| too_many_conditions(tables.len(), &at.site)));
+                }
                 ("gate", Node::List(tables)) => {
                     self.gates.extend(tables.iter().filter_map(|at| gate::read(at, problems)));
                 }
@@ -266,6 +269,11 @@ impl Draft {
         let condition = Condition { name: text.clone(), changes: read };
         self.conditions.push(At { value: condition, site: at.site.clone() });
     }
+}
+
+fn too_many_conditions(count: usize, site: &Site) -> Diagnostic {
+    let message = format!("there are {count} conditions, and a cell can be measured under {MOST_CONDITIONS}");
+    Diagnostic::new(site, message, "divide them among several sweeps")
 }
 
 const CONDITION_NAME: &str = "a name is of lower-case letters, digits and hyphens, 64 at most, and of one condition only; `clean` is the \

@@ -48,6 +48,7 @@ mod sweep;
 mod tree;
 
 pub use builtin::{BUILTINS, Builtin};
+pub(crate) use condition::MOST_CONDITIONS;
 pub use condition::{CLEAN, Condition};
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Location, Report, Site, Source, SpecError};

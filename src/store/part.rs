@@ -31,6 +31,7 @@ use super::own::start_of;
 use super::plain::open_stored;
 use super::record::{CellRecord, RECORD_VERSION, RecordedStatus};
 use super::rules;
+use crate::spec::MOST_CONDITIONS;
 use crate::spec::config::Config;
 
 mod columns;
@@ -62,8 +63,16 @@ const MOST_RECORD_BYTES: u64 = MOST_BLOCK_BYTES - (FULL_BLOCK_BYTES as u64) - 16
 const FULL_BLOCK_BYTES: usize = 16 << 20;
 /// Most numbers, texts and lists of a block in all: an item of one byte takes 16 and more in memory.
 const MOST_BLOCK_ITEMS: u64 = 1 << 26;
-/// Most bytes of a record without its curves, its spectra and its candidates: a thousand conditions with a panel each.
+/// Most bytes of a record without its curves, its candidates and its conditions: a panel and spectra of thousands of
+/// dimensions.
 const MOST_PLAIN_BYTES: u64 = 8 << 20;
+/// Most bytes of a condition: a hundred and fifty metrics, each with its name and a number or why there is none, are some
+/// fifteen thousand.
+const MOST_CONDITION_BYTES: usize = 1 << 15;
+const _: () = assert!(
+    MOST_PLAIN_BYTES + (MOST_CONDITIONS * MOST_CONDITION_BYTES) as u64 <= MOST_RECORD_BYTES,
+    "a spec has no more conditions than a record can hold"
+);
 /// Most bytes of a configuration; a hundred parameters have four thousand.
 const MOST_CONFIG_BYTES: usize = 1 << 16;
 /// Bytes of a number and more than there are time series, so that a point of the curves has at most their product; a
@@ -392,13 +401,31 @@ pub(crate) fn elements(plain: &[u8]) -> Option<Vec<&[u8]>> {
     cbor::elements(plain, BLOCK_CELLS, MOST_BLOCK_ITEMS)
 }
 
-/// Why an encoded record is larger than one of its configuration can be, or has none; none where it is not.
+/// Why an encoded record is larger than one of its configuration and so many conditions can be, or has no configuration;
+/// none where it is not. What is written is held to it like what is read.
 fn too_large(record: &[u8]) -> Option<String> {
+    if record.len() as u64 > MOST_RECORD_BYTES {
+        return Some(format!(
+            "{TOO_LARGE}: a record has {} bytes, and at most {MOST_RECORD_BYTES} are read",
+            record.len()
+        ));
+    }
     let bytes = cbor::entry(record, "config").filter(|bytes| bytes.len() <= MOST_CONFIG_BYTES);
     let config: Option<Config> = bytes.and_then(|bytes| ciborium::from_reader(bytes).ok());
     let Some(config) = config else { return Some("a record has no configuration that this version knows".to_string()) };
+    let conditions = cbor::entry(record, "conditions").and_then(elements).unwrap_or_default();
+    if let Some(bytes) = conditions.iter().map(|bytes| bytes.len()).find(|bytes| *bytes > MOST_CONDITION_BYTES) {
+        return Some(format!(
+            "{TOO_LARGE}: a condition has {bytes} bytes, and at most {MOST_CONDITION_BYTES} are read"
+        ));
+    }
     let most = MOST_PLAIN_BYTES.saturating_add(config.recorded_points().saturating_mul(MOST_POINT_BYTES));
-    (record.len() as u64 > most).then(|| format!("{TOO_LARGE}: a record has {} bytes", record.len()))
+    let rest = record.len() - conditions.iter().map(|bytes| bytes.len()).sum::<usize>();
+    (rest as u64 > most).then(|| {
+        format!(
+            "{TOO_LARGE}: a record has {rest} bytes beside its conditions, and with its curves at most {most} are read"
+        )
+    })
 }
 
 /// The header, after the checks that hold for every version.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::store::record::tests::{first_sample, sample};
+use crate::store::record::{RecordedCondition, RecordedMetric};
 
 /// Written by version 1 of this module (zstd 0.13, ciborium 0.2) from the first three sample records. It must open
 /// for ever; it is never regenerated.
@@ -166,7 +167,7 @@ fn what_is_no_list_of_the_listed_records_is_unreadable_whatever_its_hash() {
         assert!(part.judged_block(0).is_err(), "{words}");
     }
     let mut unlisted = sample(1);
-    unlisted.metrics.insert("of_another_version".into(), super::super::RecordedMetric::Value(1.0));
+    unlisted.metrics.insert("of_another_version".into(), RecordedMetric::Value(1.0));
     let error = with_blocks(dir.path(), &[packed(&cbor(&[sample(0), unlisted]))]).records(0).unwrap_err().to_string();
     assert!(error.contains("does not list all that it has"), "{error}");
 }
@@ -197,6 +198,9 @@ fn large_records_make_blocks_of_their_own_and_too_large_ones_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let large = |n: u64| {
         let mut record = sample(n);
+        // As many points as its configuration has looks.
+        record.config["train"]["steps"] = 20_000.into();
+        record.config["curves"]["every"] = 1.into();
         record.curves.series.insert("loss".into(), vec![Some(0.1 + n as f64); FULL_BLOCK_BYTES / 9]);
         record
     };
@@ -211,4 +215,52 @@ fn large_records_make_blocks_of_their_own_and_too_large_ones_are_refused() {
     huge.reason = "x".repeat(MOST_RECORD_BYTES as usize);
     let error = encode_blocks(&[huge], &mut Columns::default(), dir.path()).unwrap_err();
     assert!(matches!(&error, StoreError::BadRecord { reason, .. } if reason.contains("at most")), "{error}");
+}
+
+/// A record of a cell that was measured under so many conditions, with every metric there is, each without a value for
+/// `reason`.
+fn under_conditions(conditions: usize, reason: &str) -> CellRecord {
+    let mut record = sample(0);
+    let of_one = record.conditions.remove(0);
+    let missing = |d: &crate::metric::Descriptor| (d.name.to_string(), RecordedMetric::Missing(reason.to_string()));
+    let metrics: std::collections::BTreeMap<_, _> = crate::metric::descriptors().map(missing).collect();
+    record.metrics.extend(metrics.clone());
+    record.conditions = (0..conditions)
+        .map(|n| RecordedCondition {
+            name: format!("noise-{n:04}"),
+            changes: [("image.noise".to_string(), (1.0 + n as f64).into())].into(),
+            metrics: metrics.clone(),
+            ..of_one.clone()
+        })
+        .collect();
+    let config: Config = serde_json::from_value(record.config.clone()).unwrap();
+    record.cell_id = crate::spec::Cell::new(config, record.conditions()).id;
+    record
+}
+
+#[test]
+fn what_can_be_written_can_be_read_however_many_conditions_a_cell_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let reason = "fewer than 64 samples have the group that it compares them with";
+    for conditions in [1, 1000] {
+        let record = under_conditions(conditions, reason);
+        let mut columns = Columns::default();
+        let blocks = encode_blocks(std::slice::from_ref(&record), &mut columns, dir.path()).unwrap();
+        let part = write_part(dir.path(), "smoke", "n1 flex x86_64", columns, &blocks).unwrap();
+        let read = Part::open(&part.path).unwrap().records(0).unwrap();
+        assert!(read == [record], "{conditions} conditions");
+    }
+    // What the reader would not take is refused before it is written, by the same rule and in the same words.
+    let unread = [
+        (under_conditions(3, &"x".repeat(1000)), "a condition has "),
+        (CellRecord { reason: "x".repeat(9 << 20), ..sample(0) }, "beside its conditions"),
+        (CellRecord { config: serde_json::json!({ "train": 3 }), ..sample(0) }, "no configuration"),
+    ];
+    for (record, words) in unread {
+        let error = encode_blocks(std::slice::from_ref(&record), &mut Columns::default(), dir.path()).unwrap_err();
+        assert!(matches!(&error, StoreError::BadRecord { reason, .. } if reason.contains(words)), "{words}: {error}");
+        let part = with_blocks(dir.path(), &[packed(&cbor(&[&record, &sample(1)]))]);
+        let error = part.records(0).unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    }
 }

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use super::{
-    BLOCK_CELLS, BlockEntry, CellEntry, Columns, EXTENSION, FORMAT, FULL_BLOCK_BYTES, Header, Index, MOST_RECORD_BYTES,
-    PART_VERSION, Part, ZSTD_LEVEL, name_of,
+    BLOCK_CELLS, BlockEntry, CellEntry, Columns, EXTENSION, FORMAT, FULL_BLOCK_BYTES, Header, Index, PART_VERSION,
+    Part, ZSTD_LEVEL, name_of, too_large,
 };
 use crate::store::atomic::Pending;
 use crate::store::cbor;
@@ -36,9 +36,8 @@ pub(crate) fn encode_blocks<'a>(
         let before = plain.len();
         ciborium::into_writer(record, &mut plain)
             .map_err(|e| StoreError::io("encode records for", at)(std::io::Error::other(e.to_string())))?;
-        if (plain.len() - before) as u64 > MOST_RECORD_BYTES {
-            let reason =
-                format!("its record has {} bytes, and at most {MOST_RECORD_BYTES} can be read", plain.len() - before);
+        // What could not be read again is not written.
+        if let Some(reason) = plain.get(before..).and_then(too_large) {
             return Err(StoreError::BadRecord { cell_id: record.cell_id.clone(), reason });
         }
         columns.add(record);

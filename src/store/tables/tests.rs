@@ -173,12 +173,14 @@ fn a_run_without_finished_cells_has_empty_tables() {
 }
 
 #[test]
-fn two_paths_that_make_one_column_name_are_an_error() {
+fn two_names_that_make_one_column_name_are_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let mut record = sample(0);
-    record.config = serde_json::json!({"a": {"b_c": 1}, "a_b": {"c": 2}});
+    for name in ["a.b_c", "a_b.c"] {
+        record.metrics.insert(name.into(), RecordedMetric::Value(1.0));
+    }
     let run = run(dir.path(), &[record], 1);
     let error = write_run_tables(run.reader(), &TableSpec { cell_ids: &refs(&plan(1)), ..TableSpec::default() });
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("cells.parquet") && error.contains("param_a_b_c"), "{error}");
+    assert!(error.contains("cells.parquet") && error.contains("metric_a_b_c"), "{error}");
 }
