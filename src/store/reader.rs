@@ -271,7 +271,8 @@ impl RunReader {
         Ok(sound)
     }
 
-    fn records_once<S: AsRef<str>>(&self, ids: &[S]) -> Result<Vec<CellRecord>, StoreError> {
+    /// As [`records`](Self::records), of the files that were there when it was opened.
+    pub(super) fn records_once<S: AsRef<str>>(&self, ids: &[S]) -> Result<Vec<CellRecord>, StoreError> {
         // Each block is decoded once, whatever the order of the ids.
         let mut wanted: BTreeMap<(u32, usize), Vec<(usize, usize)>> = BTreeMap::new();
         for (position, id) in ids.iter().enumerate() {

@@ -154,6 +154,13 @@ pub struct Origin {
     pub ledger_blake3: String,
 }
 
+impl Origin {
+    /// Whether it is of the same run, as it was then or at another time: one by that name, or with that id.
+    pub(crate) fn is_of_run(&self, other: &Self) -> bool {
+        self.run == other.run || !self.run_id.is_empty() && self.run_id == other.run_id
+    }
+}
+
 /// One finished cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellRecord {

@@ -64,9 +64,14 @@ impl Offer {
         &self.cells
     }
 
-    /// The record of one of its cells.
+    /// The record of one of its cells, of those that [`each_block`](Self::each_block) hands out. What was written there
+    /// since is not looked at: a sample says something of nothing else.
+    ///
+    /// # Errors
+    /// That it cannot be read any more.
     pub fn record(&self, cell_id: &str) -> Result<CellRecord, StoreError> {
-        self.reader.record(cell_id)
+        let no_such = || StoreError::NoSuchCell { dir: self.dir().to_path_buf(), prefix: cell_id.to_string() };
+        self.reader.records_once(&[cell_id])?.pop().ok_or_else(no_such)
     }
 
     /// Hands its records to `take`, block by block, each with where it is from. What cannot be read any more is returned.
@@ -84,7 +89,13 @@ impl Offer {
                     continue;
                 }
             };
-            records.retain(|record| record.status != RecordedStatus::Failed && left.remove(record.cell_id.as_str()));
+            // Of several copies of a cell the one that was judged, and that a sample looks at. The index has the hash of
+            // the block, so that it is still the same.
+            let mut slots = 0..;
+            records.retain(|record| {
+                let place = slots.next().map(|slot| (*number, *block, slot));
+                self.reader.place(&record.cell_id) == place && left.remove(record.cell_id.as_str())
+            });
             records.iter_mut().for_each(|record| record.reused_from = Some(self.origin.clone()));
             take(records)?;
         }
@@ -104,7 +115,8 @@ fn sample(cells: &[String], seed: u64) -> Vec<&str> {
 }
 
 /// Finds which of `wanted` are finished in the run directories directly below `siblings`, except `own`. Only records of the
-/// class `class` that did not fail count, and that can be of the cells that they name; each cell is found once.
+/// class `class` that did not fail count, and that can be of the cells that they name; each cell is found once. Where a run
+/// has several records of a cell, the one that counts there is taken or none.
 ///
 /// Nothing is written and no lock is taken. What cannot be read, or not be believed, is in [`Offers::skipped`].
 ///
@@ -137,10 +149,12 @@ pub fn find_offers(siblings: &Path, own: &Path, mut wanted: HashSet<&str>, class
         let (mut blocks, mut cells) = (Vec::new(), Vec::new());
         for (number, part) in reader.parts.iter().filter(|(_, part)| part.index.class == class) {
             for (block, entry) in part.index.blocks.iter().enumerate() {
-                let of_use = |cell: &CellEntry| {
-                    cell.status != RecordedStatus::Failed && wanted.contains(cell.cell_id.to_string().as_str())
+                let counts = |id: &str, slot: usize| reader.place(id) == Some((*number, block, slot));
+                let of_use = |(slot, cell): (usize, &CellEntry)| {
+                    let id = cell.cell_id.to_string();
+                    cell.status != RecordedStatus::Failed && wanted.contains(id.as_str()) && counts(&id, slot)
                 };
-                if !entry.cells.iter().any(of_use) {
+                if !entry.cells.iter().enumerate().any(of_use) {
                     continue;
                 }
                 let records = match part.records(block) {
@@ -153,8 +167,9 @@ pub fn find_offers(siblings: &Path, own: &Path, mut wanted: HashSet<&str>, class
                     }
                 };
                 let before = cells.len();
-                for record in records.into_iter().filter(|record| record.status != RecordedStatus::Failed) {
-                    if !wanted.contains(record.cell_id.as_str()) {
+                for (slot, record) in records.into_iter().enumerate() {
+                    let id = record.cell_id.as_str();
+                    if record.status == RecordedStatus::Failed || !wanted.contains(id) || !counts(id, slot) {
                         continue;
                     }
                     if let Some(reason) = rules::lack(&record) {

@@ -7,7 +7,7 @@
 //! [`fault`] is for every record that is read: what older versions did not know yet may be absent. [`lack`] is for
 //! records of neighbours, beside it: a cell that is taken over has all that this version would have recorded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -315,6 +315,14 @@ fn selected(selection: &RecordedSelection, record: &CellRecord, config: &Config)
 
 fn complete(record: &CellRecord) -> Verdict {
     let config = configuration(record)?;
+    // Ids follow from what is read, defaults and all; a table has what is written.
+    let (mut written, all) = (HashSet::new(), config.scalars());
+    walk(&record.config, &mut |path, _| {
+        written.insert(path.to_string());
+    });
+    if let Some(path) = all.keys().find(|path| !written.contains(*path)) {
+        return Err(format!("its configuration lacks `{path}`"));
+    }
     let wanted: Vec<&str> = metric::descriptors_of(panel(&config)).map(|descriptor| descriptor.name).collect();
     let conditions = record.conditions.iter().map(|c| (format!(" under {}", c.name), &c.metrics));
     for (whence, metrics) in std::iter::once((String::new(), &record.metrics)).chain(conditions) {
