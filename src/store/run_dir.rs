@@ -1,8 +1,10 @@
 //! One process's exclusive hold on a run directory: resuming, appending, merging.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 use super::atomic::{remove_leftovers, sync_directory};
 use super::error::StoreError;
@@ -12,7 +14,7 @@ use super::manifest::{MANIFEST_FILE, RunManifest};
 use super::part::{BLOCK_CELLS, BlockEntry, Columns, Part, Source, encode_blocks, prepare_part, write_part};
 use super::place::{Holds, mark, require_ours};
 use super::reader::{PARTS, RunReader, list_parts, name_of};
-use super::record::{CellRecord, Origin};
+use super::record::{CellRecord, Origin, RecordedStatus};
 use super::reuse::Offer;
 use crate::spec::config::flatten;
 
@@ -104,21 +106,42 @@ pub struct RunDir {
     reader: RunReader,
     sweep: String,
     class: String,
+    damage: Unmended,
     _lock: DirLock,
 }
 
+/// What was found to be damaged and lies where it was found.
+#[derive(Debug, Default)]
+struct Unmended {
+    manifest: Option<String>,
+    /// Parts whose header or index cannot be read.
+    broken: Broken,
+    /// Parts with blocks that were altered.
+    parts: Vec<(Part, BlockFaults)>,
+}
+
 impl RunDir {
-    /// Opens `dir` for a run of `identity`, creating it when missing, and says what is already there.
+    /// [Holds](Self::hold) `dir` for a run of `identity`, [mends](Self::mend) it, and says what is already there.
     ///
-    /// A plan that has grown since is accepted. Damaged parts are moved to `parts/damaged/`, their intact records are
-    /// kept; files that a killed process left unfinished are removed. A directory that is refused is left as it is.
+    /// # Errors
+    /// Those of both.
+    pub fn open(dir: &Path, identity: &Identity) -> Result<(Self, Found), StoreError> {
+        let mut run = Self::hold(dir, identity)?;
+        let found = run.mend()?;
+        Ok((run, found))
+    }
+
+    /// Holds `dir` for a run of `identity`, creating it when missing.
+    ///
+    /// A plan that has grown since is accepted. What belongs to the run is left as it is, damaged or not; files that a
+    /// killed process left unfinished are removed. A directory that is refused is left as it is.
     ///
     /// # Errors
     /// Refused: a directory in use ([`StoreError::Locked`]), one that is not a run ([`StoreError::NotOurs`]) or has links or
     /// pipes in it ([`StoreError::NotPlain`]), another sweep ([`StoreError::OtherSweep`]), another class ([`StoreError::OtherClass`]), cells that the plan lacks
     /// ([`StoreError::OtherPlan`]), a newer program's files ([`StoreError::Newer`]). A part that cannot be read for
     /// want of permission or a failing disk is [`StoreError::Io`]: it may be whole, so it is not given up.
-    pub fn open(dir: &Path, identity: &Identity) -> Result<(Self, Found), StoreError> {
+    pub fn hold(dir: &Path, identity: &Identity) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
         let begun = require_ours(dir, &Holds::Run)?;
         let parts_dir = dir.join(PARTS);
@@ -132,38 +155,59 @@ impl RunDir {
             mark(dir, &Holds::Run)?;
         }
         let lock = DirLock::acquire(dir)?;
-        let manifest_fault = check_manifest(dir, identity)?;
+        let manifest = check_manifest(dir, identity)?;
         fs::create_dir_all(&parts_dir).map_err(StoreError::io("create", &parts_dir))?;
         let (parts, broken) = open_parts(&parts_dir)?;
         refuse_other_plan(dir, identity, &parts)?;
 
-        // From here on the directory is ours to repair.
+        // From here on the directory is ours.
         remove_leftovers(dir)?;
         remove_leftovers(&parts_dir)?;
-        let mut found = Found::default();
-        if let Some(reason) = manifest_fault {
-            set_aside(&parts_dir, &dir.join(MANIFEST_FILE))?;
-            found.damaged.push(Damaged { name: MANIFEST_FILE.into(), reason, lost: Some(0), kept: 0 });
+        let (mut reader, mut damage) = (RunReader::empty(dir), Unmended { manifest, broken, parts: Vec::new() });
+        for part in parts {
+            let faults = part.faults()?;
+            if faults.is_empty() { reader.add(part) } else { damage.parts.push((part, faults)) }
         }
+        Ok(Self { reader, sweep: identity.sweep.clone(), class: identity.class.clone(), damage, _lock: lock })
+    }
+
+    /// Whether something of it is damaged and was not [mended](Self::mend).
+    pub fn is_damaged(&self) -> bool {
+        let Unmended { manifest, broken, parts } = &self.damage;
+        manifest.is_some() || !broken.is_empty() || !parts.is_empty()
+    }
+
+    /// Moves damaged files to `parts/damaged/`, and keeps the intact records of damaged parts; then packs parts together
+    /// where there are many. Until then the cells of damaged parts count as not finished.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn mend(&mut self) -> Result<Found, StoreError> {
+        let mut found = Found { damaged: self.set_manifest_aside()?.into_iter().collect() };
+        let parts_dir = self.dir().join(PARTS);
+        let Unmended { broken, parts, .. } = std::mem::take(&mut self.damage);
         for (path, reason) in broken {
             set_aside(&parts_dir, &path)?;
             found.damaged.push(Damaged { name: name_of(&path), reason, lost: None, kept: 0 });
         }
-        let mut reader = RunReader::empty(dir);
-        for part in parts {
-            let faults = part.faults()?;
-            if faults.is_empty() {
-                reader.add(part);
-                continue;
-            }
+        for (part, faults) in parts {
             let (damage, kept) = salvage(&parts_dir, part, &faults)?;
             found.damaged.push(damage);
-            kept.into_iter().for_each(|part| reader.add(part));
+            kept.into_iter().for_each(|part| self.reader.add(part));
         }
-        let mut run = Self { reader, sweep: identity.sweep.clone(), class: identity.class.clone(), _lock: lock };
-        run.drop_redundant()?;
-        run.merge_full_levels()?;
-        Ok((run, found))
+        self.drop_redundant()?;
+        self.merge_full_levels()?;
+        Ok(found)
+    }
+
+    /// Moves a damaged manifest to `parts/damaged/`, so that another can be written.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn set_manifest_aside(&mut self) -> Result<Option<Damaged>, StoreError> {
+        let Some(reason) = self.damage.manifest.take() else { return Ok(None) };
+        set_aside(&self.dir().join(PARTS), &self.dir().join(MANIFEST_FILE))?;
+        Ok(Some(Damaged { name: MANIFEST_FILE.into(), reason, lost: Some(0), kept: 0 }))
     }
 
     /// The run directory.
@@ -204,14 +248,16 @@ impl RunDir {
         self.merge_full_levels()
     }
 
-    /// Takes over the cells of an offer. What cannot be read of it any more is skipped and returned, with how many came.
+    /// Takes over the cells of an offer that are not finished here. What cannot be read of it any more is skipped and
+    /// returned, with how many came.
     ///
     /// # Errors
     /// What appending meets.
     pub fn take_over(&mut self, offer: &Offer) -> Result<(usize, Vec<(PathBuf, String)>), StoreError> {
         // Records come block by block; gathering some blocks first makes fewer, larger parts.
         let (mut pending, mut taken): (Vec<CellRecord>, usize) = (Vec::new(), 0);
-        let skipped = offer.each_block(&mut |records| {
+        let skipped = offer.each_block(&mut |mut records| {
+            records.retain(|record| !self.reader.is_finished(&record.cell_id));
             taken += records.len();
             pending.extend(records);
             if pending.len() >= FANOUT * BLOCK_CELLS {
@@ -238,7 +284,7 @@ impl RunDir {
         }
         let mut damaged = Vec::new();
         for (number, faults) in faulty {
-            let faults: Vec<(Option<usize>, String)> = faults;
+            let faults: BlockFaults = faults;
             let Some(part) = self.reader.parts.remove(&number) else { continue };
             let (damage, kept) = salvage(&self.dir().join(PARTS), part, &faults)?;
             damaged.push(damage);
@@ -250,14 +296,14 @@ impl RunDir {
         Ok(damaged)
     }
 
-    /// Gives up the cells that were taken over from a run whose records came out differently; how many. The parts that
-    /// had them are set aside.
+    /// Gives up the cells that were taken over, at whatever time, from a run whose records came out differently; how many.
+    /// The parts that had them are set aside.
     ///
     /// # Errors
     /// [`StoreError::Io`]; every cell is then there or in a part that was set aside.
     pub fn give_up(&mut self, origin: &Origin) -> Result<usize, StoreError> {
         let parts_dir = self.dir().join(PARTS);
-        let foreign = |record: &CellRecord| record.reused_from.as_ref() == Some(origin);
+        let foreign = |record: &CellRecord| record.reused_from.as_ref().is_some_and(|from| from.is_of_run(origin));
         let mut given_up = 0;
         for number in self.reader.parts.keys().copied().collect::<Vec<_>>() {
             let Some(part) = self.reader.parts.get(&number).cloned() else { continue };
@@ -331,18 +377,29 @@ impl RunDir {
         self.remove(numbers)
     }
 
-    /// Removes parts whose records are all in another, larger part: what a merge killed half-way left.
+    /// Removes parts whose records are all in larger parts too, each the same: what a merge killed half-way left. Which cells
+    /// a part has its index says, which anybody can have written; so the records are compared before one goes.
     fn drop_redundant(&mut self) -> Result<(), StoreError> {
         let mut by_size: Vec<(u32, &Part)> = self.reader.parts.iter().map(|(number, part)| (*number, part)).collect();
         by_size.sort_by_key(|(_, part)| std::cmp::Reverse(part.cells));
-        let mut seen = HashSet::new();
+        let mut seen: HashMap<(&Id, RecordedStatus), At> = HashMap::new();
         let mut redundant = Vec::new();
         for (number, part) in by_size {
-            let known = part.index.cells().filter(|cell| seen.contains(&(&cell.cell_id, cell.status))).count();
-            if known == part.cells {
+            let copies = |block: &BlockEntry| -> Option<Vec<At>> {
+                block.cells.iter().map(|cell| seen.get(&(&cell.cell_id, cell.status)).copied()).collect()
+            };
+            let copies: Option<Vec<_>> = part.index.blocks.iter().map(copies).collect();
+            if let Some(copies) = copies
+                && self.are_there_too(part, &copies)?
+            {
                 redundant.push(number);
+                continue;
             }
-            seen.extend(part.index.cells().map(|cell| (&cell.cell_id, cell.status)));
+            for (block, entry) in part.index.blocks.iter().enumerate() {
+                for (slot, cell) in entry.cells.iter().enumerate() {
+                    seen.entry((&cell.cell_id, cell.status)).or_insert(At { part: number, block, slot });
+                }
+            }
         }
         if redundant.is_empty() {
             return Ok(());
@@ -360,6 +417,36 @@ impl RunDir {
         Ok(())
     }
 
+    /// Whether every record of a part is the same as the one at its place in `copies`, which are listed block by block. One
+    /// that cannot be read, or not be believed, is the same as nothing.
+    fn are_there_too(&self, part: &Part, copies: &[Vec<At>]) -> Result<bool, StoreError> {
+        let readable = |records: Result<Vec<CellRecord>, StoreError>| match records {
+            Err(StoreError::Damaged { .. }) => Ok(None),
+            records => records.map(Some),
+        };
+        let in_block = |(block, copies): (usize, &Vec<At>)| -> Result<bool, StoreError> {
+            let Some(records) = readable(part.records(block))? else { return Ok(false) };
+            // Those of one block lie beside one another, in one other block or two.
+            let mut read: Option<(u32, usize, Vec<CellRecord>)> = None;
+            for (record, copy) in records.iter().zip(copies) {
+                let there = match read.take().filter(|(part, block, _)| (*part, *block) == (copy.part, copy.block)) {
+                    Some((_, _, there)) => there,
+                    None => {
+                        let Some(other) = self.reader.parts.get(&copy.part) else { return Ok(false) };
+                        let Some(there) = readable(other.records(copy.block))? else { return Ok(false) };
+                        there
+                    }
+                };
+                if there.get(copy.slot) != Some(record) {
+                    return Ok(false);
+                }
+                read = Some((copy.part, copy.block, there));
+            }
+            Ok(records.len() == copies.len())
+        };
+        copies.par_iter().enumerate().map(in_block).try_reduce(|| true, |a, b| Ok(a && b))
+    }
+
     /// Removes the files of parts whose records all lie elsewhere.
     fn remove(&mut self, numbers: &[u32]) -> Result<(), StoreError> {
         for number in numbers {
@@ -373,6 +460,14 @@ impl RunDir {
         }
         sync_directory(&self.dir().join(PARTS))
     }
+}
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    part: u32,
+    block: usize,
+    slot: usize,
 }
 
 /// Compares `manifest.json`, where there is one, with `identity`; the reason when it is damaged.
@@ -425,6 +520,9 @@ fn config_of(parts: &[Part], cell_id: &str) -> Option<serde_json::Value> {
     let (part, block) = parts.iter().find_map(|part| Some((part, part.index.blocks.iter().position(holds)?)))?;
     part.records(block).ok()?.into_iter().find(|record| record.cell_id == cell_id).map(|record| record.config)
 }
+
+/// What is wrong with a part: the number of a block, or none for the file as a whole, with the reason.
+type BlockFaults = Vec<(Option<usize>, String)>;
 
 /// Paths of parts whose header or index is damaged, with the reason.
 type Broken = Vec<(PathBuf, String)>;

@@ -119,6 +119,140 @@ fn a_merge_killed_before_it_removed_its_sources_is_tidied_up() {
     assert_eq!(run.reader().records(&identity(16).cell_ids).unwrap(), samples(0..16));
 }
 
+/// A part of these blocks in a run of sample cells, each with the cells that it lists.
+fn put_part(dir: &Path, blocks: Vec<(Vec<u8>, Vec<CellRecord>)>) -> PathBuf {
+    let parts_dir = dir.join(PARTS);
+    let mut columns = Columns::default();
+    let mut sources = Vec::new();
+    for (bytes, records) in blocks {
+        for source in encode_blocks(&records, &mut columns, &parts_dir).unwrap() {
+            let Source::New(sound, mut entry) = source else { panic!("a new block") };
+            let bytes = if bytes.is_empty() { sound } else { bytes.clone() };
+            (entry.bytes, entry.blake3) = (bytes.len() as u64, blake3::hash(&bytes).to_hex().to_string());
+            sources.push(Source::New(bytes, entry));
+        }
+    }
+    write_part(&parts_dir, "smoke", CLASS, columns, &sources).unwrap().path
+}
+
+#[test]
+fn no_part_goes_on_the_word_of_an_index() {
+    let garbage = || b"no records".to_vec();
+    let slower = |record: CellRecord| CellRecord { wall_s: 7.0, ..record };
+    // Larger parts that claim to have the six cells too: with blocks that cannot be read, with records that cannot be,
+    // and with records that can be and are not the same.
+    let claims: [Vec<(Vec<u8>, Vec<CellRecord>)>; 4] = [
+        vec![(garbage(), samples(0..6)), (garbage(), samples(0..6))],
+        vec![(Vec::new(), samples(6..8)), (garbage(), samples(0..6))],
+        vec![(
+            Vec::new(),
+            samples(0..6).into_iter().map(|r| CellRecord { steps: 7, ..r }).chain(samples(6..8)).collect(),
+        )],
+        vec![(Vec::new(), samples(0..6).into_iter().map(slower).chain(samples(6..8)).collect())],
+    ];
+    for (number, blocks) in claims.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        run_with(dir.path(), 6, 6);
+        let honest = part_paths(dir.path()).remove(0);
+        let bytes = fs::read(&honest).unwrap();
+        put_part(dir.path(), blocks);
+        let (mut run, _) = RunDir::open(dir.path(), &identity(8)).unwrap();
+        assert_eq!(fs::read(&honest).unwrap(), bytes, "claim {number}");
+        let damaged = run.set_aside_unbelievable().unwrap();
+        assert_eq!(damaged.len(), usize::from(number < 3), "claim {number}: {damaged:?}");
+        let records = run.reader().records(&identity(6).cell_ids).unwrap();
+        let same = records.iter().cloned().map(slower).eq(samples(0..6).into_iter().map(slower));
+        assert!(same, "claim {number}: {records:?}");
+    }
+    // The same records in another part are enough.
+    let dir = tempfile::tempdir().unwrap();
+    run_with(dir.path(), 6, 6);
+    let honest = part_paths(dir.path()).remove(0);
+    put_part(dir.path(), vec![(Vec::new(), samples(4..8)), (Vec::new(), samples(0..4))]);
+    let (run, _) = RunDir::open(dir.path(), &identity(8)).unwrap();
+    assert!(!honest.exists());
+    assert_eq!(run.reader().records(&identity(8).cell_ids).unwrap(), samples(0..8));
+}
+
+#[test]
+fn holding_a_run_changes_nothing_of_it_until_it_is_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    run_with(dir.path(), 6, 6);
+    put_part(dir.path(), vec![(Vec::new(), samples(0..7))]);
+    let damaged = put_part(dir.path(), vec![(Vec::new(), samples(7..8)), (Vec::new(), samples(8..9))]);
+    let mut bytes = fs::read(&damaged).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    fs::write(dir.path().join(MANIFEST_FILE), b"{").unwrap();
+    let files = || -> Vec<(PathBuf, Vec<u8>)> {
+        let paths = part_paths(dir.path()).into_iter().chain([dir.path().join(MANIFEST_FILE)]);
+        paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    };
+    let before = files();
+    let mut run = RunDir::hold(dir.path(), &identity(9)).unwrap();
+    assert!(run.is_damaged());
+    assert_eq!((run.reader().len(), files() == before), (7, true), "a damaged part counts once it is mended");
+    let found = run.mend().unwrap();
+    assert_eq!((found.damaged.len(), run.is_damaged(), run.reader().len()), (2, false, 8));
+    assert_eq!(part_paths(dir.path()).len(), 2, "one was redundant");
+    assert!(run.mend().unwrap().damaged.is_empty());
+}
+
+#[test]
+fn of_several_records_of_a_cell_a_neighbour_lends_the_one_that_a_sample_looks_at_or_none() {
+    let runs = tempfile::tempdir().unwrap();
+    let forged = |record: CellRecord| {
+        let mut record = record;
+        record.metrics.insert("modality_gap".into(), RecordedMetric::Value(0.25));
+        record
+    };
+    let lacking = |mut record: CellRecord| {
+        record.metrics.remove("alignment");
+        record
+    };
+    let put = |name: &str, blocks: Vec<Vec<CellRecord>>| {
+        let dir = runs.path().join(name);
+        run_with(&dir, 0, 1);
+        put_part(&dir, blocks.into_iter().map(|records| (Vec::new(), records)).collect());
+    };
+    let all = |change: &dyn Fn(CellRecord) -> CellRecord| samples(0..6).into_iter().map(change).collect::<Vec<_>>();
+    // Forged ones before honest ones, in a block of their own or one by one; and before ones that lack something.
+    put("a", vec![all(&forged), samples(0..6)]);
+    put("b", vec![samples(6..9).into_iter().flat_map(|record| [forged(record.clone()), record]).collect()]);
+    put("c", vec![samples(9..11).into_iter().map(forged).collect(), samples(9..11).into_iter().map(lacking).collect()]);
+    let wanted = identity(11).cell_ids;
+    let found = find_offers(runs.path(), Path::new("own"), wanted.iter().map(String::as_str).collect(), CLASS).unwrap();
+    assert_eq!(found.offers.iter().map(|offer| offer.cells().len()).collect::<Vec<_>>(), [6, 3]);
+    assert_eq!(found.skipped.len(), 2, "{:?}", found.skipped);
+    for offer in &found.offers {
+        let mut lent = Vec::new();
+        let mut take = |records| {
+            lent.extend(records);
+            Ok(())
+        };
+        offer.each_block(&mut take).unwrap();
+        assert_eq!(lent.len(), offer.cells().len());
+        for record in lent {
+            let sampled = offer.record(&record.cell_id).unwrap();
+            assert_eq!(CellRecord { reused_from: None, ..record }, sampled, "what is sampled is what is lent");
+        }
+    }
+    // What changed since is not looked at.
+    let part = part_paths(&runs.path().join("a")).remove(0);
+    fs::remove_file(&part).unwrap();
+    put("a", vec![all(&forged)]);
+    let offer = &found.offers[0];
+    assert!(offer.record(&offer.cells()[0]).is_err());
+    let mut lent = Vec::new();
+    let mut take = |records| {
+        lent.extend(records);
+        Ok(())
+    };
+    let skipped = offer.each_block(&mut take).unwrap();
+    assert!(lent.is_empty(), "{lent:?}");
+    assert!(!skipped.is_empty());
+}
+
 #[test]
 fn leftovers_of_a_kill_are_removed() {
     let dir = tempfile::tempdir().unwrap();
@@ -319,8 +453,9 @@ fn siblings_lend_what_they_finished_in_the_same_class() {
         .collect();
     assert_eq!(run.reader().records(&identity(8).cell_ids).unwrap(), expected);
 
-    // One of them turns out not to be believed.
-    assert_eq!(run.give_up(&from("b").unwrap()).unwrap(), 2);
+    // One of them turns out not to be believed, of which nothing was known but the name when it lent them.
+    let sealed = Origin { run_id: "7".into(), ledger_blake3: "c4".repeat(32), ..from("b").unwrap() };
+    assert_eq!(run.give_up(&sealed).unwrap(), 2);
     assert_eq!(run.reader().len(), 3);
     assert_eq!(run.reader().records(&identity(8).cell_ids).unwrap(), expected[..3]);
     assert!(fs::read_dir(at("own").join(PARTS).join(DAMAGED)).unwrap().count() > 0, "nothing is lost");
