@@ -33,6 +33,12 @@ impl Trail {
         self.seal.lacks_nothing()
     }
 
+    /// Whether an earlier session sealed the part of this name.
+    pub(super) fn vouches(&self, part: &str) -> bool {
+        let is_it = |path: &str| path.strip_prefix("parts/") == Some(part);
+        self.seal.ledger.as_ref().is_some_and(|ledger| ledger.lines().any(|line| is_it(&line.path)))
+    }
+
     /// Begins the session's lines in the log with what was asked for; `there` cells are finished.
     pub(super) fn begin(&self, dir: &Path, sweep: &Sweep, there: usize) -> anyhow::Result<Directives> {
         let mut log = Directives::open(dir, self.redact.redaction()?)?;

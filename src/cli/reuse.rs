@@ -1,7 +1,8 @@
 //! Taking over cells from runs beside this one, once a sample of them was trained again.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -22,14 +23,29 @@ pub(super) struct ReuseArgs {
     reuse_seed: Option<u64>,
 }
 
-/// The cells that were taken over, and why none were.
+/// The cells that were taken over.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    /// Cells that were taken over.
+    /// How many.
     pub cells: usize,
     /// Of each run that lent some, for the manifest: what it is, how many cells, which were trained again.
     pub runs: Vec<Value>,
-    pub refusal: Option<Refusal>,
+}
+
+/// What runs beside this one have of the cells that are wanted; nothing of it is believed yet.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    offers: Vec<Offer>,
+    skipped: Vec<(PathBuf, String)>,
+}
+
+/// Offers of which a sample came out the same.
+#[derive(Debug, Default)]
+pub(super) struct Lent {
+    /// Each with the cells that were trained again.
+    offers: Vec<(Offer, Vec<String>)>,
+    skipped: Vec<(PathBuf, String)>,
+    seed: u64,
 }
 
 /// Why nothing was taken over, nor anything else done.
@@ -46,44 +62,57 @@ impl ReuseArgs {
         self.reuse_seed.unwrap_or_else(unchosen_seed)
     }
 
-    /// Takes over those of `wanted` that runs beside `dir` have. Where one cell of a sample comes out differently when it
-    /// is trained again, nothing is taken over from any of them.
-    pub fn take_over(
-        &self,
-        run: &mut RunDir,
-        dir: &Path,
-        wanted: &[&str],
-        trainer: &BurnTrainer,
-    ) -> anyhow::Result<Taken> {
-        let mut taken = Taken::default();
+    /// What runs beside `dir` have of `wanted`.
+    pub fn find(&self, dir: &Path, wanted: &[&str], class: &str) -> anyhow::Result<Found> {
         if self.no_reuse || wanted.is_empty() {
-            return Ok(taken);
+            return Ok(Found::default());
         }
         let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let Offers { offers, skipped } =
-            find_offers(parent, dir, wanted.iter().copied().collect(), &trainer.backend().class)?;
-        let seed = self.seed();
-        let mut sampled = Vec::new();
-        for offer in &offers {
-            match agrees(offer, seed, trainer)? {
-                Ok(sample) => sampled.push(sample),
-                Err(refusal) => return Ok(Taken { refusal: Some(refusal), ..taken }),
+        let Offers { offers, skipped } = find_offers(parent, dir, wanted.iter().copied().collect(), class)?;
+        Ok(Found { offers, skipped })
+    }
+
+    /// Trains a sample of what was found again. Where one cell comes out differently, nothing is taken over from any run.
+    /// Nothing is written.
+    pub fn sample(&self, found: Found, trainer: &BurnTrainer) -> anyhow::Result<Result<Lent, Refusal>> {
+        let mut lent = Lent { skipped: found.skipped, seed: self.seed(), ..Lent::default() };
+        for offer in found.offers {
+            match agrees(&offer, lent.seed, trainer)? {
+                Sampled::Agrees(sample) => lent.offers.push((offer, sample)),
+                Sampled::Gone(reason) => lent.skipped.push((offer.dir().to_path_buf(), reason)),
+                Sampled::Refused(refusal) => return Ok(Err(refusal)),
             }
         }
-        for (offer, sample) in offers.iter().zip(&sampled) {
+        Ok(Ok(lent))
+    }
+}
+
+impl Found {
+    /// The cells of which a record is there.
+    pub fn cells(&self) -> HashSet<&str> {
+        self.offers.iter().flat_map(|offer| offer.cells()).map(String::as_str).collect()
+    }
+}
+
+impl Lent {
+    /// Takes them over into the run, whose manifest says that it is at work.
+    pub fn take_over(&self, run: &mut RunDir) -> anyhow::Result<Taken> {
+        let mut taken = Taken::default();
+        for (offer, sample) in &self.offers {
             let (cells, lost) = run.take_over(offer)?;
             taken.cells += cells;
             taken.runs.push(json!({
-                "from": offer.origin(), "cells": cells, "retrained": sample, "seed": seed,
+                "from": offer.origin(), "cells": cells, "retrained": sample, "seed": self.seed,
             }));
             output::note(&format!(
-                "reused {cells} cells from {}: {} of them trained again, and the same (--reuse-seed {seed})",
+                "reused {cells} cells from {}: {} of them trained again, and the same (--reuse-seed {})",
                 output::shown(offer.dir().display()),
-                sample.len()
+                sample.len(),
+                self.seed
             ));
             lost.iter().for_each(|(path, reason)| not_reused(path, reason));
         }
-        skipped.iter().for_each(|(path, reason)| not_reused(path, reason));
+        self.skipped.iter().for_each(|(path, reason)| not_reused(path, reason));
         Ok(taken)
     }
 }
@@ -92,20 +121,32 @@ fn not_reused(path: &Path, reason: &str) {
     output::note(&format!("could not reuse {}: {}", output::shown(path.display()), output::shown(reason)));
 }
 
-/// Trains the sample of an offer again: the ids of its cells, or why the offer is refused.
-fn agrees(offer: &Offer, seed: u64, trainer: &BurnTrainer) -> anyhow::Result<Result<Vec<String>, Refusal>> {
+/// What came of the sample of an offer.
+enum Sampled {
+    /// The ids of its cells.
+    Agrees(Vec<String>),
+    Refused(Refusal),
+    /// It cannot be read any more, and why.
+    Gone(String),
+}
+
+/// Trains the sample of an offer again.
+fn agrees(offer: &Offer, seed: u64, trainer: &BurnTrainer) -> anyhow::Result<Sampled> {
     let sample = offer.sample(seed);
     let control = Arc::new(Control::default());
     interrupt::watch(&control);
     for cell_id in &sample {
-        let record = offer.record(cell_id)?;
+        let record = match offer.record(cell_id) {
+            Ok(record) => record,
+            Err(error) => return Ok(Sampled::Gone(error.to_string())),
+        };
         let again = match trainer.retrain(&checked::cell(&record)?, &control) {
-            Err(TrainError::Cancelled) => return Ok(Err(Refusal::Interrupted)),
+            Err(TrainError::Cancelled) => return Ok(Sampled::Refused(Refusal::Interrupted)),
             other => other?,
         };
         let differing = differences(&record, &again.outcome);
         if !differing.is_empty() {
-            return Ok(Err(Refusal::Differs(format!(
+            return Ok(Sampled::Refused(Refusal::Differs(format!(
                 "cell {cell_id} of {} came out differently when it was trained again ({}): none of its {} is taken over, \
                  and nothing is trained; move that directory elsewhere, or train everything here with --no-reuse",
                 output::shown(offer.dir().display()),
@@ -114,7 +155,7 @@ fn agrees(offer: &Offer, seed: u64, trainer: &BurnTrainer) -> anyhow::Result<Res
             ))));
         }
     }
-    Ok(Ok(sample.into_iter().map(String::from).collect()))
+    Ok(Sampled::Agrees(sample.into_iter().map(String::from).collect()))
 }
 
 /// The seed of a sample that nobody can know beforehand, short enough to be typed.

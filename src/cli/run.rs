@@ -22,7 +22,7 @@ use super::progress::Progress;
 use super::redact::{self, RedactArgs};
 use super::report::{self, DrawArgs, REPORT_FILE};
 pub(super) use super::reuse::ReuseArgs;
-use super::reuse::{Refusal, Taken, in_short};
+use super::reuse::{Lent, Refusal, Taken, in_short};
 use super::summary::{failed_example, render, write_step_summary};
 use super::{BackendArgs, SpecArgs, columns, exemplars, exit, gate, interrupt, output, require_memory, terminal};
 use crate::aligner::gradcheck::Tally;
@@ -32,9 +32,9 @@ use crate::engine::{self, BurnTrainer, Control, Estimate, Event, LIMITS, Outcome
 use crate::report::RunData;
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
-    CELLS_TABLE, CellRecord, Directives, EXEMPLARS_TABLE, Environment, FilesLock, Found, Holds, Identity, Levels,
-    REUSED_FILE, RUN_TABLES, RunDir, RunManifest, RunReader, RunState, RunTables, SPEC_FILE, end_cut_short, hash_file,
-    mark, now_utc, read_columns, read_text, require_ours, take_lacking, unseal, write_atomic,
+    CELLS_TABLE, CellRecord, Damaged, Directives, EXEMPLARS_TABLE, Environment, FilesLock, Holds, Identity, Levels,
+    REUSED_FILE, RUN_TABLES, RunDir, RunManifest, RunReader, RunState, RunTables, SPEC_FILE, StoreError, end_cut_short,
+    hash_file, mark, now_utc, read_columns, read_text, require_ours, take_lacking, unseal, write_atomic,
 };
 
 /// Metrics of the table at the end of a run.
@@ -151,7 +151,9 @@ pub(super) struct Session<'a> {
     /// The manifest that was there, complete and of this very plan.
     complete_before: Option<RunManifest>,
     present: usize,
-    /// What runs beside this one lent.
+    /// Which runs beside this one may lend cells.
+    reuse: ReuseArgs,
+    /// What they lent.
     taken: Taken,
     /// Cells trained by this process.
     trained: usize,
@@ -184,7 +186,8 @@ impl<'a> Session<'a> {
         self
     }
 
-    /// Opens the directory, says what was found, and takes over what sibling runs have.
+    /// Opens the directory. Nothing of a run that is there is changed: that comes once nothing refuses the work, and the
+    /// manifest says that it began.
     pub(super) fn open(sweep: &'a Sweep, dir: &Path, trainer: &BurnTrainer, reuse: &ReuseArgs) -> anyhow::Result<Self> {
         let backend = trainer.backend();
         let class = backend.class.clone();
@@ -199,12 +202,15 @@ impl<'a> Session<'a> {
         if RunReader::is_run(dir) {
             end_cut_short(dir)?;
         }
-        let (mut run, found) = RunDir::open(dir, &identity)?;
+        let run = RunDir::hold(dir, &identity)?;
         take_lacking().iter().for_each(|lacking| output::note(lacking));
         let files = held.map_or_else(|| to_write(dir), Ok)?;
         drop(identity);
-        report_damage(&found);
-        let earlier = RunManifest::read(dir)?;
+        let earlier = match RunManifest::read(dir) {
+            // It is set aside before another is written.
+            Err(StoreError::Damaged { .. }) => None,
+            earlier => earlier?,
+        };
         let sessions = earlier.as_ref().and_then(|m| m.more.get("sessions").cloned());
         let gates_before = earlier.as_ref().filter(|_| !run.reader().is_empty()).map(gate::recorded);
         let gates_changed = earlier.as_ref().and_then(|m| m.more.get(GATES_CHANGED).cloned());
@@ -226,13 +232,10 @@ impl<'a> Session<'a> {
         manifest.more.extend(sessions.map(|list| ("sessions".to_string(), list)));
         manifest.more.extend(gates_changed.map(|utc| (GATES_CHANGED.to_string(), utc)));
         let present = finished(&run, sweep);
-        let ids = sweep.cells.iter().map(|cell| cell.id.as_str());
-        let wanted: Vec<&str> = ids.filter(|id| !run.reader().is_finished(id)).collect();
         let trail = Trail::of(dir)?;
-        // What follows can take long, and changes no file but parts.
-        let files = wanted.is_empty().then_some(files);
-        let taken = reuse.take_over(&mut run, dir, &wanted, trainer)?;
-        let complete_before = before.filter(|m| m.state == RunState::Complete && found.damaged.is_empty());
+        // To look at what is beside the run can take long, and changes no file.
+        let files = (present == sweep.cells.len()).then_some(files);
+        let complete_before = before.filter(|m| m.state == RunState::Complete && !run.is_damaged());
         Ok(Self {
             sweep,
             dir: dir.to_path_buf(),
@@ -240,7 +243,8 @@ impl<'a> Session<'a> {
             manifest,
             complete_before,
             present,
-            taken,
+            reuse: reuse.clone(),
+            taken: Taken::default(),
             trained: 0,
             differs: false,
             made_by,
@@ -256,25 +260,30 @@ impl<'a> Session<'a> {
 
     /// Trains what is missing and writes the tables, and says nothing on standard output.
     pub(super) fn go(&mut self, backend: &BackendArgs, trainer: &BurnTrainer) -> anyhow::Result<Standing> {
-        if let Some(refusal) = &self.taken.refusal {
-            return Ok(self.refused(refusal));
-        }
-        if self.missing().is_empty() && self.taken.cells == 0 && self.files_are_intact() {
+        if self.missing().is_empty() && self.is_intact()? {
             let cells = self.sweep.cells.len();
             output::note(&format!("{}: all {cells} cells are there; nothing to do", self.dir.display()));
             self.draw_if_missing()?;
             self.files = None;
             return Ok(self.standing(false));
         }
-        self.set_aside()?;
-        let missing = self.missing();
-        let (packs, estimate) = match self.has_room {
-            true => backend.packs(trainer.backend(), self.sweep, &missing),
-            false => backend.require_room(trainer.backend(), self.sweep, &missing)?,
+        // First all that can refuse the work: until then nothing of the run changes.
+        self.trail.redact.require_again(&self.dir, self.manifest.more.get(redact::REDACTION))?;
+        let lent = match self.borrow(backend, trainer)? {
+            Ok(lent) => lent,
+            Err(refusal) => return Ok(self.refused(&refusal)),
         };
         let control = Arc::new(Control::default());
         interrupt::watch(&control);
         let mut log = self.begin(trainer)?;
+        self.mend()?;
+        self.take_over(&lent, &mut log)?;
+        let missing = self.missing();
+        let (packs, estimate) = match self.has_room {
+            true => backend.packs(trainer.backend(), self.sweep, &missing),
+            // More can be missing than was expected, where records were set aside.
+            false => backend.require_room(trainer.backend(), self.sweep, &missing)?,
+        };
         if !missing.is_empty() {
             let text = "check the gradients of each set of options, at mild settings and at the ends of the sweep's";
             log.record("gradcheck", "compare analytic gradients with autodiff and derivatives in f64", text)?;
@@ -381,11 +390,43 @@ impl<'a> Session<'a> {
         Ok(passed)
     }
 
+    /// What runs beside this one lend of what is missing, once there is room for the rest. Nothing is written.
+    fn borrow(&self, backend: &BackendArgs, trainer: &BurnTrainer) -> anyhow::Result<Result<Lent, Refusal>> {
+        let (missing, cells) = (self.missing(), &self.sweep.cells);
+        let wanted: Vec<&str> = missing.iter().filter_map(|index| Some(cells.get(*index)?.id.as_str())).collect();
+        let found = self.reuse.find(&self.dir, &wanted, &self.manifest.class)?;
+        if !self.has_room {
+            let offered = found.cells();
+            let rest = missing.iter().zip(&wanted).filter(|(_, id)| !offered.contains(*id)).map(|(index, _)| *index);
+            backend.require_room(trainer.backend(), self.sweep, &rest.collect::<Vec<_>>())?;
+        }
+        self.reuse.sample(found, trainer)
+    }
+
+    /// Before anything is made of the records: sets aside those that are damaged or cannot be, which are then trained
+    /// again.
+    fn mend(&mut self) -> anyhow::Result<()> {
+        report_damage(&self.run.mend()?.damaged);
+        report_damage(&self.run.set_aside_unbelievable()?);
+        self.present = finished(&self.run, self.sweep);
+        Ok(())
+    }
+
+    /// Takes over what runs beside this one lend.
+    fn take_over(&mut self, lent: &Lent, log: &mut Directives) -> anyhow::Result<()> {
+        self.taken = lent.take_over(&mut self.run)?;
+        if self.taken.cells > 0 {
+            let text = format!("take over {} from runs beside this one", output::count(self.taken.cells, "cell"));
+            log.record("reuse", "take over cells of which a sample was trained again", &text)?;
+        }
+        Ok(())
+    }
+
     /// Writes the manifest of a run at work first, so that from then on nothing vouches for the files; then the spec, and what
     /// was asked for.
     fn begin(&mut self, trainer: &BurnTrainer) -> anyhow::Result<Directives> {
-        self.trail.redact.require_again(&self.dir, self.manifest.more.get(redact::REDACTION))?;
         let _hold = self.files.take().map_or_else(|| to_write(&self.dir), Ok)?;
+        report_damage(self.run.set_manifest_aside()?.as_slice());
         let files = [RISK_LOG_FILE, RUN_REPORT_FILE, REUSED_FILE].into_iter().chain(RUN_TABLES).collect::<Vec<_>>();
         claim(&self.dir, &Holds::Run, &files)?;
         let text = self.sweep.to_toml();
@@ -407,7 +448,7 @@ impl<'a> Session<'a> {
         self.manifest.write(&self.dir)?;
         unseal(&self.dir)?;
         write_atomic(&self.dir.join(SPEC_FILE), |out| out.write_all(text.as_bytes()))?;
-        self.trail.begin(&self.dir, self.sweep, self.present + self.taken.cells)
+        self.trail.begin(&self.dir, self.sweep, self.present)
     }
 
     /// Packs of the size that trains fastest here, where that was left to us and the run is long enough to try.
@@ -506,6 +547,13 @@ impl<'a> Session<'a> {
         Ok(control.is_cancelled())
     }
 
+    /// Whether this is a complete run of this very plan, with nothing beside what was sealed that would pass for a part of
+    /// it and is none.
+    fn is_intact(&self) -> anyhow::Result<bool> {
+        let is_whole = self.files_are_intact();
+        Ok(is_whole && self.run.reader().unvouched_damage(|part| self.trail.vouches(part))?.is_empty())
+    }
+
     /// Whether the derived files are those of a complete run of this very plan.
     fn files_are_intact(&self) -> bool {
         let spec = read_text(&self.dir.join(SPEC_FILE));
@@ -587,16 +635,6 @@ impl<'a> Session<'a> {
     fn missing(&self) -> Vec<usize> {
         let cells = &self.sweep.cells;
         (0..cells.len()).filter(|i| !self.run.reader().is_finished(&cells[*i].id)).collect()
-    }
-
-    /// Before anything is made of the records: sets aside those that cannot be, which are then trained again.
-    fn set_aside(&mut self) -> anyhow::Result<()> {
-        let damaged = self.run.set_aside_unbelievable()?;
-        if !damaged.is_empty() {
-            report_damage(&Found { damaged });
-            self.present = finished(&self.run, self.sweep).saturating_sub(self.taken.cells);
-        }
-        Ok(())
     }
 
     /// Nothing was taken over, and so nothing was done.
@@ -708,8 +746,8 @@ fn finished(run: &RunDir, sweep: &Sweep) -> usize {
     sweep.cells.iter().filter(|cell| run.reader().is_finished(&cell.id)).count()
 }
 
-fn report_damage(found: &Found) {
-    for damaged in &found.damaged {
+fn report_damage(damaged: &[Damaged]) {
+    for damaged in damaged {
         let lost = match damaged.lost {
             None => "; what it held will be computed again".to_string(),
             Some(0) => String::new(),

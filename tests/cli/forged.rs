@@ -58,6 +58,27 @@ fn set_metric(record: &mut Value, name: &str, value: f64) {
     set(metrics, name, Value::Map(vec![("value".into(), value.into())]));
 }
 
+/// Takes a key out of a section of the configuration.
+fn remove(record: &mut Value, section: &str, key: &str) {
+    let section = get(record, "config").and_then(|config| get(config, section)).and_then(Value::as_map_mut);
+    section.expect("a section").retain(|(name, _)| name.as_text() != Some(key));
+}
+
+/// Halves a metric of a record, which stays plausible.
+fn halve_gap(record: &mut Value) {
+    let gap = metric(record, "modality_gap");
+    set_metric(record, "modality_gap", gap * 0.5);
+}
+
+/// Makes the only block of a part two: the records as they are changed, then as they were.
+fn changed_then_honest(part: &mut Forge, change: impl Fn(&mut Value)) {
+    let mut changed = part.records().clone();
+    changed.iter_mut().for_each(change);
+    part.blocks.insert(0, Block::Records(changed));
+    let blocks = get(&mut part.index, "blocks").and_then(Value::as_array_mut).expect("blocks");
+    blocks.push(blocks[0].clone());
+}
+
 fn tables(run: &Path) -> Vec<Vec<u8>> {
     let names = ["cells.parquet", "conditions.parquet", "curves.parquet", "spectra.parquet", "surfaces.parquet"];
     names.map(|name| std::fs::read(run.join(name)).expect("a table")).into()
@@ -123,7 +144,12 @@ fn whatever_is_false_in_a_record_is_found_where_its_cell_is_trained_again() {
 #[test]
 fn records_that_cannot_be_are_not_taken_over_and_their_cells_are_trained() {
     type Change = fn(&mut Value);
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 8] = [
+        ("its configuration lacks `image.noise`", |record| remove(record, "image", "noise")),
+        ("its configuration lacks `text.", |record| {
+            let config = get(record, "config").and_then(Value::as_map_mut).expect("a configuration");
+            config.retain(|(name, _)| name.as_text() != Some("text"));
+        }),
         ("effective_rank_img is 9999", |record| set_metric(record, "effective_rank_img", 9999.0)),
         ("retrieval_at_1_i2t is 5", |record| set_metric(record, "retrieval_at_1_i2t", 5.0)),
         ("only finite numbers", |record| set_metric(record, "modality_gap", f64::NAN)),
@@ -185,6 +211,85 @@ fn cells_that_are_taken_over_say_from_where_in_a_table_of_their_own_the_manifest
     assert!(!sandbox.path("runs/honest/reused.jsonl").exists());
     sandbox.ok("verify runs/own --rerun 1");
     contains_all(&sandbox.ok(&format!("{RUN} -o runs/own")).stderr, &["nothing to do"]);
+}
+
+#[test]
+fn of_two_copies_of_a_cell_the_one_that_is_trained_again_is_the_one_that_is_taken_over() {
+    for honest_last in [true, false] {
+        let sandbox = sandbox();
+        neighbour(&sandbox, |_| {});
+        forge(&sandbox.path("runs/forged"), |part| {
+            changed_then_honest(part, halve_gap);
+            if !honest_last {
+                part.blocks.reverse();
+            }
+        });
+        let ran = sandbox.run(&format!("{RUN} -o runs/own --json"));
+        if honest_last {
+            assert_eq!((ran.code, counts(&ran.json())), (Some(0), [0, CELLS, 0]), "{}", ran.stderr);
+            assert_eq!(tables(&sandbox.path("runs/own")), tables(&sandbox.path("elsewhere/honest")));
+        } else {
+            assert_eq!(ran.code, Some(1), "{ran:?}");
+            contains_all(&ran.stderr, &["runs/forged came out differently", "modality_gap"]);
+        }
+    }
+}
+
+#[test]
+fn a_part_that_only_claims_to_have_the_cells_of_another_removes_nothing() {
+    let sandbox = sandbox();
+    let run = sandbox.path("elsewhere/honest");
+    let (before, honest) = (tables(&run), parts(&run).remove(0));
+    let bytes = std::fs::read(&honest).expect("a part");
+    let mut claim = Forge::of(&honest);
+    changed_then_honest(&mut claim, |_| {});
+    claim.list_again();
+    claim.blocks = vec![Block::Packed(b"no zstd".to_vec()), Block::Packed(b"nor this".to_vec())];
+    let claim = claim.write(&run.join("parts"));
+    assert_eq!(sandbox.run("verify elsewhere/honest").code, Some(1));
+    let ran = sandbox.ok(&format!("{RUN} -o elsewhere/honest --json"));
+    contains_all(&ran.stderr, &["is unreadable", "moved to parts/damaged"]);
+    assert_eq!(counts(&ran.json()), [CELLS, 0, 0]);
+    assert_eq!((std::fs::read(&honest).expect("still there"), claim.exists()), (bytes, false));
+    assert_eq!(tables(&run), before);
+    sandbox.ok("verify elsewhere/honest");
+    contains_all(&sandbox.ok(&format!("{RUN} -o elsewhere/honest")).stderr, &["nothing to do"]);
+}
+
+#[test]
+fn a_run_that_is_refused_is_as_it_was_whatever_lies_beside_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write("few.toml", SPEC);
+    sandbox.ok(&format!("{RUN} -o runs/a --redact zzz"));
+    // What it could take over, and what is damaged in it and would be set aside.
+    let more = "--axis seed=0,1,2,3,4";
+    sandbox.ok(&format!("{RUN} -o runs/b {more}"));
+    crate::refused(&sandbox, &format!("{RUN} -o runs/a {more}"), &["give the same --redact again"]);
+    sandbox.ok("verify runs/a");
+    forge(&sandbox.path("runs/a"), |part| set_metric(&mut part.records()[2], "effective_rank_img", 9999.0));
+    let part = parts(&sandbox.path("runs/a")).remove(0);
+    crate::refused(&sandbox, &format!("{RUN} -o runs/a {more}"), &["give the same --redact again"]);
+    crate::common::flip(&part, -1);
+    crate::refused(&sandbox, &format!("{RUN} -o runs/a {more}"), &["give the same --redact again"]);
+    let ran = sandbox.ok(&format!("{RUN} -o runs/a {more} --redact zzz --json"));
+    contains_all(&ran.stderr, &["was altered", "moved to parts/damaged", "reused 10 cells from runs/b"]);
+    assert_eq!(counts(&ran.json()), [0, 10, 0]);
+    assert_eq!(tables(&sandbox.path("runs/a")), tables(&sandbox.path("runs/b")));
+    sandbox.ok("verify runs/a");
+}
+
+#[test]
+fn somebody_elses_list_of_reused_cells_is_set_aside_and_that_is_said() {
+    let sandbox = sandbox();
+    std::fs::rename(sandbox.path("elsewhere"), sandbox.path("runs")).expect("renamed");
+    sandbox.ok(&format!("{RUN} -o runs/own --no-reuse --axis seed=0"));
+    sandbox.write("runs/own/reused.jsonl", "cells that I used again\n");
+    let ran = sandbox.ok(&format!("{RUN} -o runs/own --json"));
+    contains_all(&ran.stderr, &["runs/own/reused.jsonl was not made by this program", "reused.jsonl.set-aside"]);
+    assert_eq!(counts(&ran.json()), [2, 4, 0]);
+    let aside = std::fs::read_to_string(sandbox.path("runs/own/reused.jsonl.set-aside"));
+    assert_eq!(aside.expect("it is kept"), "cells that I used again\n");
+    sandbox.ok("verify runs/own");
 }
 
 /// A block that begins well and unpacks to 8 GiB.
@@ -262,8 +367,7 @@ fn an_exemplar_that_comes_out_differently_fails_the_run_and_what_came_with_it_go
     let baseline = crate::texts(&table, "cell_id").swap_remove(0);
     neighbour(&sandbox, |record| {
         if get(record, "cell_id").and_then(|id| id.as_text()) == Some(baseline.as_str()) {
-            let gap = metric(record, "modality_gap");
-            set_metric(record, "modality_gap", gap * 0.5);
+            halve_gap(record);
         }
     });
     assert_eq!(ids(&mut Forge::of(&parts(&sandbox.path("runs/forged"))[0])).len(), CELLS);
@@ -291,10 +395,7 @@ fn an_exemplar_of_the_runs_own_that_comes_out_differently_fails_it_too() {
     let sandbox = sandbox();
     let run = sandbox.path("elsewhere/honest");
     forge(&run, |part| {
-        for record in part.records() {
-            let gap = metric(record, "modality_gap");
-            set_metric(record, "modality_gap", gap * 0.5);
-        }
+        part.records().iter_mut().for_each(halve_gap);
     });
     let ran = sandbox.run(&format!("{RUN} -o elsewhere/honest"));
     assert_eq!(ran.code, Some(1), "{ran:?}");

@@ -161,6 +161,24 @@ fn at_every_limit_of_memory_a_run_goes_through_or_is_refused_with_numbers() {
     assert!(sandbox.tree().is_empty());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_finished_run_that_is_refused_for_want_of_memory_takes_nothing_over_and_keeps_its_seal() {
+    let sandbox = Sandbox::new();
+    let spec = "name = \"big\"\npreset = \"tiny\"\ntrain.steps = 5\nworld.image_size = 24\n[axes]\nseed = [0, 1]\n\
+                world.n_train = [256, 1048576]\n";
+    sandbox.write("big.toml", spec);
+    let run = "run big.toml --backend native --no-report --no-exemplars --threads 1";
+    sandbox.ok(&format!("{run} -o runs/a --axis world.n_train=256 --axis seed=0"));
+    sandbox.ok(&format!("{run} -o runs/b --axis world.n_train=256 --no-reuse"));
+    let before = sandbox.tree();
+    let ran = run_under(&sandbox, "ulimit -v 1200000", &format!("{run} -o runs/a"));
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    contains_all(&ran.stderr, &["of memory", "the address space (ulimit -v)"]);
+    assert_eq!(sandbox.tree(), before);
+    sandbox.ok("verify runs/a");
+}
+
 #[test]
 fn few_open_files_are_an_error_in_words() {
     let run = "run smoke -o run --axis seed=0 --backend native";
