@@ -278,20 +278,6 @@ fn a_run_that_is_refused_is_as_it_was_whatever_lies_beside_it() {
     sandbox.ok("verify runs/a");
 }
 
-#[test]
-fn somebody_elses_list_of_reused_cells_is_set_aside_and_that_is_said() {
-    let sandbox = sandbox();
-    std::fs::rename(sandbox.path("elsewhere"), sandbox.path("runs")).expect("renamed");
-    sandbox.ok(&format!("{RUN} -o runs/own --no-reuse --axis seed=0"));
-    sandbox.write("runs/own/reused.jsonl", "cells that I used again\n");
-    let ran = sandbox.ok(&format!("{RUN} -o runs/own --json"));
-    contains_all(&ran.stderr, &["runs/own/reused.jsonl was not made by this program", "reused.jsonl.set-aside"]);
-    assert_eq!(counts(&ran.json()), [2, 4, 0]);
-    let aside = std::fs::read_to_string(sandbox.path("runs/own/reused.jsonl.set-aside"));
-    assert_eq!(aside.expect("it is kept"), "cells that I used again\n");
-    sandbox.ok("verify runs/own");
-}
-
 /// A block that begins well and unpacks to 8 GiB.
 fn bomb() -> Vec<u8> {
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).expect("an encoder");
