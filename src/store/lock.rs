@@ -27,9 +27,18 @@ const HOLDER: &str = "process ";
 
 /// Whether a file is a lock of ours: empty, or with a holder in it and nothing else.
 pub(crate) fn is_lock(path: &Path) -> bool {
-    let text = start_of(path, HOLDER.len());
     let length = open_file(path).and_then(|file| file.metadata()).map(|about| about.len());
-    length.is_ok_and(|length| length <= MOST_HOLDER_BYTES) && (text.is_empty() || text == HOLDER)
+    let text = start_of(path, MOST_HOLDER_BYTES as usize);
+    length.is_ok_and(|length| length == 0 || length <= MOST_HOLDER_BYTES && is_holder(&text))
+}
+
+/// Whether a text is what a holder writes of itself: one line, `process 12 on node-7`.
+fn is_holder(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix(HOLDER) else { return false };
+    let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    let host = after.strip_suffix('\n').unwrap_or(after);
+    let named = host.strip_prefix(" on ").is_some_and(|name| !name.is_empty() && !name.contains(char::is_control));
+    after.len() < rest.len() && (host.is_empty() || named)
 }
 
 /// An exclusive hold on a directory, given back when dropped or when the process dies, however it dies.
@@ -129,6 +138,25 @@ fn on_host() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_is_empty_or_names_its_holder_and_holds_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let is = |text: &str| {
+            let path = dir.path().join(LOCK_FILE);
+            std::fs::write(&path, text).unwrap();
+            is_lock(&path)
+        };
+        assert!(is("") && is("process 12") && is("process 12\n") && is("process 12 on node-7\n"));
+        for other in ["4711", "process ", "process x", "process 12 curl", "process 12\nmine", "process 12 on a\nmine\n"]
+        {
+            assert!(!is(other), "{other:?}");
+        }
+        assert!(!is(&format!("process 12 on {}", "x".repeat(1 << 13))));
+        let held = tempfile::tempdir().unwrap();
+        let _lock = DirLock::acquire(held.path()).unwrap();
+        assert!(is_lock(&held.path().join(LOCK_FILE)), "what this program writes");
+    }
 
     #[test]
     fn a_second_holder_is_refused_with_the_first_ones_pid_until_it_lets_go() {

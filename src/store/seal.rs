@@ -325,7 +325,7 @@ pub fn check_seal(dir: &Path) -> Result<SealCheck, StoreError> {
 pub struct CutShort {
     /// Files that are neither what was being sealed nor what was sealed before: path and reason.
     pub faults: Vec<NamedFault>,
-    /// Files that changed since the last seal, which still counts; in none is there a fault.
+    /// Files that changed since the last seal, and are as the seal that was being made lists them.
     pub changed: Vec<String>,
     /// Files that lie beside and are no fault.
     pub harmless: Vec<NamedFault>,

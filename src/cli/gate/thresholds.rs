@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::audit::GATES_CHANGED;
 use crate::spec::Gate;
-use crate::store::RunManifest;
+use crate::store::{RunManifest, SPEC_FILE};
 
 /// What the keys of gates begin with.
 const KEY: &str = "gate.";
@@ -70,7 +70,7 @@ impl Registration {
         let changed_utc = manifest.more.get(GATES_CHANGED).and_then(Value::as_str).map(ToString::to_string);
         let registered = differ.is_empty() && changed_utc.is_none();
         let standing = if registered { Standing::Registered } else { Standing::Exploratory };
-        Self { from: from.unwrap_or("spec.toml").to_string(), standing, differ, changed_utc }
+        Self { from: from.unwrap_or(SPEC_FILE).to_string(), standing, differ, changed_utc }
     }
 
     /// What a reader of the verdicts must know; nothing where the gates are those that the run was begun with.
