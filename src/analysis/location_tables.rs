@@ -450,7 +450,7 @@ fn boundary_columns() -> Vec<(String, ColumnInfo)> {
         own("level", "value", "", "of a seed: where the margin of the gate, changing linearly from level to level, is zero, or the middle between two levels where a cell was lost; across seeds: the mean of the edges, null unless every seed whose outcomes are known has one within the levels that were tried; where edges come near the last level, those that have one are a selection, and the fit says more"),
         own("bracket_low", "value", "", "of a seed: the level below; across seeds: their mean"),
         own("bracket_high", "value", "", "of a seed: the level above; across seeds: their mean"),
-        own("interval_low", "value", "", "lower end of the 95% interval of the mean over seeds: percentile bootstrap at Hesterberg's levels, as in surfaces.parquet, and at least from bracket_low to bracket_high: how margins change between levels is not known"),
+        own("interval_low", "value", "", "lower end of the 95% interval of the mean over seeds: made as that in surfaces.parquet is, and at least from bracket_low to bracket_high: how margins change between levels is not known"),
         own("interval_high", "value", "", "upper end of the same"),
         own("fit_level", "value", "", "median of the logistic distribution of edges fitted by maximum likelihood to the levels between which the seeds' edges lie, those beyond the levels included; where half of the seeds violate the constraint; null where the levels do not tell seeds apart"),
         own("fit_low", "value", "", "lower end of its 95% profile likelihood interval, held to what the parameter accepts; null where it has none"),

@@ -6,7 +6,7 @@ use std::path::Path;
 use polars_core::prelude::{DataFrame, PolarsError};
 
 use super::surface::Surfaces;
-use crate::numerics::bootstrap::{MAX_RESAMPLED, RESAMPLES};
+use crate::numerics::bootstrap::{ANY_COUNT, RESAMPLES, method};
 use crate::store::{
     CELLS_TABLE, CONDITIONS_TABLE, ColumnInfo, SURFACES_TABLE, StoreError, TableBytes, TableInfo, TableWriter,
     metric_column, param_column, read_columns, read_table_info,
@@ -61,9 +61,8 @@ fn described(levels: &[String], cells: &BTreeMap<String, ColumnInfo>) -> Vec<(St
         (name.to_string(), ColumnInfo { range: Some([Some(0.0), Some(1.0)]), ..info })
     };
     let interval = format!(
-        "95% interval of the mean over seeds: percentile bootstrap of {RESAMPLES} resamples between levels widened for \
-         few values (Hesterberg 2015), which for 2 to 4 values is from least to greatest and covers the mean of a \
-         normal distribution in 50%, 75% and 88%; for more than {MAX_RESAMPLED} values Student's interval; null for one"
+        "95% interval of the mean over seeds: {}; {RESAMPLES} resamples, levels as in Hesterberg 2015; null for one",
+        method(ANY_COUNT).unwrap_or_default()
     );
     let mut columns = vec![
         own("metric", "index", "", "name of the metric; one that has no value in the whole run has no rows"),

@@ -162,7 +162,9 @@ fn standing(lab: &LabDocument, fact: &mut impl FnMut(String, Fact) -> String) ->
     said.push(format!("What is judged and by what has the hash {hash} and was recorded at {utc}."));
     let taken = Fact::new(lab.cells_taken_over, "cells", LAB_FILE, "cells_taken_over");
     let taken = fact("cells_taken_over".into(), taken);
-    said.push(format!("Taken over from other runs, which may have been made before that: {taken}."));
+    said.push(format!(
+        "Taken over from runs outside of this laboratory, which may have been made before that: {taken}."
+    ));
     said
 }
 

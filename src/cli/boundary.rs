@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::opened::Opened;
 use super::{DirArgs, exit, output};
 use crate::analysis::line::value_at;
-use crate::numerics::bootstrap::ALL_OF_THE_RANGE;
+use crate::numerics::bootstrap::method;
 use crate::numerics::shown::{Levels, rounded};
 use crate::store::{BOUNDARIES_TABLE, LEAD_LAG_TABLE, MARGINS_TABLE, VERIFICATION_STATEMENT, param_column, read_table};
 
@@ -206,14 +206,9 @@ fn edges(rows: &[&Row]) -> String {
         let cells = output::count(unknown as usize, "cell");
         format!("{cells} without an outcome: not finished, or the metric is undefined there")
     }));
-    let few = rows.iter().map(|row| count(row, "seeds")).min().unwrap_or(0);
-    lines.extend((few <= ALL_OF_THE_RANGE as u64 && rows.iter().any(|row| !row["interval_low"].is_null())).then(
-        || {
-            format!(
-                "over {few} seeds the interval of a mean is at most its range, which holds the truth in less than 95%"
-            )
-        },
-    ));
+    let with = rows.iter().filter(|row| !row["interval_low"].is_null());
+    let how = method(with.map(|row| count(row, "seeds") as usize));
+    lines.extend(how.map(|how| format!("intervals of means: {how}; never narrower than what the levels leave open")));
     lines.join("\n")
 }
 

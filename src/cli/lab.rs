@@ -24,15 +24,15 @@ use crate::engine::{self, BurnTrainer, Control};
 use crate::lab::attribution::{ATTRIBUTION_FILE, Calibrated};
 use crate::lab::{
     Changes, Family, FamilyRun, Finding, LAB_FILE, LABORATORIES, LabDocument, Laboratory, MIN_SEEDS, Origin,
-    RUNS_FOLDER, Registration, Verdict, assemble, laboratory,
+    REGISTER_STEP, RUN_STEP, RUNS_FOLDER, Registration, Verdict, assemble, laboratory,
 };
 use crate::numerics::shown::rounded;
 use crate::report::lab::{lab_page, lab_pictures};
 use crate::spec::{Overrides, Sweep, load};
 use crate::store::{
-    Bundling, DirLock, Directives, Holds, LAB_FORMAT, MANIFEST_FILE, RunManifest, RunReader, Scope,
-    VERIFICATION_STATEMENT, check_seal, mark, now_utc, read_file, remove_own, require_ours, seal, seal_manifest,
-    take_lacking, unseal, write_atomic,
+    Bundling, DIRECTIVES_FILE, DirLock, Directive, Directives, Holds, LAB_FORMAT, MANIFEST_FILE, Redaction,
+    RunManifest, RunReader, Scope, VERIFICATION_STATEMENT, check_seal, mark, now_utc, read_file, read_text, remove_own,
+    require_ours, seal, seal_manifest, take_lacking, unseal, write_atomic,
 };
 
 /// Version of a laboratory's `manifest.json`.
@@ -105,12 +105,16 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     let files = to_write(&dir)?;
     say_changed(&dir)?;
     args.redact.require_again(&dir, before(&dir).get(REDACTION))?;
-    let registration = register(lab, &sweeps, &dir, args);
+    let registration = register(lab, &sweeps, &dir, args)?;
     begin(&dir, lab, &registration, args)?;
     let mut log = Directives::open(&dir, args.redact.redaction()?)?;
     let hashes: Vec<String> = sweeps.iter().map(|(_, sweep)| format!("{} {}", sweep.name, sweep.hash())).collect();
     log.record("plan", "resolve the specs of the laboratory", &format!("{}\n{}", command_line(), hashes.join("\n")))?;
-    log.record("register", "record what is judged and by what, before cells are trained", &registration.blake3)?;
+    let why = "record what is judged and by what, before cells are trained";
+    log.record(REGISTER_STEP, why, &registration.line())?;
+    // What the manifest records counts for nothing without this line, so it is on the disk before anything is trained.
+    log.finish()?;
+    let mut log = Directives::open(&dir, args.redact.redaction()?)?;
     log.record("check", "check gradients and train a cell twice", &checks.to_string())?;
     drop(files);
     let baseline = sweeps.first().map(|(_, sweep)| sweep.base.clone());
@@ -119,7 +123,7 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     let count = sweeps.len();
     for (number, (family, sweep)) in sweeps.into_iter().enumerate() {
         output::note(&format!("{} of {count}: {}. {}", number + 1, family.title, family.asks));
-        log.record("run", "train and measure a family", &format!("{}: {}", family.sweep, family.asks))?;
+        log.record(RUN_STEP, "train and measure a family", &format!("{}: {}", family.sweep, family.asks))?;
         let run = dir.join(RUNS_FOLDER).join(family.sweep);
         let standing = train(&sweep, &run, &trainer, args)?;
         if standing.refused || standing.interrupted {
@@ -188,18 +192,35 @@ fn created(dir: &Path) -> String {
 }
 
 /// What the laboratory is judged by: as an earlier session recorded it, where it is the same.
-fn register(lab: &Laboratory, sweeps: &[(&'static Family, Sweep)], dir: &Path, args: &LabArgs) -> Registration {
+fn register(
+    lab: &Laboratory,
+    sweeps: &[(&'static Family, Sweep)],
+    dir: &Path,
+    args: &LabArgs,
+) -> anyhow::Result<Registration> {
     let texts = |list: &[String]| list.iter().map(|text| args.redact.text(text)).collect();
     let OverrideArgs { set, axis } = &args.overrides;
     let changes = Changes { quick: args.quick, set: texts(set), axis: texts(axis) };
-    let earlier = serde_json::from_value(before(dir)["registration"].clone()).ok();
+    let earlier: Option<Registration> = serde_json::from_value(before(dir)["registration"].clone()).ok();
+    let Redaction { redactor, .. } = args.redact.redaction()?;
+    // A killed process can leave its last line without an end.
+    let log = read_text(&dir.join(DIRECTIVES_FILE)).unwrap_or_default();
+    let log: Vec<Directive> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let recorded = earlier.is_some();
+    let logged = earlier.filter(|earlier| earlier.is_logged(&log, |text| redactor.redact(text).text));
+    let doubted = recorded && logged.is_none();
     let finished = |(family, _): &(&Family, Sweep)| {
         let reader = RunReader::open(&dir.join(RUNS_FOLDER).join(family.sweep));
         // A run that cannot be read is refused when it is opened.
         reader.map_or(0, |reader| reader.len() as u64)
     };
     let cells = sweeps.iter().map(finished).sum();
-    Registration::new(lab, sweeps, changes, (now_utc(), cells), earlier)
+    if doubted && cells > 0 {
+        output::note(&format!(
+            "what {MANIFEST_FILE} says was to be judged is not what {DIRECTIVES_FILE} has: it counts as not recorded"
+        ));
+    }
+    Ok(Registration::new(lab, sweeps, changes, (now_utc(), cells), logged))
 }
 
 /// Trains what a family lacks, and draws it.

@@ -14,7 +14,7 @@ use super::observed::{LabError, Largest, Observed, Quantity};
 use super::outcomes::{OutcomeTable, outcome_table};
 use super::registration::{Registration, Standing};
 use crate::spec::Sweep;
-use crate::store::{RUNS, RunManifest, VERIFICATION_STATEMENT, read_file};
+use crate::store::{Origin, RUNS, RunManifest, StoreError, VERIFICATION_STATEMENT, read_file, read_reused};
 
 /// Where the document is.
 pub const LAB_FILE: &str = "lab.json";
@@ -31,7 +31,8 @@ const FORMAT: &str = "cliffline-lab";
 /// # Changelog
 /// - 1: first version.
 /// - 2: `standing`, `why_exploratory`, `changed`, `registration`, `cells_taken_over`; `standing` of every finding.
-pub const LAB_VERSION: u64 = 2;
+/// - 3: `cells_taken_over` leaves out the cells that families took over from one another.
+pub const LAB_VERSION: u64 = 3;
 
 /// One family and its run.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ pub struct LabDocument {
     pub changed: Vec<String>,
     /// By what it was to be judged, as the manifest had it before cells were trained.
     pub registration: Registration,
-    /// Cells that were not trained here but taken over from runs beside this laboratory.
+    /// Cells that were taken over from runs outside of this laboratory.
     pub cells_taken_over: u64,
     pub title: &'static str,
     pub source: &'static str,
@@ -119,7 +120,8 @@ pub fn assemble(
         observed.insert(run.family.sweep, seen);
         largest.insert(run.family.sweep, Largest::of(&run.sweep));
     }
-    let standing = registration.standing();
+    let outside = from_outside(runs)?;
+    let standing = registration.standing(outside);
     let mut findings = Vec::new();
     for expectation in laboratory.expectations() {
         let found = observed.get(expectation.family).zip(largest.get(expectation.family));
@@ -142,9 +144,9 @@ pub fn assemble(
         version: LAB_VERSION,
         laboratory: laboratory.name,
         standing,
-        why_exploratory: registration.reasons(),
+        why_exploratory: registration.reasons(outside),
         changed: registration.changed(),
-        cells_taken_over: families.iter().map(|family| family.taken_over).sum(),
+        cells_taken_over: outside,
         title: laboratory.title,
         source: laboratory.source,
         about: laboratory.about,
@@ -195,6 +197,27 @@ fn family_document(run: &FamilyRun, observed: &Observed) -> Result<FamilyDocumen
     })
 }
 
+/// The cells of a laboratory's runs that were trained in none of them: a family that took one over from another family has
+/// it from where that one has it.
+fn from_outside(runs: &[FamilyRun]) -> Result<u64, LabError> {
+    let read = |run: &FamilyRun| Ok((run.family.sweep, read_reused(&run.dir)?));
+    let taken: BTreeMap<&str, BTreeMap<String, Origin>> = runs.iter().map(read).collect::<Result<_, StoreError>>()?;
+    let is_outside = |family: &str, cell: &str| {
+        let mut at = family;
+        // Each step leads to an earlier run, unless somebody wrote a circle.
+        for _ in 0..=taken.len() {
+            let Some(origin) = taken.get(at).and_then(|cells| cells.get(cell)) else { return false };
+            let Some((inside, _)) = taken.get_key_value(origin.run.as_str()) else { return true };
+            at = inside;
+        }
+        true
+    };
+    let of = |(family, cells): (&&str, &BTreeMap<String, Origin>)| {
+        cells.keys().filter(|cell| is_outside(family, cell)).count() as u64
+    };
+    Ok(taken.iter().map(of).sum())
+}
+
 /// Cells that the sessions of a run took over from others.
 fn taken_over(manifest: &RunManifest) -> u64 {
     let sessions = manifest.more.get("sessions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -235,5 +258,33 @@ mod tests {
         let unsure = vec![gate("accept-a", "pass"), gate("accept-b", "insufficient_evidence")];
         assert_eq!(of(unsure).as_deref(), Some("insufficient_evidence"));
         assert_eq!(acceptance(&Value::Null), None);
+    }
+
+    #[test]
+    fn a_cell_is_from_outside_when_no_run_of_the_laboratory_trained_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let families: Vec<&'static Family> = super::super::LABORATORIES[0].families.iter().take(3).collect();
+        let lines = |lines: &[(&str, &str)]| {
+            let line = |(cell, run): &(&str, &str)| format!("{{\"cell_id\":\"{cell}\",\"run\":\"{run}\"}}\n");
+            lines.iter().map(line).collect::<String>()
+        };
+        let [a, b, c] = [families[0].sweep, families[1].sweep, families[2].sweep];
+        let runs = |of: [&[(&str, &str)]; 3]| {
+            let run = |(family, own): (&&'static Family, &[(&str, &str)])| {
+                let at = dir.path().join(family.sweep);
+                std::fs::create_dir_all(&at).unwrap();
+                std::fs::write(at.join(crate::store::REUSED_FILE), lines(own)).unwrap();
+                let sweep = crate::spec::load(family.sweep, &crate::spec::Overrides::default()).unwrap();
+                FamilyRun { family, sweep, dir: at }
+            };
+            from_outside(&families.iter().zip(of).map(run).collect::<Vec<_>>()).unwrap()
+        };
+        assert_eq!(runs([&[], &[("1", a), ("2", a)], &[("1", b), ("3", a)]]), 0);
+        assert_eq!(runs([&[], &[("1", "elsewhere")], &[("3", a)]]), 1);
+        // Taken over twice, from outside at first.
+        assert_eq!(runs([&[("1", "elsewhere")], &[("1", a), ("2", a)], &[("1", b)]]), 3);
+        assert_eq!(runs([&[("1", c)], &[("1", a)], &[("1", b)]]), 3, "a circle has no beginning here");
+        std::fs::remove_file(dir.path().join(a).join(crate::store::REUSED_FILE)).unwrap();
+        assert!(read_reused(&dir.path().join(a)).unwrap().is_empty());
     }
 }

@@ -40,7 +40,7 @@ pub use margins::Margin;
 pub use matters::PILOT_SEEDS;
 pub use observed::{LabError, Observed, Quantity};
 pub use outcomes::{Outcome, OutcomeRow, OutcomeTable, outcome_table};
-pub use registration::{Changes, RegisteredFamily, Registration, Standing};
+pub use registration::{Changes, REGISTER_STEP, RUN_STEP, RegisteredFamily, Registration, Standing};
 
 /// Every laboratory.
 pub const LABORATORIES: &[&Laboratory] = &[&geometry::GEOMETRY, &failures::FAILURES];

@@ -1,5 +1,6 @@
 //! The percentile bootstrap of a mean.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -19,6 +20,9 @@ pub const MAX_RESAMPLED: usize = 64;
 /// Up to here the levels lie below the probability of drawing the least value every time, n to the power of -n: the
 /// interval goes from the least value to the greatest, whatever the resamples.
 pub const ALL_OF_THE_RANGE: usize = 4;
+
+/// Fewest values whose interval holds the mean about as often as it says.
+pub const FEWEST_COVERED: usize = ALL_OF_THE_RANGE + 1;
 
 const PURPOSE: &str = "bootstrap of the mean";
 
@@ -59,14 +63,17 @@ pub fn mean_interval(ascending: &[f64], scratch: &mut Vec<f64>) -> Result<(f64, 
 /// How often, in percent, the range of so many values of a normal distribution holds its mean.
 const COVERED: [(usize, u32); 3] = [(2, 50), (3, 75), (4, 88)];
 
-/// How [`mean_interval`] comes by the interval of a mean over `least` to `most` seeds, as the rest of a sentence that begins
-/// with what it is the interval of. Every text that shows one takes its words from here.
-pub fn method(least: usize, most: usize) -> String {
+/// Numbers of values of which every way of making an interval is one: for texts about any number of seeds.
+pub const ANY_COUNT: std::ops::RangeInclusive<usize> = 2..=MAX_RESAMPLED + 1;
+
+/// How [`mean_interval`] comes by intervals of means over so many seeds each, as the rest of a sentence that begins with
+/// what they are the intervals of; none where no count is of two seeds or more, as a mean of fewer has no interval. Every
+/// text that shows one takes its words from here.
+pub fn method(counts: impl IntoIterator<Item = usize>) -> Option<String> {
+    let counts: BTreeSet<usize> = counts.into_iter().filter(|n| *n >= 2).collect();
+    let most = *counts.last()?;
     let mut ways = Vec::new();
-    if most < 2 {
-        return "none over one seed".to_string();
-    }
-    let few = COVERED.iter().filter(|(n, _)| (least..=most).contains(n));
+    let few = COVERED.iter().filter(|(n, _)| counts.contains(n));
     let (seeds, shares): (Vec<String>, Vec<String>) = few.map(|(n, share)| (n.to_string(), share.to_string())).unzip();
     if !seeds.is_empty() {
         ways.push(format!(
@@ -76,13 +83,13 @@ pub fn method(least: usize, most: usize) -> String {
             shares.join(", ")
         ));
     }
-    if most > ALL_OF_THE_RANGE && least <= MAX_RESAMPLED {
+    if counts.range(FEWEST_COVERED..=MAX_RESAMPLED).next().is_some() {
         ways.push("a 95% percentile bootstrap over seeds at levels widened for few".to_string());
     }
     if most > MAX_RESAMPLED {
         ways.push(format!("over more than {MAX_RESAMPLED} seeds Student's at 95%, within the range of the values"));
     }
-    ways.join("; ")
+    Some(ways.join("; "))
 }
 
 /// Resamples whose sums are formed at a time, in registers: five of the widest vectors, twenty of the narrowest.
@@ -284,13 +291,17 @@ mod tests {
 
     #[test]
     fn words_follow_the_number_of_values() {
-        assert_eq!(method(1, 1), "none over one seed");
+        let method = |counts: std::ops::RangeInclusive<usize>| super::method(counts).expect("some way");
+        assert_eq!((super::method([]), super::method([1])), (None, None), "no interval is made in no way");
         let few = "seeds from the least value to the greatest, which holds the mean of a normal distribution in";
-        assert_eq!(method(4, 4), format!("over 4 {few} 88% of samples"));
-        assert_eq!(method(2, 4), format!("over 2, 3, 4 {few} 50, 75, 88% of samples"));
-        assert_eq!(method(5, 16), "a 95% percentile bootstrap over seeds at levels widened for few");
-        assert_eq!(method(3, 100).matches("; ").count(), 2);
-        assert!(method(65, 100).starts_with("over more than 64 seeds Student's at 95%"));
+        assert_eq!(method(4..=4), format!("over 4 {few} 88% of samples"));
+        assert_eq!(method(2..=4), format!("over 2, 3, 4 {few} 50, 75, 88% of samples"));
+        assert_eq!(method(5..=16), "a 95% percentile bootstrap over seeds at levels widened for few");
+        assert_eq!(method(3..=100).matches("; ").count(), 2);
+        assert!(method(65..=100).starts_with("over more than 64 seeds Student's at 95%"));
+        assert_eq!(method(ANY_COUNT).matches("; ").count(), 2);
+        // What no interval is over is not said.
+        assert_eq!(super::method([2, 8]).map(|text| text.starts_with(&format!("over 2 {few} 50% of"))), Some(true));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! A mean with its interval, over as many values as there are seeds.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use super::bootstrap::{ALL_OF_THE_RANGE, mean_interval};
+use super::bootstrap::{self, ALL_OF_THE_RANGE, mean_interval};
 use super::interval::student_975;
 use super::stats::{StatsError, mean, sample_sd};
 
@@ -27,15 +29,24 @@ impl Estimate {
     }
 }
 
-/// How [`estimate`] comes by an interval, for texts that show one.
-pub const METHOD: &str = "Student's at 95% over three or four seeds, a 95% percentile bootstrap over seeds from five on, held to \
-                          the range of the quantity";
+/// Fewest values that have an interval.
+const FEWEST: usize = 3;
+
+/// How [`estimate`] comes by intervals over so many seeds each, for texts that show them; none where no count is of three
+/// seeds or more.
+pub fn method(counts: impl IntoIterator<Item = usize>) -> Option<String> {
+    let counts: BTreeSet<usize> = counts.into_iter().filter(|n| *n >= FEWEST).collect();
+    let few: Vec<String> = counts.range(..=ALL_OF_THE_RANGE).map(ToString::to_string).collect();
+    let few = (!few.is_empty()).then(|| format!("over {} seeds Student's at 95%", few.join(", ")));
+    let ways: Vec<String> =
+        few.into_iter().chain(bootstrap::method(counts.range(bootstrap::FEWEST_COVERED..).copied())).collect();
+    (!ways.is_empty()).then(|| format!("{}; held to the range of the quantity", ways.join("; ")))
+}
 
 /// The mean of values and its 95% interval.
 ///
 /// **Shapes** `values` `[n]`, in any order.
-/// **Returns** none for no values. Of three and four the interval is Student's, of more the bootstrap's of
-/// [`mean_interval`], which for so few would be their range and hold the mean of a normal distribution in 75% and 88% of
+/// **Returns** none for no values. Of three and four the interval is Student's, of more that of [`mean_interval`], which for so few would be their range and hold the mean of a normal distribution in 75% and 88% of
 /// samples.
 /// **Errors** a value that is not finite.
 ///
@@ -52,8 +63,8 @@ pub fn estimate(values: &[f64]) -> Result<Option<Estimate>, StatsError> {
     sorted.sort_by(f64::total_cmp);
     let (n, mean) = (sorted.len(), mean(&sorted)?);
     let interval = match n {
-        0..=2 => None,
-        3..=ALL_OF_THE_RANGE => {
+        0..FEWEST => None,
+        FEWEST..=ALL_OF_THE_RANGE => {
             let half = student_975(n - 1) * sample_sd(&sorted)? / (n as f64).sqrt();
             Some((mean - half, mean + half))
         }
@@ -66,6 +77,18 @@ pub fn estimate(values: &[f64]) -> Result<Option<Estimate>, StatsError> {
 mod tests {
     use super::*;
     use crate::numerics::stream::Streams;
+
+    #[test]
+    fn words_follow_the_number_of_seeds() {
+        assert_eq!((method([]), method([2])), (None, None));
+        let words = |counts: std::ops::RangeInclusive<usize>| method(counts).expect("some way");
+        assert_eq!(words(3..=4), "over 3, 4 seeds Student's at 95%; held to the range of the quantity");
+        let bootstrap =
+            "a 95% percentile bootstrap over seeds at levels widened for few; held to the range of the quantity";
+        assert_eq!(words(5..=64), bootstrap);
+        let many = words(100..=100);
+        assert!(many.starts_with("over more than 64 seeds Student's at 95%") && !many.contains("bootstrap"), "{many}");
+    }
 
     #[test]
     fn intervals_hold_the_mean_of_normal_samples_as_often_as_they_say() {

@@ -126,8 +126,8 @@ fn swept(axis: &Axis, shown: Levels, added: usize) -> SweptAxis {
 }
 
 /// The bounds of a gate in words.
-pub fn bounds(gate: &Gate) -> String {
-    match (gate.min, gate.max) {
+pub fn bounds(min: Option<f64>, max: Option<f64>) -> String {
+    match (min, max) {
         (Some(min), Some(max)) => format!("from {} to {}", exact(min), exact(max)),
         (Some(min), None) => format!("at least {}", exact(min)),
         (_, max) => format!("at most {}", max.map_or_else(String::new, exact)),
@@ -139,7 +139,12 @@ fn constraint(gate: &Gate) -> String {
     let share = if gate.share == 1.0 { "every seed".into() } else { format!("{} of seeds", percent(gate.share)) };
     let scope: Vec<String> = gate.scope.iter().map(|(path, scope)| format!("{path} {}", scope.describe())).collect();
     let scope = if scope.is_empty() { String::new() } else { format!(", where {}", scope.join(" and ")) };
-    format!("{} {}{condition}, for {share} of at least {}{scope}", gate.metric, bounds(gate), gate.min_seeds)
+    format!(
+        "{} {}{condition}, for {share} of at least {}{scope}",
+        gate.metric,
+        bounds(gate.min, gate.max),
+        gate.min_seeds
+    )
 }
 
 fn judged(sweep: &Sweep, gate: &Gate, verdicts: Option<&Value>) -> JudgedGate {

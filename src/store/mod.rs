@@ -87,5 +87,5 @@ pub use tabled::{TabledCell, TabledCells};
 pub use tables::{
     BOUNDARIES_TABLE, CELLS_TABLE, CONDITIONS_TABLE, CURVES_TABLE, EXEMPLARS_TABLE, LEAD_LAG_TABLE, MARGINS_TABLE,
     MetricColumn, ParamColumn, REUSED_FILE, RUN_TABLES, RunTables, SPECTRA_TABLE, SURFACES_TABLE, TableSpec,
-    metric_column, param_column, write_run_tables, write_run_tables_to,
+    metric_column, param_column, read_reused, write_run_tables, write_run_tables_to,
 };

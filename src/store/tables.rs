@@ -15,6 +15,7 @@ use super::error::StoreError;
 use super::ordered::in_order;
 use super::own::{make_way, remove_own, start_of};
 use super::part::{Columns, ScalarKind};
+use super::plain::{read_text, stored_error};
 use super::reader::RunReader;
 use super::record::{CellRecord, Origin, RecordedMetric};
 use super::table::{ColumnInfo, TableBytes, TableInfo, TableWriter};
@@ -161,6 +162,31 @@ fn write_reused(dir: &Path, reused: &[(String, Origin)]) -> Result<Option<TableB
     write_replaceable(&path, |out| out.write_all(text.as_bytes()))?;
     let blake3 = blake3::hash(text.as_bytes()).to_hex().to_string();
     Ok(Some(TableBytes { bytes: text.len() as u64, blake3, rows: reused.len() as u64 }))
+}
+
+/// The cells that a run took over, with the runs that they are from; empty where it has no [`REUSED_FILE`].
+///
+/// # Errors
+/// [`StoreError::Io`], [`StoreError::Damaged`] for a line that names no cell and run.
+pub fn read_reused(dir: &Path) -> Result<BTreeMap<String, Origin>, StoreError> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        cell_id: String,
+        #[serde(flatten)]
+        from: Origin,
+    }
+    let path = dir.join(REUSED_FILE);
+    let text = match read_text(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(stored_error("read", &path, error)),
+    };
+    let line = |(number, line): (usize, &str)| {
+        let read: Result<Line, _> = serde_json::from_str(line);
+        let damaged = |error| StoreError::damaged(&path, format!("line {}: {error}", number + 1));
+        read.map(|line| (line.cell_id, line.from)).map_err(damaged)
+    };
+    text.lines().enumerate().map(line).collect()
 }
 
 /// Files of all tables. Those from the fifth on are made of the first two, by `analysis`, the others of the records.

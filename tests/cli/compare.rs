@@ -66,7 +66,12 @@ fn one_training_setting_is_named_and_so_is_the_shift() {
     contains_all(&ran.stdout, &["6 pairs by seed, train.temperature", "no finished pair is of one cell id"]);
     contains_all(
         &ran.stdout,
-        &["b - a", "95% interval", "moved furthest at train.temperature = ", " would by chance: over 2 to 4 seeds"],
+        &[
+            "b - a",
+            "95% interval",
+            "moved furthest at train.temperature = ",
+            " would by chance\nintervals: over 3 seeds from the least",
+        ],
     );
     let document = sandbox.ok("compare a b --json").json();
     let settings = document["spec"]["settings"].as_object().expect("settings");
@@ -150,7 +155,10 @@ fn one_training_setting_shifts_a_boundary() {
     // All edges lie between the two levels, anywhere, in both runs.
     assert!(-2.0 <= low && high <= 2.0);
     assert_eq!((&shift["interval"], &shift["open"]), (&json!([-2.0, 2.0]), &json!([-2.0, 2.0])));
-    contains_all(&ran.stdout, &["intervals are at least as wide as what the levels", "  over 2, 3, 4 seeds the range"]);
+    contains_all(
+        &ran.stdout,
+        &["  intervals: over 3 seeds from the least value to the greatest", "never narrower than what the levels"],
+    );
 
     // Against itself it is exactly where it was, and so it is against the same run with a level more.
     contains_all(

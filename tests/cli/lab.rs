@@ -99,6 +99,39 @@ fn a_laboratory_runs_its_families_and_judges_what_is_expected_of_them() {
     contains_all(&again.stderr, &["nothing to do"]);
     assert!(!again.stderr.contains("training 1 of"), "{}", again.stderr);
     assert_eq!(document(&sandbox), found);
+    what_was_not_recorded_or_trained_here_is_said(&sandbox, &go, &found);
+}
+
+/// Cells that families took over from one another are the laboratory's own; others are from outside of it. A record that
+/// somebody changed counts as none.
+fn what_was_not_recorded_or_trained_here_is_said(sandbox: &Sandbox, go: &str, found: &Value) {
+    let families = found["families"].as_array().expect("a list");
+    assert!(families.iter().any(|family| family["taken_over"].as_u64() > Some(0)), "families share their reference");
+    assert_eq!(found["cells_taken_over"], 0);
+    let reasons = |found: &Value| found["why_exploratory"].to_string();
+    assert!(!reasons(found).contains("outside"), "{}", reasons(found));
+
+    // A family whose run is gone takes its cells from a run that is none of the laboratory's.
+    let runs = sandbox.path("lab/runs");
+    std::fs::rename(runs.join("geometry-noise"), runs.join("elsewhere")).expect("moved");
+    contains_all(&sandbox.ok(go).stderr, &["from lab/runs/elsewhere"]);
+    let again = document(sandbox);
+    let outside = again["cells_taken_over"].as_u64().expect("a count");
+    assert!(outside > 0, "{again}");
+    contains_all(
+        &reasons(&again),
+        &[&format!("{outside} of its cells were taken over from runs outside of this laboratory")],
+    );
+    assert_eq!((&again["registration"], &again["standing"]), (&found["registration"], &json!("exploratory")));
+
+    let path = sandbox.path("lab/manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+    manifest["registration"]["recorded_utc"] = json!("2026-01-01T00:00:00Z");
+    std::fs::write(&path, manifest.to_string()).expect("written");
+    contains_all(&sandbox.ok(go).stderr, &["is not what directives.jsonl has: it counts as not recorded"]);
+    let late = document(sandbox);
+    assert!(late["registration"]["changed_utc"].is_string(), "{}", late["registration"]);
+    contains_all(&reasons(&late), &["when cells were finished that had been run under another record"]);
 }
 
 #[test]

@@ -65,7 +65,8 @@ pub struct Shift {
     /// The mean edges, on the scale.
     pub level: Each<Option<f64>>,
     pub shift: Option<f64>,
-    /// 95% interval: percentile bootstrap over seeds, widened to `open`; null for fewer than two seeds.
+    /// 95% interval over seeds, made as [`method`](crate::numerics::bootstrap::method) says and widened to `open`; null
+    /// for fewer than two.
     pub interval: Option<[f64; 2]>,
     /// Between what ends the mean shift lies for all that levels tell; null where the cells of every seed are the same.
     pub open: Option<[f64; 2]>,

@@ -6,11 +6,9 @@ use crate::audit::evidence::{Evidence, seeds};
 use crate::audit::risk_log::{RISK_LOG_FILE, RiskLog};
 use crate::engine::Act::Stop;
 use crate::engine::LIMITS;
+use crate::numerics::bootstrap::FEWEST_COVERED;
 use crate::spec::config::Panel;
 use crate::store::{BOUNDARIES_TABLE, VERIFICATION_STATEMENT};
-
-/// Seeds below which an interval over them rarely holds the mean, as the bootstrap's own coverage says.
-const FEW_SEEDS: usize = 5;
 
 pub(super) fn assumptions(evidence: &Evidence<'_>) -> Vec<String> {
     let sweep = evidence.sweep;
@@ -56,7 +54,7 @@ pub(super) fn open_items(evidence: &Evidence<'_>, risks: &RiskLog, located: &Loc
     let (sweep, manifest, gates) = (evidence.sweep, evidence.manifest, evidence.gates);
     let mut items = vec![VERIFICATION_STATEMENT.to_string()];
     let seeds = seeds(sweep);
-    if seeds < FEW_SEEDS {
+    if seeds < FEWEST_COVERED {
         items.push(format!("Intervals over {seeds} seeds hold the mean less often than 95 in 100 times: more seeds."));
     }
     if gates.gates.is_empty() {

@@ -5,7 +5,7 @@ use super::text::{ROWS, place, signed};
 use crate::analysis::compare::{BoundaryShifts, Each, Shift, State, Transition};
 use crate::analysis::trace::Side;
 use crate::cli::output;
-use crate::numerics::bootstrap::ALL_OF_THE_RANGE;
+use crate::numerics::bootstrap::method;
 use crate::numerics::shown::rounded;
 use crate::spec::Scale;
 
@@ -152,19 +152,18 @@ fn others(transitions: &[Transition], which: impl Fn(&Transition) -> bool) -> St
 fn notes(moved: &[&Shift]) -> Vec<String> {
     let mut notes = Vec::new();
     if moved.iter().any(|row| row.biased && row.shift.is_some()) {
-        notes.push("  * biased: seeds that cross in one run only moved by an unknown amount and are left out");
-    }
-    if moved.iter().any(|row| row.fit_shift.is_some()) {
-        notes.push("  of the fits: over each run's own seeds, those beyond the levels included; without an interval");
-    }
-    let intervals: Vec<u64> = moved.iter().filter(|row| row.interval.is_some()).map(|row| row.seeds).collect();
-    if !intervals.is_empty() {
-        notes.push("  intervals are at least as wide as what the levels on either side of the edges leave open");
-    }
-    if intervals.iter().any(|seeds| *seeds as usize <= ALL_OF_THE_RANGE) {
         notes.push(
-            "  over 2, 3, 4 seeds the range of their shifts, where wider, holds the mean in 50%, 75%, 88% of cases",
+            "  * biased: seeds that cross in one run only moved by an unknown amount and are left out".to_string(),
         );
     }
-    notes.into_iter().map(String::from).collect()
+    if moved.iter().any(|row| row.fit_shift.is_some()) {
+        let fits = "  of the fits: over each run's own seeds, those beyond the levels included; without an interval";
+        notes.push(fits.to_string());
+    }
+    let with = moved.iter().filter(|row| row.interval.is_some());
+    if let Some(how) = method(with.map(|row| row.seeds as usize)) {
+        let open = "never narrower than what the levels on either side of the edges leave open";
+        notes.push(format!("  intervals: {how}; {open}"));
+    }
+    notes
 }

@@ -10,7 +10,7 @@ use crate::analysis::compare::{
 };
 use crate::cli::output;
 use crate::cli::output::shown;
-use crate::numerics::bootstrap::{ALL_OF_THE_RANGE, method};
+use crate::numerics::bootstrap::method;
 use crate::numerics::shown::{rounded, rounded_to};
 use crate::spec::CLEAN;
 
@@ -52,8 +52,8 @@ pub fn answer(judged: &Judged) -> String {
     let mean = judged
         .mean
         .map(|mean| format!("b - a is {} over {}", signed(mean), output::count(judged.seeds as usize, "seed")));
-    let how = method(judged.seeds as usize, judged.seeds as usize);
-    let interval = judged.interval.map(|[low, high]| format!("interval {} to {}, {how}", signed(low), signed(high)));
+    let interval = judged.interval.zip(method([judged.seeds as usize]));
+    let interval = interval.map(|([low, high], how)| format!("interval {} to {}, {how}", signed(low), signed(high)));
     let why = Some(judged.why.clone()).filter(|why| !why.is_empty());
     let parts: Vec<String> = mean.into_iter().chain(interval).chain(why).collect();
     format!("fail on {}: {answer}: {}", judged.condition, parts.join("; "))
@@ -278,17 +278,15 @@ fn chance(comparison: &Comparison) -> Vec<String> {
     if counted.count == 0 {
         return vec!["one seed: nothing tells its differences from chance".to_string()];
     }
-    let mut text = format!(
+    let text = format!(
         "{} of {} intervals exclude 0; if nothing truly differed, about {} would by chance",
         counted.exclude_zero,
         counted.count,
         rounded_to(counted.expected_by_chance, 2)
     );
-    let few = comparison.differences.iter().filter(|row| row.interval.is_some()).map(|row| row.seeds).min();
-    if few.is_some_and(|seeds| seeds as usize <= ALL_OF_THE_RANGE) {
-        text.push_str(": over 2 to 4 seeds an interval is the range of their differences, which often misses 0");
-    }
-    vec![text]
+    let with = comparison.differences.iter().filter(|row| row.interval.is_some());
+    let how = method(with.map(|row| row.seeds as usize));
+    std::iter::once(text).chain(how.map(|how| format!("intervals: {how}"))).collect()
 }
 
 /// A level or a value of a manifest, on one line.

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use crate::lab::{Expect, Finding, Verdict};
-use crate::numerics::estimate::METHOD;
+use crate::numerics::estimate::method;
 use crate::numerics::shown::{exact, rounded};
 use crate::report::colour::GROUPS;
 use crate::report::figure::{Data, Figure, Section};
@@ -98,8 +98,10 @@ pub fn draw(name: &str, title: &str, rows: &[Row]) -> Figure {
     legend(&mut svg, (14.0, TOP + inner + 54.0), WIDTH - 28.0, &entries);
     let alt = alt(rows);
     let svg = svg.finish(title, &alt);
+    let how = method(rows.iter().filter(|row| row.difference.is_some()).map(|row| row.n))
+        .map_or(String::new(), |how| format!(", with its 95% interval ({how})"));
     let caption = format!(
-        "A row per expectation: the mean over seeds of the difference that it is about, with its 95% interval ({METHOD}), in units of the \
+        "A row per expectation: the mean over seeds of the difference that it is about{how}, in units of the \
          smallest difference that matters. Grey: where it was expected. Beyond {} units it is drawn \
          at the side.",
         rounded(WIDEST)

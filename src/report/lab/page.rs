@@ -11,7 +11,7 @@ use crate::lab::{
     ACCEPTANCE, FamilyDocument, Finding, LabDocument, Margin, Origin, Outcome, OutcomeRow, PILOT_SEEDS, Standing,
     Verdict,
 };
-use crate::numerics::estimate::METHOD;
+use crate::numerics::estimate::method;
 use crate::numerics::shown::{Levels, rounded};
 use crate::report::figure::Figure;
 use crate::report::glance::words;
@@ -90,13 +90,9 @@ fn departures(lab: &LabDocument) -> String {
 /// When what is judged was fixed, as far as it is known.
 fn recorded(lab: &LabDocument) -> String {
     let utc = &lab.registration.recorded_utc;
-    let earlier = match lab.cells_taken_over {
-        0 => String::new(),
-        n => format!("; {n} of its cells had been trained before that, by runs beside it"),
-    };
     match lab.standing {
         Standing::Registered => {
-            format!("They and their thresholds were recorded here at {utc}, before a cell of it was trained{earlier}.")
+            format!("They and their thresholds were recorded here at {utc}, before a cell of it was trained.")
         }
         Standing::Exploratory => format!(
             "They and their thresholds were recorded here at {utc}; why that does not make their verdicts registered \
@@ -119,17 +115,22 @@ fn glance(out: &mut String, lab: &LabDocument) {
         }
     }
     out.push_str("</ul>\n");
+    let with = lab.findings.iter().filter(|finding| finding.low.is_some());
+    let how = method(with.map(|finding| finding.seeds)).map_or(String::new(), |how| {
+        format!(
+            " Intervals: {how}. They are of single tests: of {} some exclude an effect by chance.",
+            lab.findings.len()
+        )
+    });
     let _ = writeln!(
         out,
         "<p>{} sentences stand in the program as tests, chosen after pilots on the seeds {} to {}: a quantity, two places whose cells are paired by \
          seed, a direction and the smallest difference that matters. {} A sentence agrees when the mean difference is as expected \
-         and matters and its 95% interval stays on that side; it disagrees when an effect that matters is outside of the interval. \
-         Intervals: {METHOD}. They are of single tests: of {} some exclude an effect by chance.</p>",
+         and matters and its 95% interval stays on that side; it disagrees when an effect that matters is outside of the interval.{how}</p>",
         lab.findings.len(),
         PILOT_SEEDS.start(),
         PILOT_SEEDS.end(),
-        escape(&recorded(lab)),
-        lab.findings.len()
+        escape(&recorded(lab))
     );
     for origin in Origin::ALL {
         let of: Vec<&Finding> = lab.findings.iter().filter(|f| f.origin == origin).collect();
@@ -392,9 +393,12 @@ fn outcomes(out: &mut String, family: &FamilyDocument) {
         0 => String::new(),
         n => format!("; {n} more are in lab.json"),
     };
+    let counts = table.rows.iter().flat_map(|row| &row.outcomes).filter(|outcome| outcome.low.is_some());
+    let intervals =
+        method(counts.map(|outcome| outcome.n)).map_or(String::new(), |how| format!(" with 95% intervals ({how})"));
     let _ = writeln!(
         out,
-        "<h3>Outcomes</h3>\n<p class=\"note\">Means over seeds with 95% intervals ({METHOD}); the reference row is marked. {shown} rows{left_out}.</p>\n\
+        "<h3>Outcomes</h3>\n<p class=\"note\">Means over seeds{intervals}; the reference row is marked. {shown} rows{left_out}.</p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Outcomes of {}\"><table class=\"data\"><thead><tr><th \
          scope=\"col\">condition</th>",
         escape(family.title)
@@ -462,7 +466,11 @@ fn seeds(seeds: &[i64]) -> String {
 }
 
 fn accuracies(out: &mut String, validation: &Validation) {
-    let _ = writeln!(out, "<p class=\"note\">Intervals of balanced accuracy, over seeds: {METHOD}.</p>");
+    let shares = || validation.views.iter().flat_map(|view| view.roles.iter().map(|role| role.balanced_accuracy));
+    let shares = shares().chain(validation.views.iter().map(|view| view.balanced_accuracy)).flatten();
+    if let Some(how) = method(shares.filter(|share| share.low.is_some()).map(|share| share.n)) {
+        let _ = writeln!(out, "<p class=\"note\">Intervals of balanced accuracy, over seeds: {how}.</p>");
+    }
     out.push_str(
         "<div class=\"scroll gates\" tabindex=\"0\" role=\"region\" aria-label=\"Accuracy\"><table><thead><tr><th scope=\"col\">Judged \
          by</th><th scope=\"col\">On</th><th scope=\"col\">Cells</th><th scope=\"col\">Right</th><th scope=\"col\">Not told</th>\

@@ -384,11 +384,9 @@ impl Degradation {
         }
     }
 
-    /// How its intervals are made.
-    fn method(&self) -> String {
-        let counts: Vec<i64> = self.points().filter(|point| point.interval.is_some()).map(|point| point.n).collect();
-        let (low, high) = (counts.iter().min(), counts.iter().max());
-        method(low.map_or(0, |n| *n as usize), high.map_or(0, |n| *n as usize))
+    /// How its intervals are made; none where no point has one.
+    fn method(&self) -> Option<String> {
+        method(self.points().filter(|point| point.interval.is_some()).map(|point| point.n as usize))
     }
 
     fn seeds(&self) -> String {

@@ -237,12 +237,10 @@ impl Margins {
         self.constraints.iter().flat_map(|(_, rows)| rows)
     }
 
-    /// How the intervals of means are made.
-    fn method(&self) -> String {
-        let counts = self.rows().flat_map(|row| [&row.lower, &row.upper]).filter(|edge| edge.interval.is_some());
-        let counts: Vec<i64> = counts.map(|edge| edge.seeds).collect();
-        let (low, high) = (counts.iter().min(), counts.iter().max());
-        method(low.map_or(0, |n| *n as usize), high.map_or(0, |n| *n as usize))
+    /// How the intervals of means are made; none where no mean has one.
+    fn method(&self) -> Option<String> {
+        let edges = self.rows().flat_map(|row| [&row.lower, &row.upper]).filter(|edge| edge.interval.is_some());
+        method(edges.map(|edge| edge.seeds as usize))
     }
 
     fn seeds(&self) -> String {
@@ -437,17 +435,19 @@ fn alt(info: &Margins) -> String {
 }
 
 fn caption(info: &Margins) -> String {
+    let mean = info.method().map_or(String::new(), |method| {
+        format!(" with its interval, at least as wide as what the levels between leave open: {method}")
+    });
     let mut said = vec![format!(
         "A row per line: {} varies, tested from {} to {}; the levels on the left are held. Small ticks: edges of single \
-         seeds ({}). Diamonds: their mean with its interval, at least as wide as what the levels between leave open: {}. \
+         seeds ({}). Diamonds: their mean{mean}. \
          Below: the fitted edge with its 95% profile likelihood interval, which uses seeds without an edge too. Arrows: seeds for which it \
          holds at the last level tested; counts on the right are seeds. Green: between the two \
          means, or fits where some seed has no edge.",
         info.axis,
         info.shown.number(info.tested.0),
         info.shown.number(info.tested.1),
-        info.seeds(),
-        info.method()
+        info.seeds()
     )];
     if !info.quiet.is_empty() {
         said.push(format!("Not drawn, without an edge: {}.", info.quiet.join("; ")));

@@ -88,6 +88,17 @@ fn an_axis_has_a_line_per_level_of_the_axis_that_matters_most() {
 }
 
 #[test]
+fn a_caption_says_how_intervals_are_made_where_there_are_any() {
+    let mut found = info(&sweep(), &surface()).expect("columns").remove(0);
+    let of_three = "; bands or bars are intervals of the mean: over 3 seeds from the least value to the greatest";
+    assert!(draw(&found).caption.contains(of_three), "{}", draw(&found).caption);
+    let points = found.panels.iter_mut().flat_map(|panel| &mut panel.curves).flat_map(|curve| &mut curve.points);
+    points.for_each(|point| point.interval = None);
+    let caption = draw(&found).caption;
+    assert!(caption.starts_with("Means over 3 seeds at each point. "), "{caption}");
+}
+
+#[test]
 fn what_is_lost_and_what_is_missed_is_said() {
     let found = info(&sweep(), &surface()).expect("columns");
     let figure = draw(&found[0]);

@@ -46,11 +46,9 @@ pub(super) fn alt(info: &Degradation) -> String {
 
 /// What each mark means, and what is not drawn.
 pub(super) fn caption(info: &Degradation) -> String {
-    let mut said = vec![format!(
-        "Means over {} at each point; bands or bars are intervals of the mean: {}.",
-        info.seeds(),
-        info.method()
-    )];
+    let bands =
+        info.method().map_or(String::new(), |method| format!("; bands or bars are intervals of the mean: {method}"));
+    let mut said = vec![format!("Means over {} at each point{bands}.", info.seeds())];
     if let Some(axis) = &info.line_axis {
         let drawn = info.panels.first().map_or(0, |panel| panel.curves.len());
         said.push(if drawn < info.line_levels {

@@ -4,6 +4,7 @@ use super::{HeatmapInfo, Panel, Tile};
 use crate::numerics::bootstrap::method;
 use crate::numerics::shown::{Levels, exact, rounded};
 use crate::report::Data;
+use crate::report::glance::bounds;
 use crate::spec::{CLEAN, LOST};
 
 /// What lines there are: dashed or not, and what they are.
@@ -16,7 +17,7 @@ pub fn legend(info: &HeatmapInfo) -> Vec<(bool, String)> {
             let any = points.iter().any(|point| point.fitted == fitted && point.interval.is_some());
             if any { band } else { "" }
         };
-        let what = format!("{} ({})", constraint.name, bound_words(constraint.min, constraint.max));
+        let what = format!("{} ({})", constraint.name, bounds(constraint.min, constraint.max));
         if points.iter().any(|point| !point.fitted) {
             let band = banded(false, ", with its interval over seeds");
             entries.push((false, format!("where {what} breaks: mean over seeds{band}")));
@@ -27,14 +28,6 @@ pub fn legend(info: &HeatmapInfo) -> Vec<(bool, String)> {
         }
     }
     entries
-}
-
-fn bound_words(min: Option<f64>, max: Option<f64>) -> String {
-    match (min, max) {
-        (Some(min), Some(max)) => format!("{} to {}", exact(min), exact(max)),
-        (Some(min), None) => format!("at least {}", exact(min)),
-        (None, max) => format!("at most {}", max.map_or_else(String::new, exact)),
-    }
 }
 
 /// What is said in words.
@@ -94,7 +87,7 @@ fn alt(info: &HeatmapInfo, metric: &str) -> String {
         let keeps =
             |value: f64| constraint.min.is_none_or(|min| value >= min) && constraint.max.is_none_or(|max| value <= max);
         let kept = with.clone().filter(|(_, _, value)| keeps(*value)).count();
-        let what = bound_words(constraint.min, constraint.max);
+        let what = bounds(constraint.min, constraint.max);
         let who = if info.subject.metric == LOST { "Every cell" } else { "The mean" };
         text.push_str(&format!(" {who} keeps {} ({what}) at {kept} of {places}{drawn} combinations.", constraint.name));
         for (side, word) in [("lower", "below"), ("upper", "above")] {
@@ -147,12 +140,11 @@ fn caption(info: &HeatmapInfo) -> String {
         if info.diverging { ", white at 0" } else { "" }
     ));
     // Intervals stand in the tips of tiles and in the table.
-    let counts = tiles(info).filter(|(_, tile)| tile.interval.is_some()).map(|(_, tile)| tile.n);
-    if let (Some(least), Some(most)) = (counts.clone().min(), counts.max()) {
-        parts.push(match lost {
-            true => "Intervals of a share: Wilson's at 95%.".to_string(),
-            false => format!("Intervals of a mean: {}.", method(least as usize, most as usize)),
-        });
+    let counts = tiles(info).filter(|(_, tile)| tile.interval.is_some()).map(|(_, tile)| tile.n as usize);
+    if lost {
+        parts.extend(counts.clone().next().map(|_| "Intervals of a share: Wilson's at 95%.".to_string()));
+    } else {
+        parts.extend(method(counts).map(|method| format!("Intervals of a mean: {method}.")));
     }
     if tiles(info).any(|(_, tile)| tile.value.is_none()) {
         parts.push("Grey tiles have finished cells but no value.".to_string());

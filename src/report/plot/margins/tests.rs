@@ -80,6 +80,21 @@ fn a_row_per_line_with_the_edges_of_its_seeds() {
     assert_eq!(figure.alt, "found: lower edge beyond the tested range on 2 of 2 lines, upper edge at 0.6.");
     assert_eq!(figure.data.rows.len(), 4);
     assert!(figure.data.rows.iter().all(|row| row.len() == figure.data.header.len()));
+    let made = "over 2 seeds from the least value to the greatest";
+    assert!(figure.caption.contains(&format!("leave open: {made}")), "{}", figure.caption);
     insta::assert_debug_snapshot!(found);
     insta::assert_snapshot!(figure.svg);
+}
+
+#[test]
+fn a_caption_without_an_interval_says_nothing_of_how_one_is_made() {
+    let sweep = from_str(SPEC, "margins.toml", &Overrides::default()).expect("a sweep");
+    let mut found = info(&sweep, &boundaries()).expect("columns").remove(0);
+    for row in found.constraints.iter_mut().flat_map(|(_, rows)| rows) {
+        for edge in [&mut row.lower, &mut row.upper] {
+            (edge.mean, edge.interval) = (None, None);
+        }
+    }
+    let caption = draw(&found).caption;
+    assert!(caption.contains("Diamonds: their mean. Below:") && !caption.contains("one seed"), "{caption}");
 }
