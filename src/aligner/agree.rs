@@ -6,6 +6,7 @@ use super::held::Problem;
 use super::parameters::{MODALITIES, Parameters, Widths, xavier};
 use super::program::Executor;
 use super::regulariser::switch_all_on;
+use crate::numerics::shown::Levels;
 use crate::numerics::stream::Streams;
 use crate::spec::config::TrainConfig;
 
@@ -147,7 +148,9 @@ pub fn native_differs(fault: Option<Fault>) -> Option<String> {
         let problem = Problem { widths, x, batch: BATCH, parameters, train, gains: vec![gains; 2] };
         problem.compare(&flex, &Executor::Native, fault).into_iter().find(|c| !c.passed)
     })?;
-    Some(format!("{} of {}: {:.1e}, allowed {:.1e}", wrong.stage, wrong.place, wrong.worst, wrong.tolerance))
+    let [worst, allowed] = [wrong.worst, wrong.tolerance];
+    let [worst, allowed] = [worst, allowed].map(|error| Levels::of_numbers([worst, allowed]).number(error));
+    Some(format!("{} of {}: {worst}, allowed {allowed}", wrong.stage, wrong.place))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::aligner::step::GRADIENT_NORM_NAMES;
+use crate::numerics::shown::Levels;
 use crate::spec::config::Config;
 
 /// Which way an indicator leaves its limit.
@@ -24,7 +25,7 @@ pub struct Indicator {
     pub side: Side,
     /// The threshold that no value can be outside of, or that would make no sense: it switches a limit off.
     pub off: f64,
-    /// Digits of a value in a reason.
+    /// Digits of a value in a reason after its decimal point, unless a value so near its threshold needs more.
     digits: usize,
 }
 
@@ -110,6 +111,16 @@ impl Indicator {
         self.names.iter().all(|name| GRADIENT_NORM_NAMES.contains(name))
     }
 
+    /// A value outside of a threshold, rounded so that what is read is outside of it as well.
+    fn shown(&self, value: f64, threshold: f64) -> String {
+        let short = format!("{value:.*}", self.digits);
+        if short.parse().is_ok_and(|read| self.is_outside(read, threshold)) {
+            return short;
+        }
+        let size = if self.side == Side::Beyond { value.abs() } else { value };
+        Levels::of_numbers([size, threshold]).number(value)
+    }
+
     fn is_outside(&self, value: f64, threshold: f64) -> bool {
         match self.side {
             Side::Below => value < threshold,
@@ -132,7 +143,7 @@ impl Limit {
         let side = if indicator.side == Side::Below { "below" } else { "above" };
         indicator.names.iter().find_map(|&name| match values.get(name) {
             Some(Ok(value)) if indicator.is_outside(*value, threshold) => {
-                let what = format!("{place}{name} {value:.*} is {side} {threshold}", indicator.digits);
+                let what = format!("{place}{name} {} is {side} {threshold}", indicator.shown(*value, threshold));
                 let absolute = if indicator.side == Side::Beyond { "absolute " } else { "" };
                 Some(Violation {
                     name,
@@ -185,6 +196,23 @@ mod tests {
             let found: Vec<(&str, f64)> = in_force(&config).iter().map(|(l, t)| (l.path, *t)).collect();
             assert_eq!(found, [(limit.path, 0.25)]);
         }
+    }
+
+    #[test]
+    fn a_reason_never_shows_a_value_that_would_keep_its_limit() {
+        let violated = |path: &str, threshold: f64, value: f64| {
+            let limit = LIMITS.iter().find(|limit| limit.path == path).expect("a limit");
+            let values = limit.indicator.names.iter().map(|name| (*name, Ok(value))).collect();
+            limit.violation(threshold, &values).expect("outside").what
+        };
+        let rank = |threshold: f64, value: f64| violated("checkpoint.effective_rank_floor", threshold, value);
+        assert_eq!(rank(2.0, 1.9284), "validation effective_rank_img 1.928 is below 2");
+        assert_eq!(rank(1.928, 1.92764), "validation effective_rank_img 1.9276 is below 1.928");
+        // Rounded alone it would be above.
+        assert_eq!(rank(1.92865, 1.9286), "validation effective_rank_img 1.9286 is below 1.92865");
+        assert_eq!(rank(0.1 + 0.2, 0.3), "validation effective_rank_img 0.300 is below 0.30000000000000004");
+        let gap = violated("warn.symmetry_gap_above", 0.5, -0.50001);
+        assert_eq!(gap, "absolute validation symmetry_gap_at_1 -0.50001 is above 0.5");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub fn differences(record: &CellRecord, again: &Outcome) -> Vec<String> {
         }
     };
     compare("status", before.status == again.status);
-    compare("reason", before.reason == again.reason);
+    compare("reason", is_same_reason(&before.reason, &again.reason));
     compare("steps", before.steps == again.steps);
     let (b, a) = (&before.checksums, &again.checksums);
     compare("checksum of the first batch's embeddings", b.first_batch_embeddings == a.first_batch_embeddings);
@@ -47,6 +47,35 @@ pub fn differences(record: &CellRecord, again: &Outcome) -> Vec<String> {
         found.extend(differing.map(|(metric, _)| format!("metric {metric} under {name}")));
     }
     found
+}
+
+/// Whether two reasons say the same. Versions up to 0.1.0 rounded a value beside its threshold to so few digits that it
+/// could be read as one that keeps it, as in `1.928 is below 1.928`. Of such a reason the value may have more digits now,
+/// when it is within one unit of the last digit that it had; nothing else may differ.
+fn is_same_reason(before: &str, again: &str) -> bool {
+    if before == again {
+        return true;
+    }
+    let parts = |text: &str| -> Option<(String, String, String)> {
+        let at = [" is below ", " is above "].iter().find_map(|side| text.find(side))?;
+        let (left, rest) = (text.get(..at)?, text.get(at..)?);
+        let (start, value) = left.rsplit_once(' ')?;
+        Some((start.to_string(), value.to_string(), rest.to_string()))
+    };
+    let (Some((start, value, rest)), Some((start_again, value_again, rest_again))) = (parts(before), parts(again))
+    else {
+        return false;
+    };
+    let threshold = rest.split_whitespace().nth(2).and_then(|text| text.parse::<f64>().ok());
+    let (Ok(read), Ok(read_again), Some(threshold)) = (value.parse::<f64>(), value_again.parse::<f64>(), threshold)
+    else {
+        return false;
+    };
+    // What is seen of either side: of the absolute value where the reason begins so.
+    let size = if start.starts_with("absolute ") { read.abs() } else { read };
+    let reads_as_kept = if rest.starts_with(" is below ") { size >= threshold } else { size <= threshold };
+    let unit = 10f64.powi(-(value.split_once('.').map_or(0, |(_, digits)| digits.len()) as i32));
+    (start, rest) == (start_again, rest_again) && reads_as_kept && (read - read_again).abs() <= unit
 }
 
 #[cfg(test)]
@@ -88,5 +117,19 @@ mod tests {
         older.curves.series.remove("loss");
         older.crossings.clear();
         assert!(differences(&older, &record.to_outcome()).is_empty());
+    }
+
+    #[test]
+    fn a_reason_that_older_versions_rounded_too_far_is_the_same_with_more_digits_and_no_other_is() {
+        let reason = |value: &str| format!("validation effective_rank_img {value} is below 1.928 at step 20");
+        assert!(is_same_reason(&reason("1.928"), &reason("1.9276")));
+        assert!(!is_same_reason(&reason("1.928"), &reason("1.9264")), "another value");
+        assert!(!is_same_reason(&reason("1.927"), &reason("1.9276")), "one that said what it is");
+        assert!(!is_same_reason(&reason("1.928"), &reason("1.9276").replace("20", "21")));
+        assert!(!is_same_reason(&reason("1.928"), &reason("1.9276").replace("_img", "_txt")));
+        assert!(!is_same_reason("", &reason("1.9276")) && !is_same_reason(&reason("1.928"), ""));
+        let gap = "absolute validation symmetry_gap_at_1 -0.5000 is above 0.5 at step 4";
+        assert!(is_same_reason(gap, &gap.replace("-0.5000", "-0.50001")));
+        assert!(!is_same_reason(gap, &gap.replace("-0.5000", "0.50001")));
     }
 }

@@ -1,5 +1,6 @@
 //! `world check`: is the world fit to learn from?
 
+use crate::numerics::shown::Levels;
 use crate::spec::config::Config;
 use crate::world::Modality;
 use crate::world::confounder::soundness::{Soundness, soundness};
@@ -235,9 +236,10 @@ fn reasons(report: &CheckReport) -> Vec<String> {
     }
     for faded in report.strengths.iter().filter(|f| !f.is_sound()) {
         let (factor, from, path) = (faded.factor.name(), faded.modality.name(), faded.path);
-        let (rise, tolerated) = (faded.largest_rise, faded.tolerated_rise);
+        let shown = Levels::of_numbers([faded.largest_rise, faded.tolerated_rise]);
+        let [rise, tolerated] = [faded.largest_rise, faded.tolerated_rise].map(|rise| shown.number(rise));
         reasons.push(format!(
-            "{factor} from {from} becomes more readable as {path} grows, by {rise:.2}; chance explains {tolerated:.2}"
+            "{factor} from {from} becomes more readable as {path} grows, by {rise}; chance explains {tolerated}"
         ));
     }
     let level = FAMILY_LEVEL / report.distributions.len().max(1) as f64;
@@ -245,10 +247,12 @@ fn reasons(report: &CheckReport) -> Vec<String> {
         let (factor, a, b) = (factor.name(), a.name(), b.name());
         match comparison {
             None => reasons.push(format!("too few samples to compare {factor} between the {a} and the {b} split")),
-            Some(c) if c.p_value < level => reasons.push(format!(
-                "{factor} is distributed differently in the {a} and the {b} split: p = {:.1e}, below {level:.1e}",
-                c.p_value
-            )),
+            Some(c) if c.p_value < level => {
+                let [p, level] = [c.p_value, level].map(|p| Levels::of_numbers([c.p_value, level]).number(p));
+                reasons.push(format!(
+                    "{factor} is distributed differently in the {a} and the {b} split: p = {p}, below {level}"
+                ));
+            }
             Some(_) => {}
         }
     }
@@ -290,7 +294,8 @@ fn unreadable(probes: &[Probe]) -> Vec<String> {
                     } else {
                         String::new()
                     };
-                    reasons.push(format!("{from}: the best {unit} is {best:.2}, below {floor}{hint}"));
+                    let best = Levels::of_numbers([best, floor]).number(best);
+                    reasons.push(format!("{from}: the best {unit} is {best}, below {floor}{hint}"));
                 }
                 None => {
                     let why = of_both().find_map(|p| p.missing.clone()).unwrap_or_else(|| "no probe ran".into());

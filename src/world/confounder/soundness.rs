@@ -2,6 +2,7 @@
 //! be read.
 
 use super::{Labels, active, codes, labels};
+use crate::numerics::shown::Levels;
 use crate::spec::config::{Config, ConfounderConfig};
 use crate::world::Modality;
 use crate::world::distribution::{Independence, independence};
@@ -155,7 +156,8 @@ impl Soundness {
             match test {
                 None => reasons.push(format!("too few samples to test {what} for independence")),
                 Some(test) if test.p_value < level => {
-                    reasons.push(format!("{what} depend on each other: p = {:.1e}, below {level:.1e}", test.p_value));
+                    let [p, level] = [test.p_value, level].map(|p| Levels::of_numbers([test.p_value, level]).number(p));
+                    reasons.push(format!("{what} depend on each other: p = {p}, below {level}"));
                 }
                 Some(_) => {}
             }
@@ -164,7 +166,10 @@ impl Soundness {
             let from = format!("the confounder from {}", modality.name());
             match r_squared {
                 Some(value) if *value >= R_SQUARED_FLOOR => {}
-                Some(value) => reasons.push(format!("{from}: R squared is {value:.2}, below {R_SQUARED_FLOOR}")),
+                Some(value) => {
+                    let value = Levels::of_numbers([*value, R_SQUARED_FLOOR]).number(*value);
+                    reasons.push(format!("{from}: R squared is {value}, below {R_SQUARED_FLOOR}"));
+                }
                 None => reasons.push(format!("{from}: {}", missing.as_deref().unwrap_or("no probe ran"))),
             }
         }
@@ -182,7 +187,9 @@ impl Soundness {
         let mut reasons = Vec::new();
         let (carried, prevalence) = (shares.carried_share, self.prevalence);
         if off(carried, prevalence) {
-            reasons.push(format!("{carried:.4} of the {split} samples carry the confounder, {prevalence} should"));
+            let [carried, prevalence] =
+                [carried, prevalence].map(|share| Levels::of_numbers([carried, prevalence]).number(share));
+            reasons.push(format!("{carried} of the {split} samples carry the confounder, {prevalence} should"));
         }
         let shared = shares.shared_share;
         if self.randomised && off(shared, prevalence * prevalence / groups) {
@@ -244,5 +251,20 @@ mod tests {
         soundness.probes[1].r_squared = None;
         // The share is off, and differs from that of the texts.
         assert_eq!(soundness.reasons(0.01).len(), 6, "{:?}", soundness.reasons(0.01));
+    }
+
+    #[test]
+    fn a_reason_shows_a_value_apart_from_its_bound() {
+        let probe = CodeProbe { modality: Modality::Img, r_squared: Some(R_SQUARED_FLOOR - 1e-5), missing: None };
+        let report = Soundness {
+            confounder: "id_code",
+            prevalence: 0.3,
+            randomised: false,
+            shares: Vec::new(),
+            independence: Vec::new(),
+            probes: vec![probe],
+            probes_configured: Vec::new(),
+        };
+        assert_eq!(report.reasons(0.01), ["the confounder from img: R squared is 0.89999, below 0.9"]);
     }
 }
