@@ -5,11 +5,12 @@ use super::{Descriptor, Evaluation, Family, Healthy, MetricError, Modality, Pane
 /// Mean squared distance between partners, and distance between the means of both modalities.
 ///
 /// Both are smallest, 0, when both encoders say the same about everything, so both are errors when either does not tell
-/// samples apart at all. That a narrow gap is better is not what its source found. By chance, with directions spread evenly over the sphere, the alignment is 2.
+/// samples apart at all. That a narrow gap is better is not what its source found. By chance, with directions spread
+/// evenly over the sphere, the alignment is 2.
 pub(super) const FAMILY: Family = Family {
     name: "alignment",
     panel: Panel::Fast,
-    about: "Alignment: the mean of the squared length of z_img - z_txt over pairs. Modality gap: the length of the mean of z_img less the mean of z_txt. Missing where either modality is constant: both would be at their least there.",
+    about: "Alignment: the mean of the squared length of z_img - z_txt over pairs. Modality gap: the length of the mean of z_img less the mean of z_txt. Missing where either modality is constant, because encoders that tell no samples apart could score best.",
     descriptors: &[
         Descriptor {
             name: "alignment",

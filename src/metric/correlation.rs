@@ -23,7 +23,7 @@ const TOP: usize = 5;
 pub(super) const FAMILY: Family = Family {
     name: "correlation",
     panel: Panel::Full,
-    about: "With C_i and C_t the covariances of z_img and z_txt and B the covariance between them, all with N - 1 in the denominator, v_i = trace(C_i) / D and v_t likewise: the singular values of (C_i + r v_i I)^(-1/2) B (C_t + r v_t I)^(-1/2), those above 1 by rounding taken as 1. The ridge r is 0.001; the span is the largest less the smallest value over r = 0.0001, 0.001, 0.01 and 0.1. cca_mean is over the 5 largest, or all D where D is less. The null permutes partners. Needs 2 D + 2 samples; missing where embeddings are constant.",
+    about: "C_i and C_t are the covariances of z_img and z_txt, and B is the covariance between them, all with N - 1 in the denominator; v_i is trace(C_i) / D, and v_t likewise. The correlations are the singular values of (C_i + r v_i I)^(-1/2) B (C_t + r v_t I)^(-1/2). Those above 1 by rounding are taken as 1. The ridge r is 0.001; the span is the largest less the smallest value over r = 0.0001, 0.001, 0.01 and 0.1. cca_mean is over the 5 largest, or all D where D is less. The null permutes partners. Needs 2 D + 2 samples; missing where embeddings are constant.",
     descriptors: &[
         correlation("cca_1", "largest canonical correlation between image and text embeddings, ridge 0.001"),
         excess("cca_1_excess", "cca_1 less its mean with partners permuted"),

@@ -17,12 +17,12 @@ const OTHERS: usize = 7;
 /// Groups are those of the candidates, and the partner's is the group in question: it is the query's too, unless wrong
 /// pairs or a randomised confounder part the two. Within a group a label tells nobody apart. A model that leans on it does
 /// well across groups and worse within: the gap is what the label is worth to it. An ID codebook tells samples apart
-/// beyond its labels, within groups as well: there the gap only sees what is coarser than an octant. Ties count against. A group with fewer than eight samples, or with fewer
-/// than seven outside it, is an error.
+/// beyond its labels, within groups as well: there the gap only sees what is coarser than an octant. Ties count against.
+/// A group with fewer than eight samples, or with fewer than seven outside it, is an error.
 pub(super) const FAMILY: Family = Family {
     name: "cross_group",
     panel: Panel::Full,
-    about: "Candidates are grouped by the confounder label that each of them carries; the group of a query is that of its own partner, which is not the query's own label where pairs are wrong or the confounder is randomised. Of the n other candidates in that group, b are at least as similar to the query as its partner: the query counts (n - b) (n - b - 1) ... (n - b - 6) / (n (n - 1) ... (n - 6)), the probability that none of the b is among 7 drawn without replacement, 0 where n - b < 7. Within: the mean over queries. Across: the same with the candidates outside of that group for n and b. Ties count against, so that equal embeddings score 0 and not 1 / 8. Missing where a group has fewer than 8 samples, where either modality is constant, and for a confounder that differs within its groups, as an ID codebook does.",
+    about: "Candidates are grouped by the confounder label that each of them carries. The group of a query is that of its own partner, which is not the query's own label where pairs are wrong or the confounder is randomised. Of the n other candidates in that group, b are at least as similar to the query as its partner. The query counts (n - b) (n - b - 1) ... (n - b - 6) / (n (n - 1) ... (n - 6)), and 0 where n - b < 7. That is the probability that none of the b is among 7 drawn without replacement. Within: the mean over queries. Across: the same with the candidates outside of that group for n and b. Ties count against, so that equal embeddings score 0 and not 1 / 8. Missing where a group has fewer than 8 samples, where either modality is constant, and for a confounder that differs within its groups, as an ID codebook does.",
     descriptors: &[
         share(
             "retrieval_within_group_i2t",

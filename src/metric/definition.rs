@@ -7,40 +7,41 @@ pub const CONVENTIONS: [(&str, &str); 6] = [
     (
         "Embeddings",
         "Row i of `z_img` and row i of `z_txt` are a pair: an image, and the text that it is shown with. There are N rows \
-         of D numbers. z is u / sqrt(u.u + 1e-12), rounded to 32 bits, of the raw embedding u; `cliffline embed` writes \
-         both of the test split, and all metrics are computed from these numbers in 64 bits. A similarity, or cosine, is \
-         the dot product of two rows of z. Standard deviations have N - 1 in the denominator; quantiles interpolate \
-         linearly between order statistics, as numpy.quantile does.",
+         of D numbers. z is u / sqrt(u.u + 1e-12), rounded to 32 bits, of the raw embedding u. `cliffline embed` writes \
+         both of the test split. All metrics but the sensitivities are computed from these numbers, in 64 bits. A \
+         similarity, or cosine, is the dot product of two rows of z. Standard deviations have N - 1 in the denominator. \
+         Quantiles interpolate linearly between order statistics, as numpy.quantile does.",
     ),
     (
         "Labels",
-        "An image has the factors of its row; a text those of the sample that it describes, which is the row whose `index` \
-         is `index_txt`, also where pairs are wrong. The confounder's labels are `confounder_img` of the image and \
+        "An image has the factors of its row. A text has those of the sample that it describes, which is the row whose \
+         `index` is `index_txt`, also where pairs are wrong. The confounder's labels are `confounder_img` of the image and \
          `confounder_txt` of the text; none is a label of its own. Under a condition that takes the confounder away they \
          are what the samples carried in training.",
     ),
     (
         "Groups",
-        "Samples with equal labels; of quantities, those in one of equally wide bins: orientation and phase in 16 from 0 to \
-         2 pi, frequency in 8 from 1 to 3, thickness in 8 from 0.03 to 0.1; the bin is floor((x - low) / (high - low) \
+        "Samples with equal labels; of quantities, those in one of equally wide bins. Orientation and phase have 16 bins \
+         from 0 to 2 pi, frequency 8 from 1 to 3, thickness 8 from 0.03 to 0.1. The bin is floor((x - low) / (high - low) \
          times bins). Bins without samples do not count. With one group, or fewer than 2 samples per group on average, \
          there is no value.",
     ),
     (
         "Nulls",
         "200 permutations of the N rows, the same for all metrics of a cell. Partners permuted: text p(i) takes the place of \
-         text i. A label permuted: with groups in ascending order of their label (shapes in the order disc, square, \
-         triangle, cross; no confounder last), the rows p(0), p(1), ... are dealt to the first group, then to the next, \
+         text i. A label permuted: groups are in ascending order of their label; shapes in the order disc, square, \
+         triangle, cross; no confounder last. The rows p(0), p(1), ... are dealt to the first group, then to the next, \
          as many as each has. `_excess` is the value less the mean over permutations, `_null_sd` their standard deviation; \
-         there is neither where all permutations give the same. Permutation j is the Fisher-Yates shuffle of 0 to N - 1 \
-         (for i from N - 1 down to 1: swap i with a number below i + 1, by Lemire's multiplication with rejection) by \
-         64-bit words of ChaCha8, its stream number j, its key BLAKE3 in key-derivation mode with the context `cliffline \
-         2026-11 stream v1` of the cell's seed in 8 little-endian bytes and the text `metric.permutation`.",
+         there is neither where all permutations give the same. Permutation j is the Fisher-Yates shuffle of 0 to N - 1: \
+         for i from N - 1 down to 1, i is swapped with a number below i + 1, which is drawn by Lemire's multiplication with \
+         rejection. It is drawn from 64-bit words of ChaCha8, whose stream number is j. The key is BLAKE3 in key-derivation \
+         mode, with the context `cliffline 2026-11 stream v1`, of the cell's seed in 8 little-endian bytes and the text \
+         `metric.permutation`.",
     ),
     (
         "Missing",
-        "An embedding shorter than 1e-6 before normalisation has no direction, and a modality whose variances add up to \
-         1e-12 or less is constant: metrics that need what is lacking have no value there but a reason, in the column \
+        "An embedding shorter than 1e-6 before normalisation has no direction. A modality whose variances add up to \
+         1e-12 or less is constant. Metrics that need what is lacking have no value there but a reason, in the column \
          `missing_metrics`.",
     ),
     (
@@ -266,6 +267,19 @@ mod tests {
             assert_close(&evaluation, &format!("retrieval_within_group_{way}"), within);
             assert_close(&evaluation, &format!("retrieval_across_group_{way}"), across);
             assert_close(&evaluation, &format!("cross_group_gap_{way}"), across - within);
+        }
+    }
+
+    /// Words of a sentence above which it has to be read twice.
+    const MOST_WORDS: usize = 40;
+
+    #[test]
+    fn no_printed_sentence_is_longer_than_can_be_read_at_once() {
+        let definitions = METRICS.iter().map(|family| (family.name, family.about));
+        let parameters = crate::spec::PARAMS.iter().map(|param| (param.path, param.doc));
+        for (name, text) in CONVENTIONS.into_iter().chain(definitions).chain(parameters) {
+            let longest = text.split(". ").map(|sentence| (sentence.split_whitespace().count(), sentence)).max();
+            assert!(longest.is_some_and(|(words, _)| words <= MOST_WORDS), "{name}: {longest:?}");
         }
     }
 

@@ -8,10 +8,10 @@ use pulp::Arch;
 use super::comparison::{self, Comparison};
 use super::context::{Context, Groups, Variable};
 use super::{MetricError, NO_VARIANCE, null};
-use crate::numerics::linalg::{self, NORM_GUARD};
+use crate::numerics::linalg;
 
 /// Raw embeddings shorter than this have no direction: the guard makes up more than half of their squared norm, so
-/// they are not normalised to unit length and their cosines mean nothing. The square root of [`NORM_GUARD`].
+/// they are not normalised to unit length and their cosines mean nothing. The square root of [`NORM_GUARD`](linalg::NORM_GUARD).
 pub const NO_DIRECTION_NORM: f64 = 1e-6;
 
 /// A covariance has no negative eigenvalue. One above minus this share of the largest is rounding and becomes 0; the
@@ -103,7 +103,7 @@ impl Evaluation {
     /// cosines to give logits; what it cannot divide has no logits, and everything else.
     /// **Errors** no samples, one sample, more than [`MAX_SAMPLES`]; lengths that do not fit; a value that is not
     /// finite, with its place.
-    /// **Numerics** z = u / sqrt(sum u^2 + [`NORM_GUARD`]) in `f64`, rounded to `f32` and held as `f64`: whoever
+    /// **Numerics** z = u / sqrt(sum u^2 + [`NORM_GUARD`](linalg::NORM_GUARD)) in `f64`, rounded to `f32` and held as `f64`: whoever
     /// recomputes a metric from exported `f32` embeddings starts from the same numbers. Rounding moves the norm of z
     /// off 1, and so a cosine outside -1 to 1, by at most 1.2e-7.
     pub fn new(raw_img: &[f32], raw_txt: &[f32], dimension: usize, temperature: f64) -> Result<Self, EvaluationError> {
@@ -328,10 +328,9 @@ impl Embeddings {
         let mut z = Vec::with_capacity(raw.len());
         let mut raw_norms = Vec::with_capacity(raw.len() / dimension);
         for row in raw.chunks_exact(dimension) {
-            let squared: f64 = row.iter().map(|&u| f64::from(u) * f64::from(u)).sum();
-            let guarded = (squared + NORM_GUARD).sqrt();
-            z.extend(row.iter().map(|&u| f64::from((f64::from(u) / guarded) as f32)));
-            raw_norms.push(squared.sqrt());
+            let (unit, norm) = linalg::normalised(row);
+            z.extend(unit);
+            raw_norms.push(norm);
         }
         let (centred, covariance, spectrum) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         Ok(Self { z, raw_norms, centred, covariance, spectrum })

@@ -143,11 +143,11 @@ pub enum MetricError {
     NotMeasured(String),
     #[error("every candidate is among the nearest equally often")]
     NoHubSpread,
-    #[error("cosines over a temperature of {0:e} are no finite numbers")]
+    #[error("dividing by the temperature {0:e} overflows")]
     Temperature(f64),
     #[error("the value is {0}")]
     NotFinite(f64),
-    #[error("computed as {value:?}, which no value from {low} to {high} is")]
+    #[error("computed as {value:?}, outside its range {low} to {high}")]
     OutOfRange { value: f64, low: f64, high: f64 },
     #[error("no metric is called {0:?}")]
     Unknown(String),

@@ -9,7 +9,7 @@ use crate::numerics::stats;
 pub(super) const FAMILY: Family = Family {
     name: "symmetry",
     panel: Panel::Fast,
-    about: "Norm divergence: lengths before normalisation are sorted in each modality; the mean over ranks of their absolute differences, over the mean of all 2 N lengths. Spectrum divergence: with p and q the descending eigenvalues of the covariances of z_img and z_txt, each over their sum, and m = (p + q) / 2: half of the sum of p ln(p / m) + q ln(q / m). Missing where either modality is constant.",
+    about: "Norm divergence: lengths before normalisation are sorted in each modality. The value is the mean over ranks of their absolute differences, over the mean of all 2 N lengths. Spectrum divergence: p and q are the descending eigenvalues of the covariances of z_img and z_txt, each over their sum, and m = (p + q) / 2. The value is half of the sum of p ln(p / m) + q ln(q / m). Missing where either modality is constant.",
     descriptors: &[
         Descriptor {
             name: "norm_divergence",

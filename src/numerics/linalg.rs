@@ -16,6 +16,18 @@ use super::similarity::{BLOCK, lanes};
 /// vector stays zero; embeddings have norms of order 1, where f32 does not see it.
 pub const NORM_GUARD: f64 = 1e-12;
 
+/// An embedding at unit length, and its length before.
+///
+/// **Shapes** `row` `[D]`, before normalisation.
+/// **Returns** the coordinates over the square root of the squared length and [`NORM_GUARD`], rounded to f32, as training
+/// has them; the length without the guard.
+/// **Numerics** A row of zeros stays at the origin. The guard shortens one of length 1e-3 by 5e-7 of it.
+pub fn normalised<T: Copy + Into<f64>>(row: &[T]) -> (impl Iterator<Item = f64> + '_, f64) {
+    let squared: f64 = row.iter().map(|&u| u.into() * u.into()).sum();
+    let guarded = (squared + NORM_GUARD).sqrt();
+    (row.iter().map(move |&u| f64::from((u.into() / guarded) as f32)), squared.sqrt())
+}
+
 /// Entries mirrored across the diagonal may differ by this share of the largest entry: rounding of the products that
 /// made them, with room. A larger difference means that the caller passed another matrix than it meant to.
 const SYMMETRY_TOLERANCE: f64 = 1e-10;

@@ -47,7 +47,9 @@ pub enum ThresholdError {
     Bracket { index: usize, bracket: Bracket },
     #[error("levels from {0} to {1} are too far apart for their difference to be a number")]
     TooFar(f64, f64),
-    #[error("levels are too near each other, next to their range, to tell where the thresholds lie")]
+    #[error(
+        "steps between levels are lost to rounding beside the range of the levels: they do not tell where the thresholds lie"
+    )]
     NotTold,
     #[error("no threshold has an upper end: all lie above levels of up to {0}")]
     AllAbove(f64),
@@ -98,7 +100,9 @@ impl ThresholdFit {
 /// counts as known to within what the others share. If two or more are the same and in all brackets, they are the
 /// location and the interval.
 /// **Errors** fewer than three brackets; one that is empty, endless or not finite; all open to the same side; all open
-/// to one side, with those below not below those above.
+/// to one side, with those below not below those above; levels so far apart that their difference is not finite
+/// ([`ThresholdError::TooFar`]); steps between levels that rounding loses beside their range
+/// ([`ThresholdError::NotTold`]).
 /// **Numerics** Newton's method on a concave function, and safeguarded root-finding on a profile that falls on either
 /// side; ends to 1e-9 of log-likelihood. The interval is where the profile is within m / 2 log(1 + t^2 / (m - 1)) of
 /// its maximum, t the 97.5% quantile of Student's distribution with m - 1 degrees of freedom and m the number of
@@ -137,7 +141,7 @@ pub fn fit_thresholds(brackets: &[Bracket]) -> Result<ThresholdFit, ThresholdErr
     }
     let mut exact = brackets.iter().filter(|bracket| bracket.is_exact());
     match (exact.next(), exact.next()) {
-        (Some(_), Some(_)) => Ok(ThresholdFit {
+        (Some(_), Some(_)) => held(ThresholdFit {
             location: low,
             scale: 0.0,
             location_low: low,
@@ -355,7 +359,10 @@ fn fit_step(brackets: &[Bracket], drop: f64) -> Result<ThresholdFit, ThresholdEr
 }
 
 /// A fit whose interval holds the location, which rounding may take out of it where levels are all but one next to their
-/// range. None where numbers are too small or too large to tell.
+/// range.
+///
+/// # Errors
+/// [`ThresholdError::NotTold`] where numbers are too small or too large to tell.
 fn held(fit: ThresholdFit) -> Result<ThresholdFit, ThresholdError> {
     if !(fit.location.is_finite() && fit.scale.is_finite()) || fit.location_low.is_nan() || fit.location_high.is_nan() {
         return Err(ThresholdError::NotTold);

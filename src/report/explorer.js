@@ -118,12 +118,14 @@
       about();
     };
 
-    // Where the mean goes over a bound of a gate between neighbours.
+    // Whether a value keeps a bound of a gate, which one that is equal to it does.
+    const keeps = (value, { bound, greatest }) => greatest ? value <= bound : value >= bound;
+
+    // Between neighbours of which the mean of one keeps a bound of a gate.
     const lines = (svg, left, bottom, w, h, columns) => {
-      const bounds = metrics[metric].bounds.flatMap(([, min, max]) => [min, max]).filter(bound => bound !== null);
-      const path = bounds.flatMap(bound => drawn.flatMap(({ value, row, column }, i) => {
+      const path = metrics[metric].lines.flatMap(line => drawn.flatMap(({ value, row, column }, i) => {
         if (value === null) return [];
-        const parted = other => other && other.value !== null && (value < bound) !== (other.value < bound);
+        const parted = other => other && other.value !== null && keeps(value, line) !== keeps(other.value, line);
         const [px, py] = [left + (column + 1) * w, bottom - (row + 1) * h];
         const right = column + 1 < columns && parted(drawn[i + 1]), above = parted(drawn[i + columns]);
         return [...right ? [`M${px} ${py}v${h}`] : [], ...above ? [`M${px - w} ${py}h${w}`] : []];
@@ -150,16 +152,19 @@
     };
 
     const about = () => {
-      const { about, bounds } = metrics[metric];
+      const { about } = metrics[metric];
       const unit = ['1', 'share'].includes(metrics[metric].unit) ? '' : `, in ${metrics[metric].unit}`;
       const known = drawn.filter(tile => tile.value !== null).sort((a, b) => a.value - b.value);
       const where = tile => [x, y].map(at => `${axes[at].path} ${short(at, tile.levels[axes[at].path])}`).join(', ');
       const fixed = axes.flatMap((axis, at) => at === x || at === y ? [] : [`${axis.path} ${axis.labels[held[at]]}`]);
       const digits = apart(known.length ? [known[0].value, known.at(-1).value] : []);
       const ends = known.length ? ` Here it is greatest, ${shown(known.at(-1).value, digits)}, at ${where(known.at(-1))}, and least, ${shown(known[0].value, digits)}, at ${where(known[0])}.` : ' It has no value here.';
-      const line = crossed ? ` The line is where it passes a bound of ${bounds.map(([name]) => name).join(', ')}.` : '';
+      const of = lines => [...new Set(lines.map(({ gate }) => gate))].join(', ');
+      const { lines, unlined, precision } = metrics[metric];
+      const line = crossed ? ` The line is where it passes a bound of ${of(lines)}.` : '';
+      const none = unlined.length ? ` There is no line of ${of(unlined)}: rounded as they are here, some values lie on the other side of its bound.` : '';
       figure.querySelector('#explorer-about').textContent =
-        `${named(metrics[metric])}: ${about}${unit}${fixed.length ? '; at ' + fixed.join(', ') : ''}.${ends}${line}`;
+        `${named(metrics[metric])}: ${about}${unit}${fixed.length ? '; at ' + fixed.join(', ') : ''}. Its values here have ${precision}.${ends}${line}${none}`;
     };
 
     // Controls: what to draw, and sliders for the levels of the other axes.

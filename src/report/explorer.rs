@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::colour::{diverging_stops, sequential_stops};
@@ -22,6 +23,8 @@ const VALUES_BYTES: usize = 900_000;
 const LEAST_METRICS: usize = 4;
 /// Rows of the table that are read at once; of a larger one the wanted metrics one by one.
 const ONE_READ: usize = 500_000;
+/// How many digits values have where nothing is rounded.
+const ALL_DIGITS: &str = "all digits";
 const BASE_64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 /// Codes before those of numbers: no value, and zero.
 const NO_VALUE: u64 = 0;
@@ -246,10 +249,12 @@ impl Explorer {
             let diverging = described.is_some_and(|d| d.healthy == Healthy::NearZero && d.range.0 < 0.0);
             let range = shown.range(diverging);
             let about = if shown.metric == LOST { "share of the finished cells that were lost" } else { "" };
+            let (lines, unlined) = shown.lines(self.exact);
             json!({
                 "name": shown.metric, "condition": shown.condition, "unit": described.map_or("share", |d| d.unit),
                 "about": described.map_or(about, |d| d.summary), "diverging": diverging, "low": range.0, "high": range.1,
-                "bounds": shown.bounds, "values": shown.values(self.exact),
+                "bounds": shown.bounds, "lines": lines, "unlined": unlined, "precision": shown.precision(self.exact),
+                "values": shown.values(self.exact),
             })
         };
         let axis = |axis: &Dimension| json!({"path": axis.path, "levels": axis.levels, "labels": axis.labels});
@@ -260,9 +265,14 @@ impl Explorer {
         })
     }
 
-    /// How many digits values have.
+    /// How many digits values have, of all metrics together.
     pub fn precision(&self) -> String {
-        if self.exact { "with all digits".to_string() } else { format!("to {DIGITS} significant digits") }
+        let of = |shown: &Shown| shown.precision(self.exact);
+        let first = self.metrics.first().map(of).unwrap_or_default();
+        match self.metrics.iter().all(|shown| of(shown) == first) {
+            true => format!("with {first}"),
+            false => format!("with {ALL_DIGITS} or with {DIGITS}, as is said of each metric"),
+        }
     }
 
     /// What is not here, in sentences.
@@ -289,10 +299,51 @@ impl Shown {
         if diverging { (-most, most) } else { (low, high) }
     }
 
+    /// How many digits its values have on the page.
+    fn precision(&self, exact: bool) -> String {
+        match self.codes(exact) {
+            None => ALL_DIGITS.to_string(),
+            Some(_) => format!("{DIGITS} significant digits"),
+        }
+    }
+
+    fn codes(&self, exact: bool) -> Option<Codes> {
+        if exact { None } else { Codes::of(&self.values) }
+    }
+
+    /// Bounds that a line can be drawn of, and those that none can: of which a value keeps one rounded, as it is on the page,
+    /// and not in the table, or the other way round.
+    fn lines(&self, exact: bool) -> (Vec<Line>, Vec<Line>) {
+        let coded = self.codes(exact).is_some();
+        let on_page = |value: f64| if coded { parts(value).map_or(0.0, number) } else { value };
+        let of_gate = |(gate, min, max): &(String, Option<f64>, Option<f64>)| {
+            let line = |bound: Option<f64>, greatest| Some(Line { gate: gate.clone(), bound: bound?, greatest });
+            [line(*min, false), line(*max, true)]
+        };
+        let lines = self.bounds.iter().flat_map(of_gate).flatten();
+        lines.partition(|line| {
+            self.values.iter().flatten().all(|value| line.keeps(*value) == line.keeps(on_page(*value)))
+        })
+    }
+
     /// As the script reads them: numbers, or where these are too many a text of [`Codes`].
     fn values(&self, exact: bool) -> Value {
-        let codes = if exact { None } else { Codes::of(&self.values) };
-        codes.map_or_else(|| json!(self.values), |codes| codes.json(&self.values))
+        self.codes(exact).map_or_else(|| json!(self.values), |codes| codes.json(&self.values))
+    }
+}
+
+/// A bound of a gate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Line {
+    gate: String,
+    bound: f64,
+    /// Whether it is the greatest value that keeps it, or the least.
+    greatest: bool,
+}
+
+impl Line {
+    fn keeps(&self, value: f64) -> bool {
+        if self.greatest { value <= self.bound } else { value >= self.bound }
     }
 }
 
@@ -313,6 +364,11 @@ fn parts(value: f64) -> Option<(i64, i32)> {
         (integer, power) = (10 * integer, power - 1);
     }
     INTEGERS.contains(&integer.abs()).then_some((integer, power))
+}
+
+/// The number that the script reads of such parts.
+fn number((integer, power): (i64, i32)) -> f64 {
+    format!("{integer}e{power}").parse().unwrap_or(0.0)
 }
 
 impl Codes {
@@ -412,6 +468,42 @@ mod tests {
         // A part before the decimal point is shown whole, in more digits than a code has.
         assert!(of(vec![Some(12345.6)]).values(false).is_array());
         assert_eq!(decoded(&of(vec![None, Some(0.0)]).values(false)), [None, Some(0.0)]);
+    }
+
+    #[test]
+    fn a_line_is_drawn_of_bounds_that_values_keep_on_the_page_as_in_the_table() {
+        let bound = |least: Option<f64>, most: Option<f64>| vec![("g".to_string(), least, most)];
+        let lines = |values: &[f64], bounds, exact| {
+            let shown = Shown { bounds, ..of(values.iter().copied().map(Some).collect()) };
+            let (lines, unlined) = shown.lines(exact);
+            assert_eq!(shown.precision(exact) == ALL_DIGITS, exact);
+            (lines, unlined.len())
+        };
+        // A value at a bound keeps it, whichever side the bound is of.
+        let (own, none) = lines(&[0.5, 0.6], bound(None, Some(0.5)), true);
+        assert_eq!((own[0].keeps(0.5), own[0].keeps(0.6), none), (true, false, 0));
+        let (own, none) = lines(&[0.4, 0.5], bound(Some(0.5), None), true);
+        assert_eq!((own[0].keeps(0.4), own[0].keeps(0.5), none), (false, true, 0));
+        // Rounded, 0.49996 would keep a least of 0.5.
+        assert_eq!(lines(&[0.49996, 0.6], bound(Some(0.5), None), true).0.len(), 1);
+        assert_eq!(lines(&[0.49996, 0.6], bound(Some(0.5), Some(0.55)), false).0.len(), 1);
+        assert_eq!(lines(&[0.49996, 0.6], bound(Some(0.5), Some(0.55)), false).1, 1);
+        assert_eq!(lines(&[0.4994, 0.6], bound(Some(0.5), None), false).1, 0);
+    }
+
+    #[test]
+    fn digits_are_told_of_each_metric() {
+        let few = of(vec![Some(1.0 / 3.0)]);
+        let whole = of(vec![Some(12345.6)]);
+        assert_eq!(
+            (few.precision(false).as_str(), whole.precision(false).as_str()),
+            ("4 significant digits", "all digits")
+        );
+        let of_all =
+            |metrics: Vec<Shown>, exact| Explorer { axes: Vec::new(), metrics, left_out: 0, exact }.precision();
+        assert_eq!(of_all(vec![few.clone(), whole.clone()], true), "with all digits");
+        assert_eq!(of_all(vec![few.clone(), few.clone()], false), "with 4 significant digits");
+        assert_eq!(of_all(vec![few, whole], false), "with all digits or with 4, as is said of each metric");
     }
 
     proptest! {

@@ -381,9 +381,9 @@ pub const PARAMS: &[Param] = &[
         "checkpoint.select",
         Kind::Choice(&["last", "best"]),
         Structure,
-        "which parameters of a cell are measured: those at its end, or those at the candidate step with the highest mean \
-         validation retrieval@1 of both directions among the candidates that break no floor and no stop rule but that \
-         on gradient norms (the earliest of equals; the end where there is none). Status, reason and steps stay those of the training: a cell \
+        "which parameters of a cell are measured: those at its end, or those at the best candidate step. The best has the \
+         highest validation retrieval@1, the mean of both directions, of the candidates that break no floor and no stop \
+         rule but that on gradient norms. It is the earliest of equals, and the end where there is no candidate. Status, reason and steps stay those of the training: a cell \
          that collapsed stays collapsed, and its metrics are those of its checkpoint; a diverged cell has no metrics",
     ),
     recorded(

@@ -14,7 +14,7 @@ use super::super::colour::GROUPS;
 use super::super::figure::Figure;
 use super::super::run_data::{ReportError, RunData};
 use crate::analysis::line::value_at;
-use crate::numerics::linalg::dot;
+use crate::numerics::linalg::{dot, normalised};
 use crate::numerics::shown::exact;
 use crate::spec::Sweep;
 use crate::store::{CELLS_TABLE, EXEMPLARS_TABLE, metric_column, param_column};
@@ -60,11 +60,9 @@ impl Exemplar {
         self.raw[modality].chunks_exact(self.d).map(|row| libm::sqrt(dot(row, row))).collect()
     }
 
-    /// Embeddings of a modality at length 1, `[n, d]`; what has no length stays at the origin.
+    /// Embeddings of a modality at length 1, `[n, d]`: those that metrics are computed from, to the bit.
     pub fn z(&self, modality: usize) -> Vec<f64> {
-        let norms = self.norms(modality);
-        let rows = self.raw[modality].chunks_exact(self.d).zip(norms);
-        rows.flat_map(|(row, norm)| row.iter().map(move |x| if norm > 0.0 { x / norm } else { 0.0 })).collect()
+        self.raw[modality].chunks_exact(self.d).flat_map(|row| normalised(row).0).collect()
     }
 
     /// `seed 0, train.temperature 0.1`.
@@ -199,12 +197,6 @@ fn colour_of(place: usize) -> &'static str {
     [GROUPS[0], GROUPS[1], GROUPS[3]][place % 3]
 }
 
-/// `many` of `n` places, evenly, the first among them.
-fn evenly(n: usize, many: usize) -> Vec<usize> {
-    let many = many.min(n);
-    (0..many).map(|i| i * n / many).collect()
-}
-
 /// With all digits, for data tables; empty for what is no number.
 fn cell(value: f64) -> String {
     if value.is_finite() { exact(value) } else { String::new() }
@@ -212,3 +204,23 @@ fn cell(value: f64) -> String {
 
 #[cfg(test)]
 mod fixture;
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::exemplar;
+    use crate::metric::{Evaluation, Modality};
+
+    #[test]
+    fn embeddings_are_those_that_metrics_are_computed_from() {
+        let mut cell = exemplar("baseline", 6, 3);
+        // Two rows that the guard shortens, and one without a direction.
+        cell.raw[0][..9].copy_from_slice(&[1e-3, 2e-3, 0.0, 1e-6, 0.0, 1e-6, 0.0, 0.0, 0.0]);
+        for raw in cell.raw.iter_mut().flatten() {
+            *raw = f64::from(*raw as f32);
+        }
+        let raw = [0, 1].map(|modality| cell.raw[modality].iter().map(|x| *x as f32).collect::<Vec<f32>>());
+        let evaluation = Evaluation::new(&raw[0], &raw[1], 3, 0.1).expect("embeddings");
+        assert_eq!(cell.z(0), evaluation.z(Modality::Img));
+        assert_eq!(cell.z(1), evaluation.z(Modality::Txt));
+    }
+}

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::super::super::colour::diverging;
 use super::super::super::figure::{Data, Figure, Section};
 use super::super::super::svg::{Anchor, Svg, place};
-use super::{Exemplar, evenly};
+use super::Exemplar;
 use crate::numerics::linalg::dot;
 use crate::numerics::shown::{exact, rounded};
+use crate::report::rows::evenly;
 
 /// Samples on a side of a heatmap.
 const SIDE: usize = 64;
