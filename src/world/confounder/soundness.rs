@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_reason_shows_a_value_apart_from_its_bound() {
-        let probe = CodeProbe { modality: Modality::Img, r_squared: Some(R_SQUARED_FLOOR - 1e-5), missing: None };
+        let probe = CodeProbe { modality: Modality::ALL[0], r_squared: Some(R_SQUARED_FLOOR - 1e-5), missing: None };
         let report = Soundness {
             confounder: "id_code",
             prevalence: 0.3,
@@ -265,6 +265,7 @@ mod tests {
             probes: vec![probe],
             probes_configured: Vec::new(),
         };
-        assert_eq!(report.reasons(0.01), ["the confounder from img: R squared is 0.89999, below 0.9"]);
+        let from = Modality::ALL[0].name();
+        assert_eq!(report.reasons(0.01), [format!("the confounder from {from}: R squared is 0.89999, below 0.9")]);
     }
 }
