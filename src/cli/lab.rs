@@ -14,7 +14,7 @@ use super::finish::{claim, command_line};
 use super::opened::to_write;
 use super::redact::{REDACTION, RedactArgs, is_left};
 use super::report::REPORT_FILE;
-use super::run::{ExemplarArgs, ReuseArgs, Session, Standing};
+use super::run::{ExemplarArgs, INTERRUPTED, ReuseArgs, Session, Standing};
 use super::{BackendArgs, OverrideArgs, exit, output};
 use crate::aligner::gradcheck::Tally;
 use crate::audit::{
@@ -95,7 +95,13 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
     }
     let checks = checks(&sweeps, &trainer)?;
     if checks["passed"] != json!(true) {
-        output::note(&format!("the checks before the experiments failed, and nothing is trained: {checks}"));
+        let why = format!("the checks before the experiments failed, and nothing is trained: {checks}");
+        output::note(&why);
+        if args.json {
+            output::json(&json!({
+                "version": 1, "dir": output::path(&dir), "refused": why, "checks": checks, "exit_code": exit::NO,
+            }))?;
+        }
         return Ok(exit::NO);
     }
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -126,12 +132,12 @@ pub fn main(args: &LabArgs) -> anyhow::Result<u8> {
         log.record(RUN_STEP, "train and measure a family", &format!("{}: {}", family.sweep, family.asks))?;
         let run = dir.join(RUNS_FOLDER).join(family.sweep);
         let standing = train(&sweep, &run, &trainer, args)?;
-        if standing.refused || standing.interrupted {
+        if standing.refused.is_some() || standing.interrupted {
             log.finish()?;
             if standing.interrupted {
-                output::note("interrupted; the same command goes on from here");
+                output::note(INTERRUPTED);
             }
-            return Ok(standing.exit_code);
+            return standing.stopped(&dir, args.json);
         }
         code = code.max(standing.exit_code);
         runs.push(FamilyRun { family, sweep, dir: run });

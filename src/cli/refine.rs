@@ -13,7 +13,7 @@ use super::gate::GateExit;
 use super::opened::to_write;
 use super::redact::RedactArgs;
 use super::report::{DrawArgs, REPORT_FILE, renew_held};
-use super::run::{ExemplarArgs, ReuseArgs, Session, Standing};
+use super::run::{ExemplarArgs, INTERRUPTED, ReuseArgs, Session, Standing};
 use super::{BackendArgs, DirArgs, exit, output};
 use crate::aligner::backend::Choice;
 use crate::analysis::line::{AxisRanks, Places};
@@ -117,7 +117,7 @@ pub fn main(args: &RefineArgs) -> anyhow::Result<u8> {
     let known = loop {
         if standing.exit_code != exit::OK {
             draw(&to_write(dir)?, dir, &args.drawing)?;
-            return Ok(stopped(&standing, dir));
+            return stopped(&standing, dir, args.json);
         }
         let known = target.look(dir, &sweep)?;
         let all = wanted(&known, target.rules);
@@ -188,16 +188,16 @@ fn trainer(args: &RefineArgs, reader: &RunReader) -> anyhow::Result<BurnTrainer>
 }
 
 /// Says why a refinement ends before its time.
-fn stopped(standing: &Standing, dir: &Path) -> u8 {
+fn stopped(standing: &Standing, dir: &Path, json: bool) -> anyhow::Result<u8> {
     let why = match standing.exit_code {
-        exit::INTERRUPTED => "interrupted; the same command goes on from here".to_string(),
+        exit::INTERRUPTED => INTERRUPTED.to_string(),
         exit::CELLS_FAILED => {
             format!("cells failed, so nothing is refined; see {} and try again", dir.join("cells.parquet").display())
         }
         _ => "the run could not be completed, so nothing is refined".to_string(),
     };
     output::note(&why);
-    standing.exit_code
+    standing.stopped(dir, json)
 }
 
 /// The most urgent levels that `budget` cells can pay for, none left out for a cheaper one after it.

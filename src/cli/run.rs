@@ -89,8 +89,8 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
     // A directory that is refused keeps nothing.
     say_kept(&dir, kept);
     let standing = session.go(&args.backend, &trainer)?;
-    if standing.refused {
-        return Ok(standing.exit_code);
+    if standing.refused.is_some() {
+        return standing.stopped(&dir, args.json);
     }
     session.report(&standing, args.gate, args.json)
 }
@@ -98,8 +98,9 @@ pub fn main(args: &RunArgs) -> anyhow::Result<u8> {
 /// How a run stands after a process did its work on it.
 #[derive(Debug)]
 pub(super) struct Standing {
-    /// Nothing was trained, because it would have been trained wrongly, or beside records that cannot be believed.
-    pub refused: bool,
+    /// Why nothing was trained: it would have been trained wrongly, or beside records that cannot be believed, or was
+    /// interrupted before. None where it was, or where nothing was missing.
+    pub refused: Option<String>,
     pub interrupted: bool,
     /// Cells of the sweep that are finished.
     pub finished: usize,
@@ -111,6 +112,23 @@ pub(super) struct Standing {
     /// Cells trained by this process.
     pub trained: usize,
     pub exit_code: u8,
+}
+
+/// What is said of a command that a signal stopped.
+pub(super) const INTERRUPTED: &str = "interrupted; the same command goes on from here";
+
+impl Standing {
+    /// Prints the document of a command that ended before it had a result, where `json` asks for one. Returns the exit code.
+    pub(super) fn stopped(&self, dir: &Path, json: bool) -> anyhow::Result<u8> {
+        if json {
+            output::json(&json!({
+                "version": 1, "dir": output::path(dir), "refused": self.refused, "interrupted": self.interrupted,
+                "finished": self.finished, "by_status": self.by_status, "present": self.present, "reused": self.reused,
+                "trained": self.trained, "exit_code": self.exit_code,
+            }))?;
+        }
+        Ok(self.exit_code)
+    }
 }
 
 /// A sweep with the cells that the run in `dir` has beside its grid, and how many those are: they are part of the run
@@ -288,10 +306,10 @@ impl<'a> Session<'a> {
             let text = "check the gradients of each set of options, at mild settings and at the ends of the sweep's";
             log.record("gradcheck", "compare analytic gradients with autodiff and derivatives in f64", text)?;
         }
-        if !self.check_gradients(&missing, trainer)? {
+        if let Some(why) = self.check_gradients(&missing, trainer)? {
             self.manifest.state = RunState::Incomplete;
             self.trail.finish(&to_write(&self.dir)?, &self.dir, self.sweep, &mut self.manifest, log)?;
-            return Ok(Standing { refused: true, exit_code: exit::NO, ..self.standing(false) });
+            return Ok(Standing { refused: Some(why), exit_code: exit::NO, ..self.standing(false) });
         }
         let (packs, estimate) = match control.is_cancelled() {
             true => (packs, estimate),
@@ -368,26 +386,29 @@ impl<'a> Session<'a> {
     }
 
     /// Checks the analytic gradients at the settings of all cells, finished or not, and records the verdict: a run whose
-    /// gradients are wrong must not train. True when they are right.
-    fn check_gradients(&mut self, missing: &[usize], trainer: &BurnTrainer) -> anyhow::Result<bool> {
+    /// gradients are wrong must not train. What is wrong with them; none when they are right.
+    fn check_gradients(&mut self, missing: &[usize], trainer: &BurnTrainer) -> anyhow::Result<Option<String>> {
         if missing.is_empty() {
-            return Ok(true);
+            return Ok(None);
         }
         let checks = engine::gradcheck(&self.sweep.cells, trainer.backend(), engine::Settings::Own, trainer.fault)?;
         let wrong: Vec<_> = checks.iter().filter(|c| !c.passed).collect();
         let tally = Tally::of(&checks);
+        let blind =
+            "no check of a tensor's gradient can tell a fault from rounding; nothing is trained (see gradcheck)";
+        let mut why = (!tally.passed).then(|| blind.to_string());
         if let Some(doubt) = tally.doubt() {
             output::note(&doubt);
         }
         if let Some(first) = wrong.first() {
             let (case, tensor) = (&first.case, &first.tensor);
-            output::note(&format!("the gradient of {tensor} is wrong at {case}; nothing is trained (see gradcheck)"));
+            why = Some(format!("the gradient of {tensor} is wrong at {case}; nothing is trained (see gradcheck)"));
         }
-        let passed = tally.passed;
+        why.iter().for_each(|why| output::note(why));
         let mut verdict = serde_json::to_value(tally)?;
         verdict["failed"] = json!(wrong);
         self.manifest.more.insert("gradcheck".to_string(), verdict);
-        Ok(passed)
+        Ok(why)
     }
 
     /// What runs beside this one lend of what is missing, once there is room for the rest. Nothing is written.
@@ -639,17 +660,12 @@ impl<'a> Session<'a> {
 
     /// Nothing was taken over, and so nothing was done.
     fn refused(&self, refusal: &Refusal) -> Standing {
-        let (interrupted, exit_code) = match refusal {
-            Refusal::Interrupted => {
-                output::note("interrupted; the same command goes on from here");
-                (true, exit::INTERRUPTED)
-            }
-            Refusal::Differs(text) => {
-                output::note(text);
-                (false, exit::NO)
-            }
+        let (why, interrupted, exit_code) = match refusal {
+            Refusal::Interrupted => (INTERRUPTED, true, exit::INTERRUPTED),
+            Refusal::Differs(text) => (text.as_str(), false, exit::NO),
         };
-        Standing { refused: true, exit_code, ..self.standing(interrupted) }
+        output::note(why);
+        Standing { refused: Some(why.to_string()), exit_code, ..self.standing(interrupted) }
     }
 
     fn standing(&self, interrupted: bool) -> Standing {
@@ -663,7 +679,7 @@ impl<'a> Session<'a> {
             () => exit::OK,
         };
         let (present, reused, trained) = (self.present, self.taken.cells, self.trained);
-        Standing { refused: false, interrupted, finished, by_status, present, reused, trained, exit_code }
+        Standing { refused: None, interrupted, finished, by_status, present, reused, trained, exit_code }
     }
 
     /// Says how the run stands, with a summary of its tables. Returns the exit code.
@@ -714,7 +730,7 @@ impl<'a> Session<'a> {
             output::note(&format!("{error:#}"));
         }
         if standing.interrupted {
-            output::note("interrupted; the same command goes on from here");
+            output::note(INTERRUPTED);
         }
         if let Some(failed) = counts.get("failed").filter(|n| **n > 0) {
             let reason = failed_example(&path)?;

@@ -491,7 +491,8 @@ fn refuse_other(dir: &Path, identity: &Identity, sweep: &str, class: &str) -> Re
     Ok(())
 }
 
-/// Refuses parts of another sweep or class, and cells that the plan lacks.
+/// Refuses parts of another sweep or class, and cells that the plan lacks. What only an index says is no cell: where the
+/// records beside it cannot be read, the part is damaged.
 fn refuse_other_plan(dir: &Path, identity: &Identity, parts: &[Part]) -> Result<(), StoreError> {
     for part in parts {
         refuse_other(dir, identity, &part.index.sweep, &part.index.class)?;
@@ -499,8 +500,17 @@ fn refuse_other_plan(dir: &Path, identity: &Identity, parts: &[Part]) -> Result<
     let planned: HashSet<u128> = identity.cell_ids.iter().map(|id| Id::from(id.as_str()).key()).collect();
     let mut strangers = BTreeSet::new();
     for part in parts {
-        let unplanned = part.index.cells().filter(|cell| !planned.contains(&cell.cell_id.key()));
-        strangers.extend(unplanned.map(|cell| cell.cell_id.to_string()));
+        for (number, block) in part.index.blocks.iter().enumerate() {
+            let mut unplanned = block.cells.iter().filter(|cell| !planned.contains(&cell.cell_id.key())).peekable();
+            if unplanned.peek().is_none() {
+                continue;
+            }
+            match part.records(number) {
+                Ok(_) => strangers.extend(unplanned.map(|cell| cell.cell_id.to_string())),
+                Err(StoreError::Damaged { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
     }
     let Some(example) = strangers.first() else { return Ok(()) };
     let difference = config_of(parts, example)

@@ -95,12 +95,13 @@ fn a_neighbour_whose_numbers_are_plausible_and_false_fails_the_run_by_name_befor
         let rank = metric(record, "effective_rank_img");
         set_metric(record, "effective_rank_img", rank * 1.01);
     });
-    let ran = sandbox.run(&format!("{RUN} -o runs/own"));
+    let ran = sandbox.run(&format!("{RUN} -o runs/own --json"));
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    contains_all(
-        &ran.stderr,
-        &["runs/forged came out differently", "metric effective_rank_img", "none of its 6 cells", "--no-reuse"],
-    );
+    let why = ["runs/forged came out differently", "metric effective_rank_img", "none of its 6 cells", "--no-reuse"];
+    contains_all(&ran.stderr, &why);
+    let said = ran.json();
+    contains_all(said["refused"].as_str().expect("a reason"), &why);
+    assert_eq!((said["exit_code"].as_u64(), said["trained"].as_u64()), (Some(1), Some(0)));
     assert!(!sandbox.path("runs/own/cells.parquet").exists() && parts(&sandbox.path("runs/own")).is_empty());
     // Without it the run is what it is.
     let json = sandbox.ok(&format!("{RUN} -o runs/own --no-reuse --json")).json();
@@ -300,7 +301,16 @@ fn unbelievable() -> Vec<(&'static str, Change)> {
         ("is unreadable", Box::new(|part: &mut Forge| part.blocks = vec![Block::Packed(b"no zstd".to_vec())])),
         ("is unreadable", Box::new(|part: &mut Forge| set(&mut part.records()[1], "metrics", 3))),
         ("too large", Box::new(move |part: &mut Forge| part.blocks = vec![Block::Packed(bomb.clone())])),
+        ("not those the index lists", Box::new(|part: &mut Forge| rename_first(part, "zz"))),
+        ("not those the index lists", Box::new(|part: &mut Forge| rename_first(part, &"f".repeat(32)))),
     ]
+}
+
+/// Has the index list the first cell under an id that is none of the plan.
+fn rename_first(part: &mut Forge, id: &str) {
+    let block = get(&mut part.index, "blocks").and_then(|blocks| blocks.as_array_mut()?.first_mut());
+    let cell = block.and_then(|block| get(block, "cells")?.as_array_mut()?.first_mut()).expect("a cell");
+    set(cell, "cell_id", id);
 }
 
 #[test]
