@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{checked, interrupt, output};
 use crate::engine::{BurnTrainer, Control, TrainError};
-use crate::store::{Offer, Offers, RunDir, differences, find_offers};
+use crate::store::{Offer, Offers, Redaction, RunDir, differences, find_offers};
 
 /// Whether cells are taken over, and which are trained again first.
 #[derive(Clone, Debug, Default, Args)]
@@ -88,6 +88,14 @@ impl ReuseArgs {
 }
 
 impl Found {
+    /// Names the other runs as this one may show them.
+    pub fn redacted(mut self, redaction: &Redaction) -> Self {
+        for offer in &mut self.offers {
+            offer.call(redaction.redactor.redact(&offer.origin().run).text);
+        }
+        self
+    }
+
     /// The cells of which a record is there.
     pub fn cells(&self) -> HashSet<&str> {
         self.offers.iter().flat_map(|offer| offer.cells()).map(String::as_str).collect()
@@ -121,7 +129,7 @@ fn not_reused(path: &Path, reason: &str) {
     output::note(&format!("could not reuse {}: {}", output::shown(path.display()), output::shown(reason)));
 }
 
-/// What came of the sample of an offer.
+/// The result of training the sample of an offer again.
 enum Sampled {
     /// The ids of its cells.
     Agrees(Vec<String>),

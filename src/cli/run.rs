@@ -416,6 +416,7 @@ impl<'a> Session<'a> {
         let (missing, cells) = (self.missing(), &self.sweep.cells);
         let wanted: Vec<&str> = missing.iter().filter_map(|index| Some(cells.get(*index)?.id.as_str())).collect();
         let found = self.reuse.find(&self.dir, &wanted, &self.manifest.class)?;
+        let found = found.redacted(&self.trail.redact.redaction()?);
         if !self.has_room {
             let offered = found.cells();
             let rest = missing.iter().zip(&wanted).filter(|(_, id)| !offered.contains(*id)).map(|(index, _)| *index);

@@ -103,6 +103,11 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
             output::line(problem)?;
         }
         let lacks = match &manifest {
+            Some(_) if missing == 0 && !live => {
+                "every cell is there, but what followed was not done, or a cell came out differently when it was trained \
+                 again: the command that made it goes on, or says what it found"
+                    .to_string()
+            }
             Some(_) => format!("{missing} of {planned} cells are missing"),
             None => "it has not written which cells it is of".to_string(),
         };
@@ -272,10 +277,10 @@ impl Found {
 fn verify_without_cells(args: &VerifyArgs, seal: &SealCheck) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
     let bundle = seal.unpacked == Some(false);
-    let why = if bundle {
-        "parts/ is not in this bundle"
-    } else {
-        "cells are in the runs below, which can be verified one by one"
+    let why = match () {
+        () if bundle => "parts/ is not in this bundle",
+        () if is_laboratory(dir) => "cells are in the runs below, which can be verified one by one",
+        () => "there are no parts",
     };
     anyhow::ensure!(args.rerun == 0.0, "{}: {why}, so none can be trained again", dir.display());
     let problems: Vec<String> = seal

@@ -55,6 +55,11 @@ impl Offer {
         self.reader.dir()
     }
 
+    /// Has records say another name of the run, where its own must not stand in theirs.
+    pub fn call(&mut self, name: String) {
+        self.origin.run = name;
+    }
+
     pub fn origin(&self) -> &Origin {
         &self.origin
     }

@@ -301,16 +301,28 @@ fn unbelievable() -> Vec<(&'static str, Change)> {
         ("is unreadable", Box::new(|part: &mut Forge| part.blocks = vec![Block::Packed(b"no zstd".to_vec())])),
         ("is unreadable", Box::new(|part: &mut Forge| set(&mut part.records()[1], "metrics", 3))),
         ("too large", Box::new(move |part: &mut Forge| part.blocks = vec![Block::Packed(bomb.clone())])),
-        ("not those the index lists", Box::new(|part: &mut Forge| rename_first(part, "zz"))),
-        ("not those the index lists", Box::new(|part: &mut Forge| rename_first(part, &"f".repeat(32)))),
     ]
 }
 
-/// Has the index list the first cell under an id that is none of the plan.
-fn rename_first(part: &mut Forge, id: &str) {
-    let block = get(&mut part.index, "blocks").and_then(|blocks| blocks.as_array_mut()?.first_mut());
-    let cell = block.and_then(|block| get(block, "cells")?.as_array_mut()?.first_mut()).expect("a cell");
-    set(cell, "cell_id", id);
+#[test]
+fn an_index_that_names_a_cell_of_no_plan_is_damage_and_its_cells_are_trained_again() {
+    for id in ["zz", &"f".repeat(32)] {
+        let sandbox = sandbox();
+        let run = sandbox.path("elsewhere/honest");
+        let before = tables(&run);
+        let sound = parts(&run).remove(0);
+        let mut part = Forge::of(&sound);
+        let block = get(&mut part.index, "blocks").and_then(|blocks| blocks.as_array_mut()?.first_mut());
+        let cell = block.and_then(|block| get(block, "cells")?.as_array_mut()?.first_mut()).expect("a cell");
+        set(cell, "cell_id", id);
+        std::fs::remove_file(&sound).expect("the sound part");
+        part.write(&run.join("parts"));
+        let ran = sandbox.ok(&format!("{RUN} -o elsewhere/honest --json"));
+        contains_all(&ran.stderr, &["not those the index lists", "moved to parts/damaged"]);
+        assert_eq!(counts(&ran.json())[2], CELLS, "{id}");
+        assert_eq!(tables(&run), before, "{id}");
+        sandbox.ok("verify elsewhere/honest");
+    }
 }
 
 #[test]
@@ -323,7 +335,7 @@ fn a_part_whose_hash_is_right_and_whose_content_is_not_is_named_set_aside_and_co
         let name = parts(&run)[0].file_name().expect("a name").to_string_lossy().into_owned();
         let started = Instant::now();
         let status = sandbox.run("status elsewhere/honest");
-        assert_eq!(status.code, Some(4), "{status:?}");
+        assert_eq!(status.code, Some(4), "{words}: {status:?}");
         contains_all(&status.stdout, &["cells are missing or damaged", &format!("damaged: {name}"), words]);
         let verified = sandbox.run("verify elsewhere/honest");
         assert_eq!(verified.code, Some(1), "{verified:?}");
@@ -336,6 +348,19 @@ fn a_part_whose_hash_is_right_and_whose_content_is_not_is_named_set_aside_and_co
         sandbox.ok("verify elsewhere/honest");
         assert!(run.join("parts/damaged").join(&name).exists(), "nothing is thrown away");
     }
+}
+
+#[test]
+fn a_neighbours_name_is_redacted_wherever_it_would_be_recorded() {
+    let sandbox = sandbox();
+    neighbour(&sandbox, |_| {});
+    let json = sandbox.ok(&format!("{RUN} -o runs/own --redact forge --json")).json();
+    assert_eq!(counts(&json)[1], CELLS);
+    for file in ["manifest.json", "reused.jsonl", "directives.jsonl", "ledger.jsonl"] {
+        let text = std::fs::read_to_string(sandbox.path("runs/own").join(file)).expect(file);
+        assert!(!text.contains("forge"), "{file}");
+    }
+    assert!(std::fs::read_to_string(sandbox.path("runs/own/reused.jsonl")).expect("a list").contains("<redacted>d"));
 }
 
 #[test]
