@@ -18,8 +18,8 @@ use crate::spec::config::TrainConfig;
 /// also where it is read from a record: so results stay comparable, and the version what it was.
 pub const NUMERICS_VERSION: u32 = 2;
 
-/// Threads that work on tensors beside the one that asks, at least.
-const TENSOR_THREADS: usize = 1;
+/// Threads of a graphics device beside those of its driver.
+const DEVICE_THREADS: usize = 1;
 
 /// A backend as the user names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -87,7 +87,6 @@ pub enum BackendError {
     NoRoom { left: u64, of: String },
     #[error(transparent)]
     Instructions(#[from] super::native::UnknownInstructions),
-    /// Tensors are worked on by a thread of their own.
     #[error(transparent)]
     Threads(#[from] TooFewThreads),
     #[error(
@@ -101,9 +100,6 @@ pub enum BackendError {
 impl Choice {
     /// Opens the backend.
     pub fn open(self) -> Result<Backend, BackendError> {
-        if self != Self::Native {
-            threads::require(TENSOR_THREADS)?;
-        }
         match self {
             Self::Flex => Ok(Backend::cpu("flex", Device::flex(), "as asked".into())),
             Self::Ndarray => Ok(Backend::ndarray()),
@@ -154,7 +150,8 @@ impl Backend {
             _ => DeviceKind::DefaultDevice,
         });
         let why = format!("as asked, on {} ({})", adapter.name, adapter.kind);
-        // The first use opens the device, and the library panics where a driver refuses it.
+        // The first use opens the device, and the library panics where a driver refuses it or a thread cannot be started.
+        threads::require(DEVICE_THREADS)?;
         let first = caught(|| fingerprint(&device))
             .map_err(|reason| BackendError::Driver { adapter: adapter.name.clone(), reason })?;
         let class = class("wgpu", Some(&adapter), instruction_set(), &first);

@@ -51,8 +51,8 @@ pub fn main(args: &AgreeArgs) -> anyhow::Result<u8> {
         match Choice::named(name)?.open() {
             Ok(backend) => backends.push(backend),
             // The others are compared all the same; that this one could not be is the verdict then.
-            Err(error @ (BackendError::NoAdapter { .. } | BackendError::NoRoom { .. })) => absent = Some(error),
-            Err(error) => return Err(error.into()),
+            Err(error @ (BackendError::NotABackend { .. } | BackendError::Instructions(_))) => return Err(error.into()),
+            Err(error) => absent = Some(error),
         }
     }
     let mut passed = true;

@@ -186,9 +186,9 @@ mod tests {
                 Factor::Shape => "disc, square".to_string(),
                 Factor::Orientation | Factor::Phase => {
                     assert_eq!((low, high, factor.bins()), (0.0, std::f64::consts::TAU, 16));
-                    "orientation and phase in 16 from 0 to 2 pi".to_string()
+                    "Orientation and phase have 16 bins from 0 to 2 pi".to_string()
                 }
-                _ => format!("{} in {} from {low} to {high}", factor.name(), factor.bins()),
+                _ => format!("{} {} from {low} to {high}", factor.name(), factor.bins()),
             };
             let said = if factor == Factor::Shape { metric::reference() } else { said.to_string() };
             assert!(said.contains(&expected), "{expected}");

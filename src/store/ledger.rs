@@ -298,7 +298,9 @@ fn why_extra(entry: &Entry) -> (bool, String) {
             (true, "set aside by the program; not of this run: look at it, then remove it")
         }
         Some(odd) => return (false, format!("not of this run: it is {odd}")),
-        None if is_leftover(name) => (false, "a killed process left it unfinished: remove it"),
+        None if is_leftover(name) => {
+            (true, "a killed process left it unfinished; the next command that writes here removes it")
+        }
         None => (false, "not of this run: the ledger does not list it; keep files of your own elsewhere"),
     };
     (harmless, why.to_string())
@@ -506,15 +508,16 @@ mod tests {
         fs::remove_file(dir.path().join(PART)).unwrap();
         fs::write(dir.path().join("plots.txt"), "mine").unwrap();
         fs::write(dir.path().join("parts/.cliffline-1.tmp"), "half").unwrap();
-        let Differences { faults, extra, .. } = ledger.compare(dir.path(), |_| false).unwrap();
+        let Differences { faults, extra, harmless } = ledger.compare(dir.path(), |_| false).unwrap();
         let names = |faults: &[NamedFault]| faults.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&faults), ["gates.json", PART, "manifest.json"]);
-        assert_eq!(names(&extra), ["parts/.cliffline-1.tmp", "plots.txt"]);
-        assert!(extra[1].1.contains("keep files of your own elsewhere"), "{}", extra[1].1);
-        assert!(extra[0].1.contains("left it unfinished"), "{}", extra[0].1);
+        assert_eq!(names(&extra), ["plots.txt"]);
+        assert!(extra[0].1.contains("keep files of your own elsewhere"), "{}", extra[0].1);
+        let left = harmless.iter().find(|(name, _)| name == "parts/.cliffline-1.tmp").expect("it is named");
+        assert!(left.1.contains("left it unfinished"), "{}", left.1);
         let excused = ledger.compare(dir.path(), |path| path.starts_with("parts/")).unwrap();
         assert_eq!(names(&excused.faults), ["gates.json", "manifest.json"]);
-        assert_eq!(excused.extra.len(), 2, "a missing part is excused, an extra one is not");
+        assert_eq!(excused.extra.len(), 1, "a missing part is excused, an extra file is not");
     }
 
     #[test]

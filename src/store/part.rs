@@ -413,7 +413,9 @@ fn too_large(record: &[u8]) -> Option<String> {
     let bytes = cbor::entry(record, "config").filter(|bytes| bytes.len() <= MOST_CONFIG_BYTES);
     let config: Option<Config> = bytes.and_then(|bytes| ciborium::from_reader(bytes).ok());
     let Some(config) = config else { return Some("a record has no configuration that this version knows".to_string()) };
-    let conditions = cbor::entry(record, "conditions").and_then(elements).unwrap_or_default();
+    let conditions = cbor::entry(record, "conditions");
+    let conditions = conditions.and_then(|bytes| cbor::elements(bytes, MOST_CONDITIONS, MOST_BLOCK_ITEMS));
+    let conditions = conditions.unwrap_or_default();
     if let Some(bytes) = conditions.iter().map(|bytes| bytes.len()).find(|bytes| *bytes > MOST_CONDITION_BYTES) {
         return Some(format!(
             "{TOO_LARGE}: a condition has {bytes} bytes, and at most {MOST_CONDITION_BYTES} are read"

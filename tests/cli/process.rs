@@ -228,6 +228,9 @@ fn without_threads_nothing_is_begun_and_what_needs_none_works() {
         let ran = with_processes(&sandbox, 1, command).expect("as before");
         assert_eq!(ran.code, Some(0), "{command}: {ran:?}");
     }
+    // The adapter is missed, and said to be, where there is one.
+    let agreed = with_processes(&sandbox, 1, "agree smoke --backends flex,wgpu").expect("as before");
+    assert!([Some(0), Some(1), Some(2)].contains(&agreed.code), "{agreed:?}");
     for command in ["compare run run", "report run", "boundary run", "world check smoke", "plan smoke"] {
         let ran = with_processes(&sandbox, 1, command).expect("as before");
         assert_eq!(ran.code, Some(2), "{command}: {ran:?}");
