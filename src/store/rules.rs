@@ -70,11 +70,21 @@ fn configuration(record: &CellRecord) -> Result<Config, String> {
         .map_err(|e| format!("its configuration is none that this version knows: {e}"))?;
     let (read, mut other) = (config.scalars(), None);
     walk(&record.config, &mut |path, value| {
-        if read.get(path) != Some(value) && other.is_none() {
+        if (read.get(path) != Some(value) || is_negative_zero(value)) && other.is_none() {
             other = Some(format!("its configuration has `{path}` as {}", shortened(value)));
         }
     });
+    for condition in &record.conditions {
+        if let Some((path, value)) = condition.changes.iter().find(|(_, value)| is_negative_zero(value)) {
+            return Err(format!("its condition {} has `{path}` as {}", condition.name, shortened(value)));
+        }
+    }
     other.map_or(Ok(config), Err)
+}
+
+/// A zero that no spec has, whatever is written there: it equals the other in ids and in comparisons, not in tables.
+fn is_negative_zero(value: &Value) -> bool {
+    value.as_f64().is_some_and(|number| number == 0.0 && number.is_sign_negative())
 }
 
 fn shortened(value: &Value) -> String {

@@ -44,6 +44,7 @@ fn what_cannot_be_of_a_cell_is_refused_with_what_it_is() {
             r.config["image"]["noise"] = 0.25.into();
         }),
         ("those of cell", |r| r.conditions.clear()),
+        ("has `image.blur` as -0.0", |r| r.config["image"]["blur"] = (-0.0).into()),
         ("it took -1e308 s", |r| r.wall_s = -1e308),
         ("no line of text", |r| r.made_by = "a\u{1b}[2J".into()),
         ("no line of text", |r| r.made_by = "long ".repeat(100)),
