@@ -11,8 +11,8 @@ use super::opened::{NotYet, left_alone, may_not_write, to_write, waits};
 use super::redact::{REDACTION, is_left};
 use super::{DirArgs, checked, exit, output};
 use crate::store::{
-    BUNDLE_FILE, FilesLock, Holds, LEDGER_FILE, Ledger, MANIFEST_FILE, RunManifest, StoreError, VERIFICATION_STATEMENT,
-    bundle, bundle_to, holds, is_live, read_file, seal_manifest, unpacked,
+    BUNDLE_FILE, FilesLock, Holds, LEDGER_FILE, Ledger, MANIFEST_FILE, RunManifest, RunReader, RunState, StoreError,
+    VERIFICATION_STATEMENT, bundle, bundle_to, holds, is_live, read_file, seal_manifest, unpacked,
 };
 
 #[derive(Debug, Args)]
@@ -70,13 +70,18 @@ pub fn main(args: &BundleArgs) -> anyhow::Result<u8> {
 /// Refuses what has no seal: a bundle is made by the ledger.
 fn require_sealed(args: &BundleArgs) -> anyhow::Result<()> {
     let dir = &args.dir.dir;
-    anyhow::ensure!(dir.is_dir(), "there is no directory {}", dir.display());
+    super::checked::require_directory(dir)?;
     if let Holds::Other(found) = holds(dir)? {
         return Err(StoreError::Foreign { dir: dir.clone(), found }.into());
     }
     if Ledger::read(dir)?.is_none() {
         if is_live(dir)? {
             return Err(NotYet(format!("{} is at work: it makes its bundle at its end", dir.display())).into());
+        }
+        let ended = |manifest: RunManifest| manifest.state != RunState::Running;
+        if RunReader::is_run(dir) && !RunManifest::read(dir)?.is_some_and(ended) {
+            let why = "was killed before it ended: the command that made it goes on, and makes its bundle";
+            return Err(NotYet(format!("{} {why}", dir.display())).into());
         }
         anyhow::bail!(
             "{} has no {LEDGER_FILE}, which a bundle is made by: the command that made the run writes it, and trains \

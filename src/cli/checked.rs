@@ -17,6 +17,17 @@ use crate::store::{
 /// What to do about a derived file.
 pub(super) const REMADE: &str = "the command that made the run writes it again";
 
+/// Refuses what is no directory.
+pub(super) fn require_directory(dir: &Path) -> anyhow::Result<()> {
+    let shown = dir.display();
+    anyhow::ensure!(
+        !dir.is_file(),
+        "{shown} is a file, not a run directory: unpack a bundle first, and name its folder"
+    );
+    anyhow::ensure!(dir.is_dir(), "{shown} is not a run directory: there is no such directory");
+    Ok(())
+}
+
 /// The resolved spec of a run.
 pub fn spec(dir: &Path) -> anyhow::Result<Sweep> {
     let path = dir.join(SPEC_FILE);

@@ -227,8 +227,9 @@ impl Opened {
         if self.damage.is_none() && self.finished() == 0 {
             return Err(self.nothing_yet());
         }
-        let why = self.damage.as_ref().map_or("missing", |(_, why)| why);
-        anyhow::bail!("{}: {why}; {}", self.dir.join(MANIFEST_FILE).display(), checked::REMADE)
+        let missing = format!("missing; {}", checked::REMADE);
+        let why = self.damage.as_ref().map_or(missing.as_str(), |(_, why)| why);
+        anyhow::bail!("{}: {why}", self.dir.join(MANIFEST_FILE).display())
     }
 
     /// The manifest, if it can be read, and what is wrong with it else.

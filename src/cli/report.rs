@@ -13,7 +13,7 @@ use super::opened::{Opened, State, left_alone, may_not_write, to_write};
 use super::{DirArgs, exit, output};
 use crate::report::{Figure, Report, RunData, page};
 use crate::store::{
-    CELLS_TABLE, FilesLock, Holds, PLOTS, RunManifest, SURFACES_TABLE, TableBytes, VERIFICATION_STATEMENT,
+    CELLS_TABLE, FilesLock, Holds, PLOTS, RunManifest, SURFACES_TABLE, TableBytes, VERIFICATION_STATEMENT, announce,
     is_cut_short, is_own, make_way, odd_entry, read_file, remove_own, require_ours, write_atomic,
 };
 
@@ -141,12 +141,15 @@ pub(super) fn renew_held(hold: &FilesLock, dir: &Path) -> anyhow::Result<()> {
 
 fn renew_ended(hold: &FilesLock, run: RunData<'_>, drawn: &Drawn) -> anyhow::Result<Written> {
     let (dir, mut manifest) = (run.dir, run.manifest);
-    let removed = drawn.write(&dir)?;
     let before = manifest.tables.clone();
     list(&mut manifest, drawn);
     let files = before.keys().chain(manifest.tables.keys());
     let changed: BTreeSet<String> =
         files.filter(|file| before.get(*file) != manifest.tables.get(*file)).cloned().collect();
+    if !changed.is_empty() {
+        announce(&dir, &drawn.listed(), &stale(&dir, drawn)?)?;
+    }
+    let removed = drawn.write(&dir)?;
     if !changed.is_empty() {
         amend(hold, &dir, &mut manifest, changed, &Step { name: "report", description: "draw the run" })?;
     }

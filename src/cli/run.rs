@@ -227,10 +227,12 @@ impl<'a> Session<'a> {
         let earlier = match RunManifest::read(dir) {
             // It is set aside before another is written.
             Err(StoreError::Damaged { .. }) => None,
+            _ if run.has_damaged_manifest() => None,
             earlier => earlier?,
         };
         let sessions = earlier.as_ref().and_then(|m| m.more.get("sessions").cloned());
-        let gates_before = earlier.as_ref().filter(|_| !run.reader().is_empty()).map(gate::recorded);
+        // Where the record of them is lost, nothing says that they are older than the cells.
+        let gates_before = (!run.reader().is_empty()).then(|| earlier.as_ref().map(gate::recorded).unwrap_or_default());
         let gates_changed = earlier.as_ref().and_then(|m| m.more.get(GATES_CHANGED).cloned());
         let spec_before = earlier.as_ref().map(|m| m.spec_blake3.clone());
         let before = earlier.clone().filter(|m| m.spec_blake3 == sweep.hash() && m.class == class);

@@ -38,6 +38,7 @@ struct Standing {
 
 pub fn main(args: &StatusArgs) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
+    super::checked::require_directory(dir)?;
     if !RunReader::is_run(dir) && is_laboratory(dir) {
         return laboratory(dir, args.json);
     }

@@ -36,7 +36,7 @@ pub struct VerifyArgs {
 pub fn main(args: &VerifyArgs) -> anyhow::Result<u8> {
     anyhow::ensure!((0.0..=1.0).contains(&args.rerun), "--rerun {} is not a share between 0 and 1", args.rerun);
     let dir = &args.dir.dir;
-    anyhow::ensure!(dir.is_dir(), "{} is not a run directory: there is no such directory", dir.display());
+    super::checked::require_directory(dir)?;
     // Until all is read, so that no file changes between one look and the next.
     let hold = FilesLock::to_read(dir, waits(dir))?;
     let (live, lock) = look_at_lock(dir)?;

@@ -112,7 +112,7 @@ const showCells = (place, levels) => {
   choose();
   const some = ids.length < all ? ` (the first ${ids.length} of ${all})` : '';
   place.replaceChildren(
-    make('label', {}, `Audit manifest of cell${some} `, choice), ' ', command, ' ', copyButton(command), ' in the folder of this page ', here);
+    make('label', {}, `Audit manifest of cell${some} `, choice), ' ', command, ' ', copyButton(command), ' in the folder of the run ', here);
 };
 
 // Lets the tiles of a picture be read with the mouse and with arrow keys; `tell` has a tile's text, levels and perhaps a

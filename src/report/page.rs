@@ -232,7 +232,7 @@ fn chosen(out: &mut String, cells: &[ChosenCell]) {
         let _ = writeln!(
             out,
             "<p class=\"cell\" id=\"cell-{short}\"><b>{role}</b> <code>{id}</code>: <code class=\"command\">cliffline show . \
-             {short}</code> in the folder of this page</p>"
+             {short}</code> in the folder of the run</p>"
         );
         match &cell.manifest {
             Some(manifest) => {

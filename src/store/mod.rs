@@ -75,8 +75,8 @@ pub use reuse::{Offer, Offers, find_offers};
 pub use run_dir::{Damaged, Found, Identity, Levels, RunDir};
 pub use sample::sample_of;
 pub use seal::{
-    Bundling, CutShort, Scope, Seal, SealCheck, Sealed, bundle, bundle_to, check_cut_short, check_seal, end_cut_short,
-    is_cut_short, seal, seal_manifest, unseal,
+    Bundling, CutShort, Scope, Seal, SealCheck, Sealed, announce, bundle, bundle_to, check_cut_short, check_seal,
+    end_cut_short, is_cut_short, seal, seal_manifest, unseal,
 };
 pub use strict_report::{Fact, STRICT_REPORT_SCHEMA, Source, StrictReport};
 pub use table::{

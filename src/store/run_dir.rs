@@ -10,12 +10,13 @@ use super::atomic::{remove_leftovers, sync_directory};
 use super::error::StoreError;
 use super::id::Id;
 use super::lock::{DirLock, LOCK_FILE};
-use super::manifest::{MANIFEST_FILE, RunManifest};
+use super::manifest::{MANIFEST_FILE, RunManifest, RunState};
 use super::part::{BLOCK_CELLS, BlockEntry, Columns, Part, Source, encode_blocks, prepare_part, write_part};
 use super::place::{Holds, mark, require_ours};
 use super::reader::{PARTS, RunReader, list_parts, name_of};
 use super::record::{CellRecord, Origin, RecordedStatus};
 use super::reuse::Offer;
+use super::seal::is_sealed_manifest;
 use crate::spec::config::flatten;
 
 /// Where damaged parts are put, below `parts/`. Nothing there is ever read or removed.
@@ -175,6 +176,11 @@ impl RunDir {
     pub fn is_damaged(&self) -> bool {
         let Unmended { manifest, broken, parts } = &self.damage;
         manifest.is_some() || !broken.is_empty() || !parts.is_empty()
+    }
+
+    /// Whether its manifest cannot be read, or is not the one that was sealed.
+    pub fn has_damaged_manifest(&self) -> bool {
+        self.damage.manifest.is_some()
     }
 
     /// Moves damaged files to `parts/damaged/`, and keeps the intact records of damaged parts; then packs parts together
@@ -474,7 +480,11 @@ struct At {
 fn check_manifest(dir: &Path, identity: &Identity) -> Result<Option<String>, StoreError> {
     match RunManifest::read(dir) {
         Ok(None) => Ok(None),
-        Ok(Some(manifest)) => refuse_other(dir, identity, &manifest.sweep, &manifest.class).map(|()| None),
+        Ok(Some(manifest)) => {
+            refuse_other(dir, identity, &manifest.sweep, &manifest.class)?;
+            let other = manifest.state != RunState::Running && !is_sealed_manifest(dir)?;
+            Ok(other.then(|| "it is not the one that was sealed".to_string()))
+        }
         Err(StoreError::Damaged { reason, .. }) => Ok(Some(reason)),
         Err(other) => Err(other),
     }

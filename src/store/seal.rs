@@ -14,6 +14,7 @@ use super::bundle::{
     BUNDLE_NOTE_FILE, BundleNote, SMALL_BUNDLE_BYTES, bundle_bytes, bundle_fault, is_left_out, promise, promised,
     unpacked, unpacked_above, write_bundle,
 };
+use super::directives::DIRECTIVES_FILE;
 use super::error::StoreError;
 use super::ledger::{Artifact, BUNDLE_FILE, Differences, LEDGER_FILE, Ledger};
 use super::lock::is_live;
@@ -21,6 +22,10 @@ use super::manifest::MANIFEST_FILE;
 use super::own::{PLOTS, remove_own};
 use super::plain::{read_file, stored_error};
 use super::reader::NamedFault;
+use super::table::TableBytes;
+
+/// The page of a report.
+const REPORT_PAGE: &str = "report.html";
 
 /// The ledger of a seal that is being made, without its line for the manifest. The name is that of an unfinished file: it
 /// belongs to no seal, and opening a run removes it.
@@ -104,6 +109,31 @@ pub fn seal(
     Ok(Sealed { seal, files: ledger.lines().count(), bundle_bytes: small })
 }
 
+/// Says what is about to become of files of a sealed directory, before any of them changes: `files` are written with these
+/// bytes and hashes, `gone` are removed. A process that is then killed leaves each file as it was or as it was to be, which
+/// [`check_cut_short`] tells from damage. A directory without a seal is left as it is.
+///
+/// # Errors
+/// As [`seal`] with [`Scope::Changed`].
+pub fn announce<'a>(
+    dir: &Path,
+    files: impl IntoIterator<Item = (&'a String, &'a TableBytes)>,
+    gone: &[String],
+) -> Result<(), StoreError> {
+    if !dir.join(LEDGER_FILE).exists() {
+        return Ok(());
+    }
+    let mut ledger = sealed_ledger(dir)?;
+    for (path, file) in files {
+        ledger.artifacts.retain(|artifact| artifact.path != *path);
+        ledger.artifacts.push(Artifact { path: path.clone(), bytes: file.bytes, blake3: file.blake3.clone() });
+    }
+    ledger.artifacts.retain(|artifact| !gone.contains(&artifact.path));
+    ledger.artifacts.sort_by(|a, b| a.path.cmp(&b.path));
+    ledger.manifest = None;
+    ledger.write_to(&dir.join(PENDING_LEDGER_FILE))
+}
+
 /// What follows once the manifest has the root over `ledger`.
 fn end(dir: &Path, ledger: &mut Ledger, bundle: Option<bool>) -> Result<(), StoreError> {
     ledger.manifest = Some(Artifact::of(dir, MANIFEST_FILE)?);
@@ -157,8 +187,30 @@ fn end_seal(dir: &Path) -> Result<(), StoreError> {
                 ended => ended,
             }
         }
-        _ => remove_pending(dir),
+        Ok(ledger) => {
+            remove_new(dir, &ledger)?;
+            remove_pending(dir)
+        }
+        Err(_) => remove_pending(dir),
     }
+}
+
+/// Removes the files that a seal was to have and the last one has not. Those that were to be replaced stay as they are:
+/// whoever began that makes them again.
+fn remove_new(dir: &Path, pending: &Ledger) -> Result<(), StoreError> {
+    let Ok(Some(before)) = Ledger::read(dir) else { return Ok(()) };
+    let known: BTreeSet<&str> = before.lines().map(|line| line.path.as_str()).collect();
+    for new in pending.artifacts.iter().filter(|artifact| !known.contains(artifact.path.as_str())) {
+        if is_report(&new.path) {
+            remove_own(dir, &new.path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is one that is drawn of the others.
+fn is_report(path: &str) -> bool {
+    path == REPORT_PAGE || path.strip_prefix(PLOTS).is_some_and(|below| below.starts_with('/'))
 }
 
 /// Makes the bundle of a sealed directory. `write_manifest` is called where the manifest promises none, or another.
@@ -210,6 +262,15 @@ fn sealed_ledger(dir: &Path) -> Result<Ledger, StoreError> {
         true => Ok(ledger),
         false => Err(StoreError::damaged(&dir.join(MANIFEST_FILE), format!("it is not what {LEDGER_FILE} lists"))),
     }
+}
+
+/// Whether the manifest of a directory is the one that its seal has, as far as there is a seal that can be read.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub(crate) fn is_sealed_manifest(dir: &Path) -> Result<bool, StoreError> {
+    let Ok(Some(ledger)) = Ledger::read(dir) else { return Ok(true) };
+    Ok(is_cut_short(dir) || ledger.manifest == Some(Artifact::of(dir, MANIFEST_FILE)?))
 }
 
 /// Removes ledger and bundle: from now on files change.
@@ -353,6 +414,14 @@ pub fn check_cut_short(dir: &Path) -> Result<Option<CutShort>, StoreError> {
         pending.compare(dir, |path| unpacked == Some(false) && is_left_out(path))?;
     extra.retain(|(file, _)| file != MANIFEST_FILE && !is_left_by_the_sealer(file));
     faults.append(&mut extra);
+    // A file that is as it was before had not its turn yet.
+    let before = Ledger::read(dir).ok().flatten().unwrap_or_default();
+    let is_as_before = |path: &str| match before.artifacts.iter().find(|artifact| artifact.path == path) {
+        Some(artifact) => Artifact::of(dir, path).is_ok_and(|found| found == *artifact),
+        None => dir.join(path).symlink_metadata().is_err(),
+    };
+    let only_grew = |file: &str| file == DIRECTIVES_FILE && before.is_beginning_of(dir, DIRECTIVES_FILE);
+    faults.retain(|(file, _)| !is_as_before(file) && !only_grew(file));
     let mut changed = Vec::new();
     let manifest = loose_manifest(dir);
     if manifest["merkle_root"].as_str() != Some(&pending.root()) {
@@ -398,6 +467,8 @@ mod tests {
     use std::fs;
 
     use serde_json::json;
+
+    use std::collections::BTreeMap;
 
     use super::*;
 
@@ -506,6 +577,36 @@ mod tests {
         cut(&|seal| write_manifest(dir.path(), seal).and_then(|()| killed()));
         assert_eq!(names(dir.path())[0], "lab.json");
         end_cut_short(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn files_that_were_announced_are_as_they_were_or_as_they_were_to_be() {
+        let dir = sealed(Bundling::No);
+        let at = |name: &str| dir.path().join(name);
+        let file = |text: &str| TableBytes {
+            bytes: text.len() as u64,
+            blake3: blake3::hash(text.as_bytes()).to_hex().to_string(),
+            rows: 0,
+        };
+        let page = "<html>cliffline</html>";
+        let files = BTreeMap::from([(REPORT_PAGE.to_string(), file(page)), ("gates.json".to_string(), file("new"))]);
+        announce(dir.path(), &files, &[]).unwrap();
+        let faults = || {
+            let found = check_cut_short(dir.path()).unwrap().expect("cut short").faults;
+            found.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(faults(), Vec::<String>::new(), "nothing is written yet");
+        fs::write(at(REPORT_PAGE), page).unwrap();
+        assert_eq!(faults(), Vec::<String>::new(), "one is");
+        fs::write(at("gates.json"), "neither").unwrap();
+        assert_eq!(faults(), ["gates.json"]);
+        fs::write(at("gates.json"), "new").unwrap();
+        assert_eq!(faults(), Vec::<String>::new(), "both are");
+        // Nobody may say of a manifest that was altered what is to become of its files.
+        fs::write(at(MANIFEST_FILE), "{}").unwrap();
+        assert!(matches!(announce(dir.path(), &files, &[]), Err(StoreError::Damaged { .. })));
+        fs::remove_file(at(LEDGER_FILE)).unwrap();
+        announce(dir.path(), &files, &[]).unwrap();
     }
 
     #[test]

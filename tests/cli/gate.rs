@@ -225,3 +225,27 @@ fn a_run_exits_as_its_gates_where_all_else_went_well() {
     sandbox.write("none.toml", SPEC);
     refused(&sandbox, "run none.toml -o none --backend flex --gate", &["--gate: g has no gates to exit by"]);
 }
+
+#[test]
+fn gates_whose_record_is_lost_or_altered_are_exploratory() {
+    const GATE: &str = "[[gate]]\nmetric = \"effective_rank_img\"\nmin = 1.0\n";
+    let standing = |sandbox: &Sandbox| {
+        let ran = sandbox.run(&format!("{GO} --json"));
+        (ran.json()["gates_standing"].as_str().expect("a standing").to_string(), ran.stderr)
+    };
+    let sandbox = gated(GATE, "--no-report");
+    assert_eq!(standing(&sandbox).0, "registered");
+    std::fs::remove_file(sandbox.path("run/manifest.json")).expect("a manifest");
+    assert_eq!(standing(&sandbox).0, "exploratory");
+    assert_eq!(standing(&sandbox).0, "exploratory", "it stays so");
+
+    let sandbox = gated(GATE, "--no-report");
+    let manifest = std::fs::read_to_string(sandbox.path("run/manifest.json")).expect("a manifest");
+    sandbox.write("run/manifest.json", manifest.replacen("\"created_utc\": \"2", "\"created_utc\": \"1", 1));
+    assert_eq!(sandbox.run("verify run").code, Some(1));
+    let (standing, said) = standing(&sandbox);
+    assert_eq!(standing, "exploratory");
+    contains_all(&said, &["manifest.json", "it is not the one that was sealed", "moved to parts/damaged"]);
+    sandbox.ok("verify run");
+    assert!(!file(&sandbox, "run/manifest.json")["created_utc"].as_str().expect("a time").starts_with('1'));
+}

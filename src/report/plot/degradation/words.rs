@@ -53,7 +53,7 @@ pub(super) fn caption(info: &Degradation) -> String {
         let drawn = info.panels.first().map_or(0, |panel| panel.curves.len());
         said.push(if drawn < info.line_levels {
             format!(
-                "A line per level of {axis}, {drawn} of {}: of those with the most points some evenly.",
+                "A line per level of {axis}: {drawn} of its {} levels, chosen evenly among those with the most points.",
                 info.line_levels
             )
         } else {
