@@ -1,5 +1,7 @@
 //! Whether a cell that was trained again came out as its record says.
 
+use std::fmt::Debug;
+
 use super::record::CellRecord;
 use crate::engine::Outcome;
 
@@ -21,32 +23,38 @@ pub fn differences(record: &CellRecord, again: &Outcome) -> Vec<String> {
     compare("checksum of the final parameters", b.final_parameters == a.final_parameters);
     compare("checksum of the test embeddings", b.test_embeddings == a.test_embeddings);
     // Records from before there were any have none.
-    compare("crossings", before.crossings.is_empty() || before.crossings == again.crossings);
-    compare("selected checkpoint", before.selection == again.selection);
+    compare("crossings", before.crossings.is_empty() || same(&before.crossings, &again.crossings));
+    compare("selected checkpoint", same(&before.selection, &again.selection));
     for (name, value) in &before.metrics {
-        compare(&format!("metric {name}"), again.metrics.get(name) == Some(value));
+        compare(&format!("metric {name}"), same(&again.metrics.get(name), &Some(value)));
     }
-    compare("spectra", before.spectra == again.spectra);
+    compare("spectra", same(&before.spectra, &again.spectra));
     compare("steps of the curves", before.curves.step == again.curves.step);
     for (name, values) in &before.curves.series {
-        compare(&format!("curve {name}"), again.curves.series.get(name) == Some(values));
+        compare(&format!("curve {name}"), same(&again.curves.series.get(name), &Some(values)));
     }
     for (name, value) in &before.realised {
-        compare(name.as_str(), again.realised.get(name) == Some(value));
+        compare(name.as_str(), same(&again.realised.get(name), &Some(value)));
     }
     compare("conditions", before.conditions.len() == again.conditions.len());
     for (before, again) in before.conditions.iter().zip(&again.conditions) {
         let name = &before.condition.name;
-        if before.condition != again.condition {
+        if !same(&before.condition, &again.condition) {
             found.push(format!("condition {name}"));
         }
         if before.test_embeddings != again.test_embeddings {
             found.push(format!("checksum of the test embeddings under {name}"));
         }
-        let differing = before.metrics.iter().filter(|(metric, value)| again.metrics.get(*metric) != Some(value));
+        let differs = |(metric, value): &(_, _)| !same(&again.metrics.get(*metric), &Some(*value));
+        let differing = before.metrics.iter().filter(differs);
         found.extend(differing.map(|(metric, _)| format!("metric {metric} under {name}")));
     }
     found
+}
+
+/// Whether two values are the same to the bit: zeros of both signs are equal, and written they are not.
+fn same<T: Debug + PartialEq>(a: &T, b: &T) -> bool {
+    a == b && format!("{a:?}") == format!("{b:?}")
 }
 
 /// Whether two reasons say the same. Versions up to 0.1.0 rounded a value beside its threshold to so few digits that it
@@ -112,6 +120,11 @@ mod tests {
             change(&mut again);
             assert_eq!(differences(&record, &again), [what]);
         }
+        let mut zero = record.clone();
+        zero.metrics.insert("alignment".into(), crate::store::RecordedMetric::Value(0.0));
+        let mut again = zero.to_outcome();
+        again.metrics.insert("alignment".into(), Measured::Value(-0.0));
+        assert_eq!(differences(&zero, &again), ["metric alignment"], "zeros of both signs are two values");
         let mut older = record.clone();
         older.metrics.remove("alignment");
         older.curves.series.remove("loss");
