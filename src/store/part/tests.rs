@@ -150,7 +150,8 @@ fn what_is_no_list_of_the_listed_records_is_unreadable_whatever_its_hash() {
         (vec![0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], "cannot be told apart"),
         (vec![0x81; 5000], "cannot be told apart"),
         (both[..both.len() - 1].to_vec(), "cannot be told apart"),
-        (cbor(&[1, 2]), "no configuration"),
+        (cbor(&[1, 2]), "is unreadable"),
+        (cbor(&["x".repeat(1 << 17), String::new()]), "no configuration"),
         (cbor(&[sample(0)]), "not those the index lists"),
         (cbor(&[sample(1), sample(0)]), "not those the index lists"),
         (cbor(&[sample(0), sample(2)]), "not those the index lists"),
@@ -254,7 +255,10 @@ fn what_can_be_written_can_be_read_however_many_conditions_a_cell_has() {
     let unread = [
         (under_conditions(3, &"x".repeat(1000)), "a condition has "),
         (CellRecord { reason: "x".repeat(9 << 20), ..sample(0) }, "beside its conditions"),
-        (CellRecord { config: serde_json::json!({ "train": 3 }), ..sample(0) }, "no configuration"),
+        (
+            CellRecord { config: serde_json::json!({ "train": 3 }), reason: "x".repeat(1 << 17), ..sample(0) },
+            "no configuration",
+        ),
     ];
     for (record, words) in unread {
         let error = encode_blocks(std::slice::from_ref(&record), &mut Columns::default(), dir.path()).unwrap_err();
