@@ -13,7 +13,6 @@ use super::exemplars::Effort;
 use super::finish::{claim, command_line};
 use super::opened::to_write;
 use super::redact::{REDACTION, RedactArgs, is_left};
-use super::report::REPORT_FILE;
 use super::run::{ExemplarArgs, INTERRUPTED, ReuseArgs, Session, Standing};
 use super::{BackendArgs, OverrideArgs, exit, output};
 use crate::aligner::gradcheck::Tally;
@@ -30,9 +29,9 @@ use crate::numerics::shown::rounded;
 use crate::report::lab::{lab_page, lab_pictures};
 use crate::spec::{Overrides, Sweep, load};
 use crate::store::{
-    Bundling, DIRECTIVES_FILE, DirLock, Directive, Directives, Holds, LAB_FORMAT, MANIFEST_FILE, Redaction,
-    RunManifest, RunReader, Scope, VERIFICATION_STATEMENT, check_seal, mark, now_utc, read_file, read_text, remove_own,
-    require_ours, seal, seal_manifest, take_lacking, unseal, write_atomic,
+    Bundling, DIRECTIVES_FILE, DirLock, Directive, Directives, Holds, LAB_FORMAT, MANIFEST_FILE, REPORT_FILE,
+    Redaction, RunManifest, RunReader, Scope, VERIFICATION_STATEMENT, check_seal, mark, now_utc, read_file, read_text,
+    remove_own, require_ours, seal, seal_manifest, take_lacking, unseal, write_atomic,
 };
 
 /// Version of a laboratory's `manifest.json`.

@@ -12,7 +12,7 @@ use super::finish::{Step, amend, claim};
 use super::gate::GateExit;
 use super::opened::to_write;
 use super::redact::RedactArgs;
-use super::report::{DrawArgs, REPORT_FILE, renew_held};
+use super::report::{DrawArgs, renew_held};
 use super::run::{ExemplarArgs, INTERRUPTED, ReuseArgs, Session, Standing};
 use super::{BackendArgs, DirArgs, exit, output};
 use crate::aligner::backend::Choice;
@@ -23,7 +23,7 @@ use crate::engine::BurnTrainer;
 use crate::numerics::shown::{Levels, percent, rounded};
 use crate::spec::{ALL_GATES, Include, LOST, Scale, Sweep, constraints_of};
 use crate::store::{
-    FilesLock, Holds, RunManifest, RunReader, RunState, TableBytes, VERIFICATION_STATEMENT, write_atomic,
+    FilesLock, Holds, REPORT_FILE, RunManifest, RunReader, RunState, TableBytes, VERIFICATION_STATEMENT, write_atomic,
 };
 
 /// Where the state of a refinement is.

@@ -13,12 +13,10 @@ use super::opened::{Opened, State, left_alone, may_not_write, to_write};
 use super::{DirArgs, exit, output};
 use crate::report::{Figure, Report, RunData, page};
 use crate::store::{
-    CELLS_TABLE, FilesLock, Holds, PLOTS, RunManifest, SURFACES_TABLE, TableBytes, VERIFICATION_STATEMENT, announce,
-    is_cut_short, is_own, make_way, odd_entry, read_file, remove_own, require_ours, write_atomic,
+    CELLS_TABLE, FilesLock, Holds, PLOTS, REPORT_FILE, RunManifest, SURFACES_TABLE, TableBytes, VERIFICATION_STATEMENT,
+    announce, is_cut_short, is_of_report, is_own, make_way, odd_entry, read_file, remove_own, require_ours,
+    write_atomic,
 };
-
-/// The page.
-pub const REPORT_FILE: &str = "report.html";
 
 /// Tables without which there is nothing to report. Runs of earlier versions lack others, and the pictures of them.
 const REQUIRED: [&str; 2] = [CELLS_TABLE, SURFACES_TABLE];
@@ -168,10 +166,6 @@ pub(super) fn draw(run: &RunData) -> anyhow::Result<Drawn> {
 pub(super) fn list(manifest: &mut RunManifest, drawn: &Drawn) {
     manifest.tables.retain(|file, _| !is_of_report(file));
     manifest.tables.extend(drawn.listed());
-}
-
-fn is_of_report(file: &str) -> bool {
-    file == REPORT_FILE || file.starts_with(&format!("{PLOTS}/"))
 }
 
 impl Drawn {

@@ -20,7 +20,7 @@ use super::gate::{GateExit, Registration};
 use super::opened::{refuse_packed, to_write, waits};
 use super::progress::Progress;
 use super::redact::{self, RedactArgs};
-use super::report::{self, DrawArgs, REPORT_FILE};
+use super::report::{self, DrawArgs};
 pub(super) use super::reuse::ReuseArgs;
 use super::reuse::{Lent, Refusal, Taken, in_short};
 use super::summary::{failed_example, render, write_step_summary};
@@ -33,8 +33,8 @@ use crate::report::RunData;
 use crate::spec::{Cell, Config, Sweep};
 use crate::store::{
     CELLS_TABLE, CellRecord, Damaged, Directives, EXEMPLARS_TABLE, Environment, FilesLock, Holds, Identity, Levels,
-    REUSED_FILE, RUN_TABLES, RunDir, RunManifest, RunReader, RunState, RunTables, SPEC_FILE, StoreError, end_cut_short,
-    hash_file, mark, now_utc, read_columns, read_text, require_ours, take_lacking, unseal, write_atomic,
+    REPORT_FILE, REUSED_FILE, RUN_TABLES, RunDir, RunManifest, RunReader, RunState, RunTables, SPEC_FILE, StoreError,
+    end_cut_short, hash_file, mark, now_utc, read_columns, read_text, require_ours, take_lacking, unseal, write_atomic,
 };
 
 /// Metrics of the table at the end of a run.

@@ -6,7 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot start {wanted} threads: {started} were, and the next was refused ({source}). See `ulimit -u`, \
-     `ulimit -v`, and pids.max of the control group: raise the limit, or ask for fewer with RAYON_NUM_THREADS"
+     `ulimit -v`, and pids.max of the control group: raise the limit, or ask for fewer, with --threads where the command has it, else with \
+     RAYON_NUM_THREADS"
 )]
 pub struct TooFewThreads {
     wanted: usize,

@@ -60,7 +60,10 @@ pub use lock::{DirLock, is_live, look_at_lock};
 pub use manifest::{
     Cells, Code, Environment, MANIFEST_FILE, MANIFEST_VERSION, RunManifest, RunState, VERIFICATION_STATEMENT, now_utc,
 };
-pub use own::{PICTURE_MARK, PLOTS, RUNS, SPEC_FILE, is_own, is_own_as, make_way, make_way_for, remove_own, set_aside};
+pub use own::{
+    PICTURE_MARK, PLOTS, REPORT_FILE, RUNS, SPEC_FILE, is_of_report, is_own, is_own_as, make_way, make_way_for,
+    remove_own, set_aside,
+};
 pub use part::{Columns, PART_VERSION, ScalarKind};
 pub use place::{Holds, LAB_FORMAT, MARKER_FILE, enclosing, holds, mark, require_ours};
 pub(crate) use plain::{is_folder, odd_entry};

@@ -21,6 +21,9 @@ use super::tables::{REUSED_FILE, is_list_of_reused};
 
 /// The resolved spec of a run.
 pub const SPEC_FILE: &str = "spec.toml";
+/// The page of a report.
+pub const REPORT_FILE: &str = "report.html";
+
 /// The folder of the pictures of a run.
 pub const PLOTS: &str = "plots";
 /// The folder of a laboratory's runs.
@@ -59,7 +62,7 @@ const OWN: [Own; 27] = [
     (REUSED_FILE, is_list_of_reused),
     ("gates.json", has_our_words),
     ("refinement.json", has_our_words),
-    ("report.html", has_our_words),
+    (REPORT_FILE, has_our_words),
     ("plots/*.svg", is_picture),
     ("report.json", has_our_words),
     ("risk_log.json", has_our_words),
@@ -228,6 +231,11 @@ pub fn remove_own(dir: &Path, path: &str) -> Result<bool, StoreError> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
         Err(e) => Err(StoreError::io("remove", &file)(e)),
     }
+}
+
+/// Whether a path in a run is that of the page of a report, or of one of its pictures.
+pub fn is_of_report(path: &str) -> bool {
+    path == REPORT_FILE || path.strip_prefix(PLOTS).is_some_and(|below| below.starts_with('/'))
 }
 
 #[cfg(test)]

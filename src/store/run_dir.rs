@@ -17,7 +17,10 @@ use super::reader::{PARTS, RunReader, list_parts, name_of};
 use super::record::{CellRecord, Origin, RecordedStatus};
 use super::reuse::Offer;
 use super::seal::is_sealed_manifest;
-use crate::spec::config::flatten;
+
+mod identity;
+
+pub use identity::{Identity, Levels};
 
 /// Where damaged parts are put, below `parts/`. Nothing there is ever read or removed.
 const DAMAGED: &str = "damaged";
@@ -28,60 +31,6 @@ const FANOUT: usize = 16;
 
 /// A block of this size is not packed again with others, however few its records are.
 const LARGE_BLOCK_BYTES: u64 = 1 << 20;
-
-/// What the caller is about to compute, to be compared with what a directory holds.
-#[derive(Clone, Debug, Default)]
-pub struct Identity {
-    /// Name of the sweep.
-    pub sweep: String,
-    /// Numerics version, backend and instruction set or adapter.
-    pub class: String,
-    /// Every cell of the plan.
-    pub cell_ids: Vec<String>,
-    /// The values in the plan, to say what differs when a directory holds another plan's cells.
-    pub levels: Levels,
-}
-
-/// The values that each parameter takes in a plan.
-#[derive(Clone, Debug, Default)]
-pub struct Levels(BTreeMap<String, BTreeSet<String>>);
-
-impl Levels {
-    /// These paths of parameters and values of theirs.
-    pub fn of(values: impl IntoIterator<Item = (String, serde_json::Value)>) -> Self {
-        let mut levels: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (path, value) in values {
-            levels.entry(path).or_default().insert(value.to_string());
-        }
-        Self(levels)
-    }
-
-    /// One parameter of `config` whose value the plan does not know, in words.
-    fn difference(&self, config: &serde_json::Value) -> String {
-        let there: BTreeMap<String, String> = flatten(config).into_iter().map(|(p, v)| (p, v.to_string())).collect();
-        for (path, value) in &there {
-            match self.0.get(path) {
-                None => return format!("`{path}` is {value} there and does not exist here"),
-                Some(here) if !here.contains(value) => {
-                    return format!("`{path}` is {value} there and {} here", listed(here));
-                }
-                Some(_) => {}
-            }
-        }
-        match self.0.iter().find(|(path, _)| !there.contains_key(*path)) {
-            Some((path, here)) => format!("`{path}` is {} here and does not exist there", listed(here)),
-            None => "each of its values occurs in this plan, but not in this combination, or it was measured under other conditions".into(),
-        }
-    }
-}
-
-/// A few of `values`, in words.
-fn listed(values: &BTreeSet<String>) -> String {
-    const SHOWN: usize = 4;
-    let shown: Vec<&str> = values.iter().take(SHOWN).map(String::as_str).collect();
-    let rest = values.len().saturating_sub(SHOWN);
-    if rest == 0 { shown.join(" or ") } else { format!("{} or {rest} other values", shown.join(", ")) }
-}
 
 /// What was in the directory when it was opened.
 #[derive(Clone, Debug, Default)]
