@@ -33,8 +33,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 /// What runs a target.
 type Target = fn(&mut Fuzz);
 
-/// Every target: its name, what runs it, and the least share of inputs that are taken. It shows that inputs get past the
-/// first check of what reads them; of parts every byte has a hash before it.
+/// Every target: its name, what runs it, and the least share of inputs that are taken. It shows that inputs get past
+/// the first check of what reads them; of parts every byte has a hash before it.
 const TARGETS: &[(&str, Target, f64)] = &[
     ("records", records::records, 0.05),
     ("parts", records::parts, 0.0),

@@ -150,7 +150,8 @@ impl Backend {
             _ => DeviceKind::DefaultDevice,
         });
         let why = format!("as asked, on {} ({})", adapter.name, adapter.kind);
-        // The first use opens the device, and the library panics where a driver refuses it or a thread cannot be started.
+        // The first use opens the device, and the library panics where a driver refuses it or a thread cannot be
+        // started.
         threads::require(DEVICE_THREADS)?;
         let first = caught(|| fingerprint(&device))
             .map_err(|reason| BackendError::Driver { adapter: adapter.name.clone(), reason })?;

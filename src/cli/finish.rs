@@ -136,8 +136,8 @@ pub(super) struct Step<'a> {
     pub description: &'a str,
 }
 
-/// Writes the manifest of a finished run after some of its files changed, and seals those anew, while nobody else writes.
-/// A run without a ledger, of an older version, stays without.
+/// Writes the manifest of a finished run after some of its files changed, and seals those anew, while nobody else
+/// writes. A run without a ledger, of an older version, stays without.
 pub(super) fn amend(
     _hold: &FilesLock,
     dir: &Path,
@@ -146,8 +146,8 @@ pub(super) fn amend(
     step: &Step<'_>,
 ) -> anyhow::Result<()> {
     let Some(ledger) = Ledger::read(dir)? else { return Ok(manifest.write(dir)?) };
-    // A log that was tampered with is left as it is, for verify to find. One to which a process that was killed had added
-    // its line only goes on.
+    // A log that was tampered with is left as it is, for verify to find. One to which a process that was killed had
+    // added its line only goes on.
     if ledger.is_beginning_of(dir, DIRECTIVES_FILE) {
         let redaction = Redaction { redactor: Redactor::of_this_machine(&[]), key: None };
         let mut log = Directives::open(dir, redaction)?;

@@ -7,8 +7,8 @@
 //! | `XFSZ` from elsewhere | the same | the same |
 //! | `XFSZ` of a write beyond `ulimit -f` | nothing: the write is refused, an error like that of a full disk | the same |
 //!
-//! After training, while tables and the report are written, the first of these signals changes nothing: the run ends as it
-//! would have, with its own code.
+//! After training, while tables and the report are written, the first of these signals changes nothing: the run ends as
+//! it would have, with its own code.
 //!
 //! Once a run ends, `INT` or `TERM` ends it at once, except within [`SAME_MS`]: `timeout` sends its signal twice. What else
 //! comes then changes nothing, since `XCPU` comes every second and a terminal that closes sends several. A signal that was

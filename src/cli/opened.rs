@@ -1,7 +1,7 @@
 //! A run that is open for reading, however it stands: at work, killed, ended, or unpacked from a bundle.
 //!
-//! Whoever reads tables asks for them here. A run that has ended has them; of one that has not, they are made of the parts
-//! that are there, in a folder of their own, and nothing is written into the run.
+//! Whoever reads tables asks for them here. A run that has ended has them; of one that has not, they are made of the
+//! parts that are there, in a folder of their own, and nothing is written into the run.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -49,8 +49,8 @@ pub(super) enum State {
     Packed,
 }
 
-/// A run that is open for reading. No writer changes its files until it is dropped, so that should happen before anything
-/// is printed.
+/// A run that is open for reading. No writer changes its files until it is dropped, so that should happen before
+/// anything is printed.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub dir: PathBuf,
@@ -143,8 +143,8 @@ fn laboratory_of(dir: &Path) -> Option<PathBuf> {
     runs.parent().filter(|above| is_laboratory(above)).map(Path::to_path_buf)
 }
 
-/// Why commands that read a run leave its files as they are, where they must: it came from elsewhere, or a seal has it that
-/// they cannot renew.
+/// Why commands that read a run leave its files as they are, where they must: it came from elsewhere, or a seal has it
+/// that they cannot renew.
 pub(super) fn left_alone(dir: &Path) -> Option<String> {
     match unpacked(dir) {
         Some(false) => return Some("it was unpacked from a bundle without parts/".to_string()),

@@ -371,8 +371,8 @@ fn in_runs(gaps: &[[f64; 2]], along: Levels) -> String {
     runs.map(text).collect::<Vec<_>>().join("; ")
 }
 
-/// Draws what the levels tried have come to, unless nothing is finished, no report is wanted, or another process began to
-/// work on the run, which draws it at its end.
+/// Draws what the levels tried have come to, unless nothing is finished, no report is wanted, or another process began
+/// to work on the run, which draws it at its end.
 fn draw(hold: &FilesLock, dir: &Path, args: &DrawArgs) -> anyhow::Result<Option<PathBuf>> {
     if args.no_report || RunReader::open(dir)?.is_empty() || ended(dir)?.is_none() {
         return Ok(None);

@@ -34,8 +34,8 @@ const REPORT_VERSION: u64 = 1;
 pub struct ReportArgs {
     #[command(flatten)]
     dir: DirArgs,
-    /// Leave the run as it is, and write the page and its pictures into this directory, or the page alone into a file whose
-    /// name ends in .html
+    /// Leave the run as it is, and write the page and its pictures into this directory, or the page alone into a file
+    /// whose name ends in .html
     #[arg(short, long, value_name = "DIR_OR_FILE")]
     output: Option<PathBuf>,
     /// Print one JSON document
@@ -113,8 +113,9 @@ fn settle(opened: Opened) -> anyhow::Result<(Drawn, Written)> {
     })
 }
 
-/// Draws the run in `dir` as it is once nobody else writes there. A run that has ended gets the report listed in its manifest,
-/// and its seal anew. A run that has not ended gets a report that its manifest does not list: the next session replaces it.
+/// Draws the run in `dir` as it is once nobody else writes there. A run that has ended gets the report listed in its
+/// manifest, and its seal anew. A run that has not ended gets a report that its manifest does not list: the next
+/// session replaces it.
 fn renew(dir: &Path) -> anyhow::Result<(Drawn, Written)> {
     let opened = Opened::under(to_write(dir)?, dir)?;
     claim(dir, &Holds::Run, &[REPORT_FILE])?;
@@ -154,8 +155,8 @@ fn renew_ended(hold: &FilesLock, run: RunData<'_>, drawn: &Drawn) -> anyhow::Res
     Ok(Written { page: dir.join(REPORT_FILE), removed })
 }
 
-/// Draws a run that its own process ends: the page and its pictures, and none that an earlier report left. The manifest is
-/// the caller's to keep, with [`list`].
+/// Draws a run that its own process ends: the page and its pictures, and none that an earlier report left. The manifest
+/// is the caller's to keep, with [`list`].
 pub(super) fn draw(run: &RunData) -> anyhow::Result<Drawn> {
     let drawn = Drawn::of(run)?;
     drawn.write(&run.dir)?;

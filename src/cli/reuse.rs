@@ -72,8 +72,8 @@ impl ReuseArgs {
         Ok(Found { offers, skipped })
     }
 
-    /// Trains a sample of what was found again. Where one cell comes out differently, nothing is taken over from any run.
-    /// Nothing is written.
+    /// Trains a sample of what was found again. Where one cell comes out differently, nothing is taken over from any
+    /// run. Nothing is written.
     pub fn sample(&self, found: Found, trainer: &BurnTrainer) -> anyhow::Result<Result<Lent, Refusal>> {
         let mut lent = Lent { skipped: found.skipped, seed: self.seed(), ..Lent::default() };
         for offer in found.offers {

@@ -118,7 +118,8 @@ pub(super) struct Standing {
 pub(super) const INTERRUPTED: &str = "interrupted; the same command goes on from here";
 
 impl Standing {
-    /// Prints the document of a command that ended before it had a result, where `json` asks for one. Returns the exit code.
+    /// Prints the document of a command that ended before it had a result, where `json` asks for one. Returns the exit
+    /// code.
     pub(super) fn stopped(&self, dir: &Path, json: bool) -> anyhow::Result<u8> {
         if json {
             output::json(&json!({
@@ -204,8 +205,8 @@ impl<'a> Session<'a> {
         self
     }
 
-    /// Opens the directory. Nothing of a run that is there is changed: that comes once nothing refuses the work, and the
-    /// manifest says that it began.
+    /// Opens the directory. Nothing of a run that is there is changed: that comes once nothing refuses the work, and
+    /// the manifest says that it began.
     pub(super) fn open(sweep: &'a Sweep, dir: &Path, trainer: &BurnTrainer, reuse: &ReuseArgs) -> anyhow::Result<Self> {
         let backend = trainer.backend();
         let class = backend.class.clone();
@@ -387,8 +388,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Checks the analytic gradients at the settings of all cells, finished or not, and records the verdict: a run whose
-    /// gradients are wrong must not train. What is wrong with them; none when they are right.
+    /// Checks the analytic gradients at the settings of all cells, finished or not, and records the verdict: a run
+    /// whose gradients are wrong must not train. What is wrong with them; none when they are right.
     fn check_gradients(&mut self, missing: &[usize], trainer: &BurnTrainer) -> anyhow::Result<Option<String>> {
         if missing.is_empty() {
             return Ok(None);
@@ -446,8 +447,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Writes the manifest of a run at work first, so that from then on nothing vouches for the files; then the spec, and what
-    /// was asked for.
+    /// Writes the manifest of a run at work first, so that from then on nothing vouches for the files; then the spec,
+    /// and what was asked for.
     fn begin(&mut self, trainer: &BurnTrainer) -> anyhow::Result<Directives> {
         let _hold = self.files.take().map_or_else(|| to_write(&self.dir), Ok)?;
         report_damage(self.run.set_manifest_aside()?.as_slice());
@@ -571,8 +572,8 @@ impl<'a> Session<'a> {
         Ok(control.is_cancelled())
     }
 
-    /// Whether this is a complete run of this very plan, with nothing beside what was sealed that would pass for a part of
-    /// it and is none.
+    /// Whether this is a complete run of this very plan, with nothing beside what was sealed that would pass for a part
+    /// of it and is none.
     fn is_intact(&self) -> anyhow::Result<bool> {
         let is_whole = self.files_are_intact();
         Ok(is_whole && self.run.reader().unvouched_damage(|part| self.trail.vouches(part))?.is_empty())

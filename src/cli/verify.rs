@@ -163,7 +163,8 @@ fn at_work(args: &VerifyArgs, live: bool, why: &str) -> anyhow::Result<u8> {
     Ok(exit::INCOMPLETE)
 }
 
-/// Says what became of a directory whose sealing was cut short: what is no work of the process that was killed is a fault.
+/// Says what became of a directory whose sealing was cut short: what is no work of the process that was killed is a
+/// fault.
 fn verify_cut_short(args: &VerifyArgs, lock: Option<NamedFault>, cut_short: CutShort) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
     let CutShort { faults, changed, harmless: beside } = cut_short;
@@ -355,8 +356,8 @@ fn spec_problem(dir: &Path, manifest: &RunManifest) -> Option<String> {
     }
 }
 
-/// A random share of the cells, rounded up, and of those of another run apart, so that each kind has one at least. Failed
-/// cells have nothing to compare.
+/// A random share of the cells, rounded up, and of those of another run apart, so that each kind has one at least.
+/// Failed cells have nothing to compare.
 fn sample<'a>(cells: &'a BTreeMap<String, Status>, reused: &BTreeSet<String>, share: f64, seed: u64) -> Vec<&'a str> {
     let comparable = cells.iter().filter(|(_, status)| **status != Status::Failed).map(|(id, _)| id.as_str());
     let (theirs, own): (Vec<&str>, Vec<&str>) = comparable.partition(|id| reused.contains(*id));

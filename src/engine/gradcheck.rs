@@ -47,9 +47,9 @@ const SEED: u64 = 0;
 /// Which settings of the loss a gradient check goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settings {
-    /// Of each shape InfoNCE alone at mild settings; then, for each set of options that are on together, mild settings, at
-    /// which a fault of theirs shows, and those of the cells at the ends of its parameters. They follow from which cells
-    /// there are, not from their order nor from which of them are finished.
+    /// Of each shape InfoNCE alone at mild settings; then, for each set of options that are on together, mild settings,
+    /// at which a fault of theirs shows, and those of the cells at the ends of its parameters. They follow from which
+    /// cells there are, not from their order nor from which of them are finished.
     Own,
     /// Those of the first cell and around them: every option that changes the loss, and temperatures from 1e-3 to 10.
     All,

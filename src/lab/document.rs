@@ -197,8 +197,8 @@ fn family_document(run: &FamilyRun, observed: &Observed) -> Result<FamilyDocumen
     })
 }
 
-/// The cells of a laboratory's runs that were trained in none of them: a family that took one over from another family has
-/// it from where that one has it.
+/// The cells of a laboratory's runs that were trained in none of them: a family that took one over from another family
+/// has it from where that one has it.
 fn from_outside(runs: &[FamilyRun]) -> Result<u64, LabError> {
     let read = |run: &FamilyRun| Ok((run.family.sweep, read_reused(&run.dir)?));
     let taken: BTreeMap<&str, BTreeMap<String, Origin>> = runs.iter().map(read).collect::<Result<_, StoreError>>()?;

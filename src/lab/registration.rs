@@ -1,12 +1,12 @@
 //! What of a laboratory was fixed before its cells were trained: its sentences, its thresholds, its specs and seeds; and what
 //! whoever runs it changed.
 //!
-//! A verdict is **registered** when its laboratory runs as it is written, on seeds that no threshold was chosen from, nothing
-//! of the registration changed once cells were finished, and no cell was taken over from outside of the laboratory.
-//! Otherwise it is **exploratory**: the rules that [`Registration::reasons`] applies.
+//! A verdict is **registered** when its laboratory runs as it is written, on seeds that no threshold was chosen from,
+//! nothing of the registration changed once cells were finished, and no cell was taken over from outside of the
+//! laboratory. Otherwise it is **exploratory**: the rules that [`Registration::reasons`] applies.
 //!
-//! A record is written in two places: in the laboratory's manifest, and as a line of its log of directives. One that is not
-//! the same in both, or whose hash is not that of what it records, counts as none.
+//! A record is written in two places: in the laboratory's manifest, and as a line of its log of directives. One that is
+//! not the same in both, or whose hash is not that of what it records, counts as none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -130,8 +130,8 @@ impl Registration {
 
     /// Whether the log of directives has this record; `redacted` takes out of a text what the log does not say.
     ///
-    /// Logs of versions up to 0.1.0 have the hash alone. Of such a record the log can still tell when it was written, and
-    /// whether cells may have been trained before.
+    /// Logs of versions up to 0.1.0 have the hash alone. Of such a record the log can still tell when it was written,
+    /// and whether cells may have been trained before.
     pub fn is_logged(&self, log: &[Directive], redacted: impl Fn(&str) -> String) -> bool {
         let is_register = |line: &Directive| line.step == REGISTER_STEP;
         let Some(last) = log.iter().rposition(is_register) else { return false };
@@ -154,8 +154,8 @@ impl Registration {
         after_another && self.recorded_utc <= log[began].utc && (self.changed_utc.is_some() || !may_have_trained)
     }
 
-    /// Why the verdicts are exploratory; empty where they are registered. `outside` cells were taken over from runs outside
-    /// of the laboratory.
+    /// Why the verdicts are exploratory; empty where they are registered. `outside` cells were taken over from runs
+    /// outside of the laboratory.
     pub fn reasons(&self, outside: u64) -> Vec<String> {
         let mut reasons = Vec::new();
         let pilots = self.pilots();

@@ -17,8 +17,8 @@ const OTHERS: usize = 7;
 /// Groups are those of the candidates, and the partner's is the group in question: it is the query's too, unless wrong
 /// pairs or a randomised confounder part the two. Within a group a label tells nobody apart. A model that leans on it does
 /// well across groups and worse within: the gap is what the label is worth to it. An ID codebook tells samples apart
-/// beyond its labels, within groups as well: there the gap only sees what is coarser than an octant. Ties count against.
-/// A group with fewer than eight samples, or with fewer than seven outside it, is an error.
+/// beyond its labels, within groups as well: there the gap only sees what is coarser than an octant. Ties count
+/// against. A group with fewer than eight samples, or with fewer than seven outside it, is an error.
 pub(super) const FAMILY: Family = Family {
     name: "cross_group",
     panel: Panel::Full,

@@ -11,7 +11,8 @@ use super::{MetricError, NO_VARIANCE, null};
 use crate::numerics::linalg;
 
 /// Raw embeddings shorter than this have no direction: the guard makes up more than half of their squared norm, so
-/// they are not normalised to unit length and their cosines mean nothing. The square root of [`NORM_GUARD`](linalg::NORM_GUARD).
+/// they are not normalised to unit length and their cosines mean nothing. The square root of
+/// [`NORM_GUARD`](linalg::NORM_GUARD).
 pub const NO_DIRECTION_NORM: f64 = 1e-6;
 
 /// A covariance has no negative eigenvalue. One above minus this share of the largest is rounding and becomes 0; the
@@ -103,9 +104,9 @@ impl Evaluation {
     /// cosines to give logits; what it cannot divide has no logits, and everything else.
     /// **Errors** no samples, one sample, more than [`MAX_SAMPLES`]; lengths that do not fit; a value that is not
     /// finite, with its place.
-    /// **Numerics** z = u / sqrt(sum u^2 + [`NORM_GUARD`](linalg::NORM_GUARD)) in `f64`, rounded to `f32` and held as `f64`: whoever
-    /// recomputes a metric from exported `f32` embeddings starts from the same numbers. Rounding moves the norm of z
-    /// off 1, and so a cosine outside -1 to 1, by at most 1.2e-7.
+    /// **Numerics** z = u / sqrt(sum u^2 + [`NORM_GUARD`](linalg::NORM_GUARD)) in `f64`, rounded to `f32` and held as
+    /// `f64`: whoever recomputes a metric from exported `f32` embeddings starts from the same numbers. Rounding moves
+    /// the norm of z off 1, and so a cosine outside -1 to 1, by at most 1.2e-7.
     pub fn new(raw_img: &[f32], raw_txt: &[f32], dimension: usize, temperature: f64) -> Result<Self, EvaluationError> {
         let samples = require_rows(Modality::Img, raw_img, dimension)?;
         let txt = require_rows(Modality::Txt, raw_txt, dimension)?;

@@ -32,8 +32,8 @@ impl Estimate {
 /// Fewest values that have an interval.
 const FEWEST: usize = 3;
 
-/// How [`estimate`] comes by intervals over so many seeds each, for texts that show them; none where no count is of three
-/// seeds or more.
+/// How [`estimate`] comes by intervals over so many seeds each, for texts that show them; none where no count is of
+/// three seeds or more.
 pub fn method(counts: impl IntoIterator<Item = usize>) -> Option<String> {
     let counts: BTreeSet<usize> = counts.into_iter().filter(|n| *n >= FEWEST).collect();
     let few: Vec<String> = counts.range(..=ALL_OF_THE_RANGE).map(ToString::to_string).collect();
@@ -46,8 +46,8 @@ pub fn method(counts: impl IntoIterator<Item = usize>) -> Option<String> {
 /// The mean of values and its 95% interval.
 ///
 /// **Shapes** `values` `[n]`, in any order.
-/// **Returns** none for no values. Of three and four the interval is Student's, of more that of [`mean_interval`], which for so few would be their range and hold the mean of a normal distribution in 75% and 88% of
-/// samples.
+/// **Returns** none for no values. Of three and four the interval is Student's, of more that of [`mean_interval`],
+/// which for so few would be their range and hold the mean of a normal distribution in 75% and 88% of samples.
 /// **Errors** a value that is not finite.
 ///
 /// ```

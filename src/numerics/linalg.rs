@@ -19,9 +19,9 @@ pub const NORM_GUARD: f64 = 1e-12;
 /// An embedding at unit length, and its length before.
 ///
 /// **Shapes** `row` `[D]`, before normalisation.
-/// **Returns** the coordinates over the square root of the squared length and [`NORM_GUARD`], rounded to f32, as training
-/// has them; the length without the guard.
-/// **Numerics** A row of zeros stays at the origin. The guard shortens one of length 1e-3 by 5e-7 of it.
+/// **Returns** the coordinates over the square root of the squared length and [`NORM_GUARD`], rounded to f32, as
+/// training has them; the length without the guard. **Numerics** A row of zeros stays at the origin. The guard shortens
+/// one of length 1e-3 by 5e-7 of it.
 pub fn normalised<T: Copy + Into<f64>>(row: &[T]) -> (impl Iterator<Item = f64> + '_, f64) {
     let squared: f64 = row.iter().map(|&u| u.into() * u.into()).sum();
     let guarded = (squared + NORM_GUARD).sqrt();

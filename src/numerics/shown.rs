@@ -162,7 +162,8 @@ impl Levels {
         Self::fewest(|digits| levels.iter().map(|level| rounded_to(*level, digits)).collect())
     }
 
-    /// The fewest digits that make no two levels alike. More digits can make two numbers alike that fewer told apart, as
+    /// The fewest digits that make no two levels alike. More digits can make two numbers alike that fewer told apart,
+    /// as
     /// 0.1499 and 0.1501, so all are looked at.
     fn fewest(texts: impl Fn(usize) -> BTreeSet<String>) -> Self {
         let distinct = texts(ALL_DIGITS).len();

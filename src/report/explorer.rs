@@ -311,8 +311,8 @@ impl Shown {
         if exact { None } else { Codes::of(&self.values) }
     }
 
-    /// Bounds that a line can be drawn of, and those that none can: of which a value keeps one rounded, as it is on the page,
-    /// and not in the table, or the other way round.
+    /// Bounds that a line can be drawn of, and those that none can: of which a value keeps one rounded, as it is on the
+    /// page, and not in the table, or the other way round.
     fn lines(&self, exact: bool) -> (Vec<Line>, Vec<Line>) {
         let coded = self.codes(exact).is_some();
         let on_page = |value: f64| if coded { parts(value).map_or(0.0, number) } else { value };

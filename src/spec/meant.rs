@@ -52,8 +52,8 @@ pub(super) fn written(value: f64) -> String {
     format!("{value:?}")
 }
 
-/// A number without what parts its digits into thousands: `1 000`, `12'000.5`. None where they are parted otherwise: `5 5`
-/// may be two numbers, or a slip.
+/// A number without what parts its digits into thousands: `1 000`, `12'000.5`. None where they are parted otherwise: `5
+/// 5` may be two numbers, or a slip.
 fn ungrouped(text: &str) -> Option<String> {
     let parts = |c: char| c.is_whitespace() || ['_', '\''].contains(&c);
     let text = text.trim();

@@ -58,8 +58,8 @@ fn same<T: Debug + PartialEq>(a: &T, b: &T) -> bool {
 }
 
 /// Whether two reasons say the same. Versions up to 0.1.0 rounded a value beside its threshold to so few digits that it
-/// could be read as one that keeps it, as in `1.928 is below 1.928`. Of such a reason the value may have more digits now,
-/// when it is within one unit of the last digit that it had; nothing else may differ.
+/// could be read as one that keeps it, as in `1.928 is below 1.928`. Of such a reason the value may have more digits
+/// now, when it is within one unit of the last digit that it had; nothing else may differ.
 fn is_same_reason(before: &str, again: &str) -> bool {
     if before == again {
         return true;

@@ -1,11 +1,11 @@
 //! A short hold on the files of a directory: of whoever writes and seals them, and of whoever reads many together.
 //!
 //! [`DirLock`](super::DirLock) says that somebody is at work on a run, for as long as that takes. This one is held for
-//! the moments in which files change that must fit one another, by `report`, `gate` and `bundle` on a run that has ended
-//! as by `run`, `refine` and `lab` at their beginning and end; who finds it taken waits.
+//! the moments in which files change that must fit one another, by `report`, `gate` and `bundle` on a run that has
+//! ended as by `run`, `refine` and `lab` at their beginning and end; who finds it taken waits.
 //!
-//! What is locked is the directory itself: that takes no file, and no right to write there. Where a system or file system
-//! does not lock directories there is no hold, and commands that write into one run should not overlap.
+//! What is locked is the directory itself: that takes no file, and no right to write there. Where a system or file
+//! system does not lock directories there is no hold, and commands that write into one run should not overlap.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use super::error::StoreError;
 use super::lacking::{Service, done_without};
 
-/// How long a writer waits for the others. Sealing hashes every file: a minute for a hundred gigabytes or so. A hold that
-/// is longer is of a process that was stopped, and nothing is lost by giving up: the same command goes on.
+/// How long a writer waits for the others. Sealing hashes every file: a minute for a hundred gigabytes or so. A hold
+/// that is longer is of a process that was stopped, and nothing is lost by giving up: the same command goes on.
 const WRITER_PATIENCE: Duration = Duration::from_secs(600);
 /// How long a reader waits. It can come again.
 const READER_PATIENCE: Duration = Duration::from_secs(60);

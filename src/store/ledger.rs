@@ -314,8 +314,8 @@ struct Entry {
     odd: Option<String>,
 }
 
-/// What a ledger of `dir` may list, ascending: all but the directory's own ledger, bundle and its note, and the locks of the
-/// directory and its runs. Of folders below only those of which `descend` says so.
+/// What a ledger of `dir` may list, ascending: all but the directory's own ledger, bundle and its note, and the locks
+/// of the directory and its runs. Of folders below only those of which `descend` says so.
 fn entries(dir: &Path, descend: &dyn Fn(&str) -> bool) -> Result<Vec<Entry>, StoreError> {
     let mut found = Vec::new();
     walk(dir, "", 0, descend, &mut found)?;

@@ -29,8 +29,8 @@ const CELLS_ROOT: &str = "cells_merkle_root";
 
 /// What a run's manifest is called.
 pub(crate) const RUN_FORMAT: &str = "cliffline-run";
-/// Most bytes of a manifest: a megabyte per ten thousand levels of a refined run, thirty times over. In memory a JSON value
-/// takes up to thirty times its text.
+/// Most bytes of a manifest: a megabyte per ten thousand levels of a refined run, thirty times over. In memory a JSON
+/// value takes up to thirty times its text.
 const MOST_MANIFEST_BYTES: usize = 32 << 20;
 const RUN_ID_CONTEXT: &str = "cliffline 2026-11 run v1";
 const RUN_ID_DIGITS: usize = 16;

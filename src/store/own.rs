@@ -87,8 +87,8 @@ fn has_our_words(path: &Path) -> bool {
     open_file(path).and_then(|file| has_any(file, &words, CHUNK_BYTES)).unwrap_or(false)
 }
 
-/// Whether a text has one of `words`. It is read in chunks of `bytes`, each with the end of the one before it, so that a
-/// word across a border is found.
+/// Whether a text has one of `words`. It is read in chunks of `bytes`, each with the end of the one before it, so that
+/// a word across a border is found.
 fn has_any(mut text: impl Read, words: &[&str], bytes: usize) -> io::Result<bool> {
     let longest = words.iter().map(|word| word.len()).max().unwrap_or(0);
     let mut seen: Vec<u8> = Vec::new();

@@ -66,8 +66,8 @@ const MOST_BLOCK_ITEMS: u64 = 1 << 26;
 /// Most bytes of a record without its curves, its candidates and its conditions: a panel and spectra of thousands of
 /// dimensions.
 const MOST_PLAIN_BYTES: u64 = 8 << 20;
-/// Most bytes of a condition: a hundred and fifty metrics, each with its name and a number or why there is none, are some
-/// fifteen thousand.
+/// Most bytes of a condition: a hundred and fifty metrics, each with its name and a number or why there is none, are
+/// some fifteen thousand.
 const MOST_CONDITION_BYTES: usize = 1 << 15;
 const _: () = assert!(
     MOST_PLAIN_BYTES + (MOST_CONDITIONS * MOST_CONDITION_BYTES) as u64 <= MOST_RECORD_BYTES,
@@ -401,8 +401,8 @@ pub(crate) fn elements(plain: &[u8]) -> Option<Vec<&[u8]>> {
     cbor::elements(plain, BLOCK_CELLS, MOST_BLOCK_ITEMS)
 }
 
-/// Why an encoded record is larger than one of its configuration and so many conditions can be, or has no configuration;
-/// none where it is not. What is written is held to it like what is read.
+/// Why an encoded record is larger than one of its configuration and so many conditions can be, or has no
+/// configuration; none where it is not. What is written is held to it like what is read.
 fn too_large(record: &[u8]) -> Option<String> {
     // Nearly every record: each of its parts has less than any bound.
     if record.len() <= MOST_CONDITION_BYTES.min(MOST_CONFIG_BYTES) {

@@ -174,8 +174,8 @@ pub fn require_ours(dir: &Path, wanted: &Holds) -> Result<bool, StoreError> {
     Ok(found == *wanted)
 }
 
-/// The nearest directory above `path` that is a run or a laboratory of ours: above the place of that name and, should a link
-/// lie there, above the place that it leads to.
+/// The nearest directory above `path` that is a run or a laboratory of ours: above the place of that name and, should a
+/// link lie there, above the place that it leads to.
 pub fn enclosing(path: &Path) -> Option<(PathBuf, Holds)> {
     let real = path.canonicalize().ok().and_then(|real| real.parent().map(Path::to_path_buf));
     // `.` and `..` name no place in the folder before them.

@@ -94,8 +94,8 @@ impl Offer {
                     continue;
                 }
             };
-            // Of several copies of a cell the one that was judged, and that a sample looks at. The index has the hash of
-            // the block, so that it is still the same.
+            // Of several copies of a cell the one that was judged, and that a sample looks at. The index has the hash
+            // of the block, so that it is still the same.
             let mut slots = 0..;
             records.retain(|record| {
                 let place = slots.next().map(|slot| (*number, *block, slot));
@@ -120,8 +120,8 @@ fn sample(cells: &[String], seed: u64) -> Vec<&str> {
 }
 
 /// Finds which of `wanted` are finished in the run directories directly below `siblings`, except `own`. Only records of the
-/// class `class` that did not fail count, and that can be of the cells that they name; each cell is found once. Where a run
-/// has several records of a cell, the one that counts there is taken or none.
+/// class `class` that did not fail count, and that can be of the cells that they name; each cell is found once. Where a
+/// run has several records of a cell, the one that counts there is taken or none.
 ///
 /// Nothing is written and no lock is taken. What cannot be read, or not be believed, is in [`Offers::skipped`].
 ///

@@ -132,8 +132,8 @@ impl RunDir {
         self.damage.manifest.is_some()
     }
 
-    /// Moves damaged files to `parts/damaged/`, and keeps the intact records of damaged parts; then packs parts together
-    /// where there are many. Until then the cells of damaged parts count as not finished.
+    /// Moves damaged files to `parts/damaged/`, and keeps the intact records of damaged parts; then packs parts
+    /// together where there are many. Until then the cells of damaged parts count as not finished.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -251,8 +251,8 @@ impl RunDir {
         Ok(damaged)
     }
 
-    /// Gives up the cells that were taken over, at whatever time, from a run whose records came out differently; how many.
-    /// The parts that had them are set aside.
+    /// Gives up the cells that were taken over, at whatever time, from a run whose records came out differently; how
+    /// many. The parts that had them are set aside.
     ///
     /// # Errors
     /// [`StoreError::Io`]; every cell is then there or in a part that was set aside.
@@ -332,8 +332,8 @@ impl RunDir {
         self.remove(numbers)
     }
 
-    /// Removes parts whose records are all in larger parts too, each the same: what a merge killed half-way left. Which cells
-    /// a part has its index says, which anybody can have written; so the records are compared before one goes.
+    /// Removes parts whose records are all in larger parts too, each the same: what a merge killed half-way left. Which
+    /// cells a part has its index says, which anybody can have written; so the records are compared before one goes.
     fn drop_redundant(&mut self) -> Result<(), StoreError> {
         let mut by_size: Vec<(u32, &Part)> = self.reader.parts.iter().map(|(number, part)| (*number, part)).collect();
         by_size.sort_by_key(|(_, part)| std::cmp::Reverse(part.cells));
@@ -372,8 +372,8 @@ impl RunDir {
         Ok(())
     }
 
-    /// Whether every record of a part is the same as the one at its place in `copies`, which are listed block by block. One
-    /// that cannot be read, or not be believed, is the same as nothing.
+    /// Whether every record of a part is the same as the one at its place in `copies`, which are listed block by block.
+    /// One that cannot be read, or not be believed, is the same as nothing.
     fn are_there_too(&self, part: &Part, copies: &[Vec<At>]) -> Result<bool, StoreError> {
         let readable = |records: Result<Vec<CellRecord>, StoreError>| match records {
             Err(StoreError::Damaged { .. }) => Ok(None),
@@ -450,8 +450,8 @@ fn refuse_other(dir: &Path, identity: &Identity, sweep: &str, class: &str) -> Re
     Ok(())
 }
 
-/// Refuses parts of another sweep or class, and cells that the plan lacks. What only an index says is no cell: where the
-/// records beside it cannot be read, the part is damaged.
+/// Refuses parts of another sweep or class, and cells that the plan lacks. What only an index says is no cell: where
+/// the records beside it cannot be read, the part is damaged.
 fn refuse_other_plan(dir: &Path, identity: &Identity, parts: &[Part]) -> Result<(), StoreError> {
     for part in parts {
         refuse_other(dir, identity, &part.index.sweep, &part.index.class)?;

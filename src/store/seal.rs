@@ -24,8 +24,8 @@ use super::plain::{read_file, stored_error};
 use super::reader::NamedFault;
 use super::table::TableBytes;
 
-/// The ledger of a seal that is being made, without its line for the manifest. The name is that of an unfinished file: it
-/// belongs to no seal, and opening a run removes it.
+/// The ledger of a seal that is being made, without its line for the manifest. The name is that of an unfinished file:
+/// it belongs to no seal, and opening a run removes it.
 const PENDING_LEDGER_FILE: &str = ".cliffline-ledger.tmp";
 
 /// Which files a seal vouches for anew.
@@ -106,9 +106,9 @@ pub fn seal(
     Ok(Sealed { seal, files: ledger.lines().count(), bundle_bytes: small })
 }
 
-/// Says what is about to become of files of a sealed directory, before any of them changes: `files` are written with these
-/// bytes and hashes, `gone` are removed. A process that is then killed leaves each file as it was or as it was to be, which
-/// [`check_cut_short`] tells from damage. A directory without a seal is left as it is.
+/// Says what is about to become of files of a sealed directory, before any of them changes: `files` are written with
+/// these bytes and hashes, `gone` are removed. A process that is then killed leaves each file as it was or as it was to
+/// be, which [`check_cut_short`] tells from damage. A directory without a seal is left as it is.
 ///
 /// # Errors
 /// As [`seal`] with [`Scope::Changed`].
@@ -384,8 +384,8 @@ pub struct CutShort {
     pub harmless: Vec<NamedFault>,
 }
 
-/// Holds a directory whose [sealing was cut short](is_cut_short) to the seal that was being made. None where nothing was
-/// cut short: what lies at the place of that seal, if anything, is none.
+/// Holds a directory whose [sealing was cut short](is_cut_short) to the seal that was being made. None where nothing
+/// was cut short: what lies at the place of that seal, if anything, is none.
 ///
 /// # Errors
 /// As [`check_seal`].

@@ -102,8 +102,8 @@ fn a_laboratory_runs_its_families_and_judges_what_is_expected_of_them() {
     what_was_not_recorded_or_trained_here_is_said(&sandbox, &go, &found);
 }
 
-/// Cells that families took over from one another are the laboratory's own; others are from outside of it. A record that
-/// somebody changed counts as none.
+/// Cells that families took over from one another are the laboratory's own; others are from outside of it. A record
+/// that somebody changed counts as none.
 fn what_was_not_recorded_or_trained_here_is_said(sandbox: &Sandbox, go: &str, found: &Value) {
     let families = found["families"].as_array().expect("a list");
     assert!(families.iter().any(|family| family["taken_over"].as_u64() > Some(0)), "families share their reference");

@@ -1,5 +1,5 @@
-//! Specs, and what `--set` and `--axis` make of them: written by their grammar, so that most get past the parser of TOML,
-//! with numbers at the ends of what there is, and cut as text.
+//! Specs, and what `--set` and `--axis` make of them: written by their grammar, so that most get past the parser of
+//! TOML, with numbers at the ends of what there is, and cut as text.
 
 use cliffline::metric::METRICS;
 use cliffline::spec::{Kind, Overrides, PARAMS, Param, from_str};

@@ -54,8 +54,8 @@ pub struct Difference {
     pub mean: Option<f64>,
     /// Standard deviation of `b - a` over seeds, with divisor n - 1; null for fewer than two.
     pub sd: Option<f64>,
-    /// 95% interval of the mean of `b - a` over seeds, made as [`method`](crate::numerics::bootstrap::method) says; null
-    /// for fewer than two.
+    /// 95% interval of the mean of `b - a` over seeds, made as [`method`](crate::numerics::bootstrap::method) says;
+    /// null for fewer than two.
     pub interval: Option<[f64; 2]>,
     /// Mean over standard deviation of `b - a`; null for fewer than two seeds, and where they do not vary.
     pub effect: Option<f64>,

@@ -20,12 +20,12 @@ const DRAWN: usize = 150;
 /// Pairs that a classifier learns the modalities from, and pairs that it is judged on, at most.
 const LEARNT: usize = 256;
 
-/// Fewest embeddings that a share of them is told of: of so many a classifier that tells nothing gets more than 64% right in
-/// one case of forty.
+/// Fewest embeddings that a share of them is told of: of so many a classifier that tells nothing gets more than 64%
+/// right in one case of forty.
 const LEAST_JUDGED: usize = 50;
 
-/// Dimensions that the classifier sees at most, else as many principal components: a step of its search takes time with the
-/// third power of their number.
+/// Dimensions that the classifier sees at most, else as many principal components: a step of its search takes time with
+/// the third power of their number.
 const MOST_DIMENSIONS: usize = 64;
 
 /// Penalty of that classifier on weights of embeddings that are scaled to a mean square of 1 per dimension: small beside the
@@ -140,10 +140,10 @@ pub fn info(exemplar: &Exemplar) -> Option<PcaInfo> {
     })
 }
 
-/// How well a logistic regression tells the modality of embeddings, images before texts: of at most twice [`LEARNT`] pairs,
-/// evenly chosen, it is fitted to every second one and judged on the others. It sees all dimensions, or where they are many
-/// the principal components of all embeddings. The distance between means says nothing of it: a short way between means is
-/// far where nothing else varies.
+/// How well a logistic regression tells the modality of embeddings, images before texts: of at most twice [`LEARNT`]
+/// pairs, evenly chosen, it is fitted to every second one and judged on the others. It sees all dimensions, or where
+/// they are many the principal components of all embeddings. The distance between means says nothing of it: a short way
+/// between means is far where nothing else varies.
 fn told_apart(z: &[f64], d: usize, components: &[f64]) -> Option<ToldApart> {
     let (n, scale) = (z.len() / (2 * d), libm::sqrt(d as f64));
     let seen = (d > MOST_DIMENSIONS).then_some(MOST_DIMENSIONS);
