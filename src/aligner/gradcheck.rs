@@ -132,9 +132,10 @@ impl Tally {
     pub fn doubt(&self) -> Option<String> {
         let Self { checks, inconclusive, untold, .. } = self;
         (*inconclusive > 0).then(|| {
-            let nowhere = match untold.is_empty() {
-                true => String::new(),
-                false => format!("; none can of {}, so nothing vouches for it", untold.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
+            let tensors: Vec<&str> = untold.iter().map(String::as_str).collect();
+            let nowhere = match tensors.as_slice() {
+                [] => String::new(),
+                some => format!("; no check can for {}, so nothing vouches for it", some.join(", ")),
             };
             format!(
                 "{inconclusive} of {checks} checks of gradients cannot find a fault of {}: their tolerance, {DEVIATIONS} times \

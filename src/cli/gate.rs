@@ -246,7 +246,7 @@ fn keep(dir: &Path, report: &GateReport) -> anyhow::Result<Option<TableBytes>> {
     Ok(Some(file_of(&bytes, report)))
 }
 
-/// What `gates.json` is to hold; none where there are no gates.
+/// The content of `gates.json`; None without gates.
 pub(super) fn file_text(report: &GateReport) -> anyhow::Result<Option<Vec<u8>>> {
     if report.gates.is_empty() {
         return Ok(None);

@@ -163,8 +163,7 @@ fn at_work(args: &VerifyArgs, live: bool, why: &str) -> anyhow::Result<u8> {
     Ok(exit::INCOMPLETE)
 }
 
-/// Says what became of a directory whose sealing was cut short: what is no work of the process that was killed is a
-/// fault.
+/// Reports a directory whose sealing was cut short. Changes that the killed process did not make are faults.
 fn verify_cut_short(args: &VerifyArgs, lock: Option<NamedFault>, cut_short: CutShort) -> anyhow::Result<u8> {
     let dir = &args.dir.dir;
     let CutShort { faults, changed, harmless: beside } = cut_short;

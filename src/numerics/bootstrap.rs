@@ -66,9 +66,9 @@ const COVERED: [(usize, u32); 3] = [(2, 50), (3, 75), (4, 88)];
 /// Numbers of values of which every way of making an interval is one: for texts about any number of seeds.
 pub const ANY_COUNT: std::ops::RangeInclusive<usize> = 2..=MAX_RESAMPLED + 1;
 
-/// How [`mean_interval`] comes by intervals of means over so many seeds each, as the rest of a sentence that begins
-/// with what they are the intervals of; none where no count is of two seeds or more, as a mean of fewer has no
-/// interval. Every text that shows one takes its words from here.
+/// The method of [`mean_interval`] in words, for means over these numbers of seeds. It continues a sentence that names
+/// the means. None when every number is below two, since such a mean has no interval. Every text that shows an interval
+/// of a mean takes its words from here.
 pub fn method(counts: impl IntoIterator<Item = usize>) -> Option<String> {
     let counts: BTreeSet<usize> = counts.into_iter().filter(|n| *n >= 2).collect();
     let most = *counts.last()?;

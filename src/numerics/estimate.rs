@@ -32,8 +32,7 @@ impl Estimate {
 /// Fewest values that have an interval.
 const FEWEST: usize = 3;
 
-/// How [`estimate`] comes by intervals over so many seeds each, for texts that show them; none where no count is of
-/// three seeds or more.
+/// The method of [`estimate`] in words, for these numbers of seeds. None when every number is below three.
 pub fn method(counts: impl IntoIterator<Item = usize>) -> Option<String> {
     let counts: BTreeSet<usize> = counts.into_iter().filter(|n| *n >= FEWEST).collect();
     let few: Vec<String> = counts.range(..=ALL_OF_THE_RANGE).map(ToString::to_string).collect();

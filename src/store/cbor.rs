@@ -5,9 +5,9 @@ const MAP: u8 = 5;
 /// Deeper than any record; a bound, so that a forged one cannot exhaust the stack.
 const DEEPEST: usize = 64;
 
-/// The elements of a CBOR array, each as its bytes. None when that is not what it is, when something follows it, when
-/// it has more than `most_elements`, or when it has more than `most` items in all: an item is a byte here, and up to
-/// some tens of bytes in memory.
+/// The elements of a CBOR array, each as its bytes. None when the bytes are no array, when something follows it, or when
+/// it has more than `most_elements` elements or more than `most` items in all. An item of one byte takes up to some tens
+/// of bytes in memory.
 pub(super) fn elements(cbor: &[u8], most_elements: usize, most: u64) -> Option<Vec<&[u8]>> {
     let (major, count, mut rest) = head(cbor)?;
     if major != ARRAY || count? > most_elements as u64 {

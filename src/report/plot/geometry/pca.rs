@@ -140,10 +140,10 @@ pub fn info(exemplar: &Exemplar) -> Option<PcaInfo> {
     })
 }
 
-/// How well a logistic regression tells the modality of embeddings, images before texts: of at most twice [`LEARNT`]
-/// pairs, evenly chosen, it is fitted to every second one and judged on the others. It sees all dimensions, or where
-/// they are many the principal components of all embeddings. The distance between means says nothing of it: a short way
-/// between means is far where nothing else varies.
+/// How well a logistic regression tells the modality of embeddings, images before texts. Of at most twice [`LEARNT`]
+/// pairs, evenly chosen, it is fitted to every second one and judged on the others. It sees all dimensions, or the
+/// principal components of all embeddings when there are many. The distance between the means does not measure this: a
+/// small distance separates the modalities when nothing else varies.
 fn told_apart(z: &[f64], d: usize, components: &[f64]) -> Option<ToldApart> {
     let (n, scale) = (z.len() / (2 * d), libm::sqrt(d as f64));
     let seen = (d > MOST_DIMENSIONS).then_some(MOST_DIMENSIONS);
